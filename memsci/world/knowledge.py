@@ -1,0 +1,102 @@
+"""General knowledge: real facts asked as four-option questions, in the form of MMLU.
+
+Facts and phrasings are in ``knowledge.toml``. A fact is asked in training phrasings and examined in *other* phrasings,
+so accuracy measures knowledge of the fact and not of the string.
+"""
+
+from __future__ import annotations
+
+import random
+import tomllib
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+
+SUBJECTS = ("capitals", "elements", "opposites", "sums")
+LETTERS = "ABCD"
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A fact: the values that its phrasings name, the key of the answer, and the relation it belongs to."""
+
+    subject: str
+    relation: str
+    values: tuple[tuple[str, str], ...]
+    answer: str
+
+
+@dataclass(frozen=True)
+class Relation:
+    """One way in which facts of a subject are asked: phrasings by split, and statements."""
+
+    train: tuple[str, ...]
+    test: tuple[str, ...]
+    statement: tuple[str, ...]
+
+
+@cache
+def _tables() -> dict:
+    return tomllib.loads((resources.files(__package__) / "knowledge.toml").read_text(encoding="utf-8"))
+
+
+@cache
+def relations(subject: str) -> dict[str, Relation]:
+    """The relations of a subject by name."""
+    tables = _tables()[subject]
+    return {
+        name: Relation(*(tuple(tables[name][key]) for key in ("train", "test", "statement")))
+        for name in tables["relations"]
+    }
+
+
+@cache
+def facts(subject: str) -> tuple[Fact, ...]:
+    """All facts of a subject."""
+    found = []
+    for name in _tables()[subject]["relations"]:
+        table = _tables()[subject][name]
+        if "range" in table:
+            low, high = table["range"]
+            numbers = range(low, high + 1)
+            rows = [((("a", str(a)), ("b", str(b))), str(a + b)) for a in numbers for b in numbers]
+        else:
+            rows = [(((table["question_key"], asked),), answer) for asked, answer in table["facts"]]
+        found += [Fact(subject, name, values + ((table["answer_key"], answer),), answer) for values, answer in rows]
+    return tuple(found)
+
+
+@cache
+def _answers(subject: str, relation: str) -> tuple[str, ...]:
+    return tuple(sorted({fact.answer for fact in facts(subject) if fact.relation == relation}))
+
+
+def phrase(frame: str, fact: Fact) -> str:
+    """A phrasing of a fact, with a capital at its start."""
+    text = frame.format(**dict(fact.values))
+    return text[0].upper() + text[1:]
+
+
+def options(fact: Fact, rng: random.Random) -> tuple[list[str], int]:
+    """Four options in random order, three of them answers to other facts of the relation, and the right one's index.
+
+    Wrong sums lie within five of the right one, so that they cannot be told by size.
+    """
+    others = [answer for answer in _answers(fact.subject, fact.relation) if answer != fact.answer]
+    if fact.subject == "opposites":
+        others = [answer for answer in others if answer not in dict(fact.values).values()]
+    if fact.subject == "sums":
+        others = [answer for answer in others if abs(int(answer) - int(fact.answer)) <= 5]
+    drawn = rng.sample(others, 3) + [fact.answer]
+    rng.shuffle(drawn)
+    return drawn, drawn.index(fact.answer)
+
+
+def question(fact: Fact, split: str, rng: random.Random) -> str:
+    """The fact asked in one of the phrasings of ``split`` (``"train"`` or ``"test"``)."""
+    return phrase(rng.choice(getattr(relations(fact.subject)[fact.relation], split)), fact)
+
+
+def statement(fact: Fact, rng: random.Random) -> str:
+    """The fact told."""
+    return phrase(rng.choice(relations(fact.subject)[fact.relation].statement), fact)
