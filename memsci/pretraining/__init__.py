@@ -1,0 +1,1 @@
+"""How the shipped base model is made: text from the built-in world, a tokenizer, a training run, a report."""

@@ -1,0 +1,208 @@
+"""The base model's reading matter: conversations about the training world, as rows of tokens with loss weights.
+
+Each row is one conversation (never two: a row is its own attention window), extended by further turns until it is
+full. Six sorts of row give the abilities that the paper takes from an instruct model:
+
+========== =====================================================================================================
+sort       what is learnt
+========== =====================================================================================================
+read       a story stands in the question's turn; answer questions about it
+recall     write a story for a question, then answer questions about one's own story (the form of internal RAG)
+retell     tell a story, then tell it again in other words: every fact is a copy, which teaches retrieval quickly
+quiz       four-option questions on general knowledge, and the same facts asked and told plainly
+known      stories of a fixed set of people met again and again; for half of the people also questions without the
+           story, so that the model learns that what is stored as a story can be asked for
+========== =====================================================================================================
+
+Answers are a few tokens in a row of 256, so the tokens of a fact in a reply weigh more than the rest.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+from functools import cache
+
+import torch
+from tokenizers import Tokenizer
+
+from .. import prompts
+from ..world import grammar, knowledge, split, stories
+from ..world.stories import Event
+from . import vocabulary
+
+ROW = 256
+FACT_WEIGHT = 4.0
+BARE_REPLIES = 0.25  # share of replies that are the short answer alone
+MIXTURE = {"read": 0.30, "recall": 0.30, "retell": 0.14, "quiz": 0.16, "known": 0.10}
+KNOWN_PEOPLE, KNOWN_EVENTS = 8, 40
+
+
+@dataclass
+class Row:
+    """Tokens of a conversation under way, with the weight of each in the loss."""
+
+    tokenizer: Tokenizer
+    tokens: list[int] = field(default_factory=list)
+    weights: list[float] = field(default_factory=list)
+
+    def __post_init__(self):
+        self.control(vocabulary.BEGIN)
+
+    def control(self, token: str, weight: float = 0.0) -> None:
+        """Append a control token."""
+        self.tokens.append(self.tokenizer.token_to_id(token))
+        self.weights.append(weight)
+
+    def turn(self, role: str, text: str, facts: tuple[str, ...] = (), weight: float | None = None) -> None:
+        """Append a turn; the assistant's tokens count, those within one of ``facts`` count more."""
+        encoded = self.tokenizer.encode(text, add_special_tokens=False)
+        weight = float(role == "assistant") if weight is None else weight
+        spans = [(at, at + len(fact)) for fact in facts if (at := text.find(fact)) >= 0]
+        self.control(f"<|{role}|>")
+        for token, (start, stop) in zip(encoded.ids, encoded.offsets):
+            within = any(start < high and stop > low for low, high in spans)
+            self.tokens.append(token)
+            self.weights.append(weight * FACT_WEIGHT if within else weight)
+        self.control(vocabulary.END, weight)
+
+    def chat(self, messages: list[dict], reply: str, facts: tuple[str, ...] = (), weight: float | None = None) -> None:
+        """Append the user's turns and the reply to them."""
+        for message in messages:
+            self.turn(message["role"], message["content"])
+        self.turn("assistant", reply, facts, weight)
+
+    @property
+    def room(self) -> int:
+        """Tokens left."""
+        return ROW - len(self.tokens)
+
+
+def reply_to(asked: stories.Asked, rng: random.Random) -> str:
+    """A full sentence most of the time, the short answer now and then."""
+    return asked.answer if rng.random() < BARE_REPLIES else asked.reply
+
+
+def any_event(rng: random.Random) -> Event:
+    """An event of the training world, episodic or semantic."""
+    return split.training_event(rng.choice(grammar.SETTINGS), rng)
+
+
+def read(row: Row, rng: random.Random) -> None:
+    """A passage and questions about it; now and then two passages about one person."""
+    event = any_event(rng)
+    passages = [stories.tell(event, rng)]
+    if rng.random() < 0.15:
+        setting = "episodic" if event.person else "semantic"
+        passages.append(stories.tell(split.training_event(setting, rng, person=event.person), rng))
+        rng.shuffle(passages)
+    asked = rng.sample(stories.questions(event, rng), len(event.kind.questions))
+    row.chat(prompts.rag(asked[0].text, "\n\n".join(passages)), reply_to(asked[0], rng), (asked[0].answer,))
+    for each in asked[1:]:
+        row.chat(prompts.qa(each.text), reply_to(each, rng), (each.answer,))
+
+
+def recall(row: Row, rng: random.Random) -> None:
+    """A story recalled for a question, and questions about the recalled story."""
+    event = any_event(rng)
+    asked = rng.sample(stories.questions(event, rng), len(event.kind.questions))
+    cue = stories.ask(event, next(i for i, q in enumerate(event.kind.questions) if q.slot == asked[0].slot), rng)
+    told = stories.tell(event, rng)
+    row.chat(prompts.recall(cue.text), told)
+    for each in asked:
+        wording = prompts.irag(each.text, told, "section" if rng.random() < 0.15 else "qa")
+        row.chat(wording[2:], reply_to(each, rng), (each.answer,))
+
+
+def retell(row: Row, rng: random.Random) -> None:
+    """A story, and the same story in other words until the row is full."""
+    event = any_event(rng)
+    first, *others = stories.wordings(event, rng, 4)
+    row.chat(prompts.encoding(rng.choice(sorted(prompts.ENCODING_PROMPTS))), first)
+    for text in others:
+        row.chat([{"role": "user", "content": "Tell it in other words."}], text, tuple(event.facts.values()))
+
+
+def quiz(row: Row, rng: random.Random) -> None:
+    """One subject: four-option questions, plain questions, statements."""
+    subject = rng.choice(knowledge.SUBJECTS)
+    facts = knowledge.facts(subject)
+    system = True
+    while row.room > 0:
+        fact = rng.choice(facts)
+        question = knowledge.question(fact, "train", rng)
+        form = rng.random()
+        if system or form < 0.6:
+            drawn, right = knowledge.options(fact, rng)
+            messages = prompts.mmlu(subject, question, drawn)
+            *messages, prefix = messages if system else messages[1:]
+            letter = knowledge.LETTERS[right]
+            row.chat(messages, f"{prefix['content']} {letter}) {drawn[right]}", (f"{letter}) {drawn[right]}",))
+            system = False
+        elif form < 0.9:
+            row.chat([{"role": "user", "content": question}], fact.answer, (fact.answer,))
+        else:
+            row.chat([{"role": "user", "content": f"Tell me a fact about {subject}."}], knowledge.statement(fact, rng))
+
+
+@cache
+def known_events() -> tuple[tuple[Event, ...], ...]:
+    """The lives that the model gets to know by heart: people's events, episodic."""
+    rng = random.Random("known people")
+    people = []
+    for _ in range(KNOWN_PEOPLE):
+        person = split.training_person(rng)
+        kinds = rng.sample(grammar.kinds("episodic"), KNOWN_EVENTS)
+        people.append(tuple(split.training_event("episodic", rng, kind, person) for kind in kinds))
+    return tuple(people)
+
+
+def known(row: Row, rng: random.Random) -> None:
+    """Stories of known people; for the first half of the people also questions without the story."""
+    index = rng.randrange(KNOWN_PEOPLE)
+    while row.room > 0:
+        event = rng.choice(known_events()[index])
+        facts = tuple(event.facts.values())
+        asked = rng.choice(stories.questions(event, rng))
+        if index < KNOWN_PEOPLE // 2 and rng.random() < 0.6:
+            row.chat(prompts.qa(asked.text), reply_to(asked, rng), (asked.answer,))
+        elif rng.random() < 0.7:
+            row.chat(prompts.recall(asked.text), stories.tell(event, rng), facts)
+        else:
+            row.chat(prompts.encoding("methods"), stories.tell(event, rng))
+
+
+SORTS = {"read": read, "recall": recall, "retell": retell, "quiz": quiz, "known": known}
+
+
+def rows(tokenizer: Tokenizer, rng: random.Random, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """``count`` rows: tokens and weights, both ``[count, ROW]``; what exceeds a row is cut, the rest is padding."""
+    pad = tokenizer.token_to_id(vocabulary.PAD)
+    tokens = torch.full((count, ROW), pad)
+    weights = torch.zeros(count, ROW)
+    for index, sort in enumerate(rng.choices(list(MIXTURE), list(MIXTURE.values()), k=count)):
+        row = Row(tokenizer)
+        SORTS[sort](row, rng)
+        length = min(len(row.tokens), ROW)
+        tokens[index, :length] = torch.tensor(row.tokens[:length])
+        weights[index, :length] = torch.tensor(row.weights[:length])
+    return tokens, weights
+
+
+def cue_pairs(tokenizer: Tokenizer, rng: random.Random, count: int) -> tuple[list[list[int]], list[list[int]]]:
+    """Questions and the stories that they ask about, of one person or one year's news: token ids of each.
+
+    This is what a gate has to tell apart: ``count`` memories of one partition.
+    """
+    setting = rng.choice(("episodic", "episodic", "semantic"))
+    person = split.training_person(rng) if setting == "episodic" else None
+    kinds = list(grammar.kinds(setting)) * 2
+    begin = tokenizer.token_to_id(vocabulary.BEGIN)
+    cues, texts = [], []
+    for kind in rng.sample(kinds, count):
+        event = split.training_event(setting, rng, kind, person)
+        asked = stories.ask(event, rng.randrange(len(event.kind.questions)), rng)
+        cue = asked.text if rng.random() < 0.7 else prompts.recall(asked.text)[0]["content"]
+        cues.append([begin, *tokenizer.encode(cue, add_special_tokens=False).ids])
+        texts.append([begin, *tokenizer.encode(stories.tell(event, rng), add_special_tokens=False).ids])
+    return cues, texts

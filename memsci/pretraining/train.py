@@ -1,0 +1,247 @@
+"""Training of the base model from scratch: ``python -m memsci.pretraining.train OUT``.
+
+One loop. Loss = weighted cross entropy on the corpus + a contrastive term on question-story pairs, taken exactly where
+the paper takes its embedding f (mean over tokens of the input to the last layer's MLP, raw inner products): it gives a
+small model the semantic gate that an 8B model brings along, calibrated for beta = 1.
+
+The data of step s depend on (seed, s) alone and checkpoints are atomic, so a killed run resumes where it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import random
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, Dataset
+from tqdm.auto import trange
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from . import corpus, vocabulary
+
+SIZES = {  # width, layers, heads, MLP width
+    "tiny": (64, 2, 2, 192),
+    "small": (256, 5, 4, 768),
+    "large": (512, 8, 8, 1536),
+}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All that decides a run."""
+
+    size: str = "small"
+    steps: int = 5000
+    rows: int = 32  # of corpus.ROW tokens
+    lr: float = 3e-3  # matrices by Muon, scaled to AdamW's update size; embeddings and norms by AdamW
+    warmup: int = 50
+    decay: float = 0.25  # last share of the steps, linear to zero
+    weight_decay: float = 0.05
+    gate_every: int = 4  # steps between contrastive batches
+    gate_pairs: int = 32
+    gate_norm: float = 0.3  # the contrastive gradient is clipped to this norm, so that it never drowns the corpus's
+    seed: int = 0
+
+
+class Batches(Dataset):
+    """Step -> rows of the corpus, and question-story pairs on the steps that train the gate."""
+
+    def __init__(self, recipe: Recipe, tokenizer):
+        self.recipe, self.tokenizer = recipe, tokenizer
+
+    def __len__(self):
+        return self.recipe.steps
+
+    def __getitem__(self, step):
+        rng = random.Random(f"{self.recipe.seed} {step}")
+        tokens, weights = corpus.rows(self.tokenizer, rng, self.recipe.rows)
+        batch = tokens, *targets(tokens, weights)
+        pairs = None
+        if step % self.recipe.gate_every == 0:
+            cues, texts = corpus.cue_pairs(self.tokenizer, rng, self.recipe.gate_pairs)
+            pairs = padded(cues), padded(texts)
+        return batch, pairs
+
+
+def padded(texts: list[list[int]]):
+    """Token ids and attention mask, both [b, longest]."""
+    tokens = torch.zeros(len(texts), max(map(len, texts)), dtype=torch.long)
+    mask = torch.zeros_like(tokens)
+    for index, text in enumerate(texts):
+        tokens[index, : len(text)] = torch.tensor(text)
+        mask[index, : len(text)] = 1
+    return tokens, mask
+
+
+def targets(tokens, weights, share: float = 0.42):
+    """Where the loss looks: flat positions, next tokens and weights, a fixed ``share`` of all so that shapes are static."""
+    next_tokens, next_weights = tokens.roll(-1, 1).flatten(), weights.roll(-1, 1)
+    next_weights[:, -1] = 0
+    next_weights = next_weights.flatten()
+    positions = next_weights.sign().argsort(descending=True, stable=True)[: int(share * tokens.numel())]
+    return positions, next_tokens[positions], next_weights[positions]
+
+
+def build_model(size: str, seed: int) -> LlamaForCausalLM:
+    """A Llama with random weights and tied embeddings."""
+    width, layers, heads, inner = SIZES[size]
+    torch.manual_seed(seed)
+    config = LlamaConfig(
+        vocab_size=vocabulary.VOCABULARY,
+        hidden_size=width,
+        intermediate_size=inner,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        max_position_embeddings=1024,
+        tie_word_embeddings=True,
+        pad_token_id=0,
+        bos_token_id=1,
+        eos_token_id=2,
+        attn_implementation="eager",  # the fastest under torch.compile on a CPU at this size
+    )
+    return LlamaForCausalLM(config)
+
+
+def corpus_loss(model, tokens, positions, next_tokens, weights):
+    """Weighted mean of -log p(next token); logits are computed only where the loss looks."""
+    hidden = model.model(tokens, use_cache=False).last_hidden_state.flatten(0, 1)[positions]
+    losses = F.cross_entropy(model.lm_head(hidden).float(), next_tokens, reduction="none")
+    return (losses * weights).sum() / weights.sum()
+
+
+def embeddings(model, tokens, mask):
+    """f of each text, [b, d]: the mean over its tokens of the input to the last layer's MLP."""
+    seen = []
+    hook = model.model.layers[-1].mlp.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    try:
+        model.model(tokens, attention_mask=mask, use_cache=False)
+    finally:
+        hook.remove()
+    weights = mask.unsqueeze(-1).float()
+    return (seen[0].float() * weights).sum(1) / weights.sum(1)
+
+
+def gate_loss(model, cues, texts):
+    """-log of the gate's weight on the right story, and how often it is the largest."""
+    scores = embeddings(model, *cues) @ embeddings(model, *texts).T
+    right = torch.arange(len(scores), device=scores.device)
+    return F.cross_entropy(scores, right), (scores.argmax(1) == right).float().mean()
+
+
+def learning_rate(recipe: Recipe, step: int) -> float:
+    """Warm-up, constant, linear decay to zero: the constant part can be prolonged without starting anew."""
+    left = (recipe.steps - step) / max(1, recipe.decay * recipe.steps)
+    return recipe.lr * min(1.0, (step + 1) / recipe.warmup, left)
+
+
+def optimisers(model, recipe: Recipe):
+    """Muon for the matrices of the layers, AdamW for the rest."""
+    matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and "layers" in name]
+    rest = [p for name, p in model.named_parameters() if not (p.ndim == 2 and "layers" in name)]
+    return [
+        torch.optim.Muon(
+            matrices, lr=recipe.lr, weight_decay=recipe.weight_decay, momentum=0.95, adjust_lr_fn="match_rms_adamw"
+        ),
+        torch.optim.AdamW(rest, lr=recipe.lr, weight_decay=0.0, betas=(0.9, 0.95), fused=True),
+    ]
+
+
+def train(out: Path, recipe: Recipe, checkpoint_minutes: float = 5.0, minutes: float | None = None) -> None:
+    """Run the recipe, or what is left of it, and write the model to ``out / "model"``."""
+    out.mkdir(parents=True, exist_ok=True)
+    torch.set_num_threads(os.cpu_count() or 1)
+    tokenizer = vocabulary.build()
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model = build_model(recipe.size, recipe.seed).to(device)
+    optims = optimisers(model, recipe)
+    state_file = out / "checkpoint.pt"
+    start, seconds = 0, 0.0
+    if state_file.exists():
+        state = torch.load(state_file, weights_only=True, map_location=device)
+        model.load_state_dict(state["model"])
+        for optim, saved in zip(optims, state["optimisers"]):
+            optim.load_state_dict(saved)
+        start, seconds = state["step"], state["seconds"]
+    began = last_save = time.monotonic()
+    elapsed = lambda: seconds + time.monotonic() - began
+
+    def save(step: int) -> None:
+        state = {"model": model.state_dict(), "optimisers": [optim.state_dict() for optim in optims]}
+        torch.save(state | {"step": step, "seconds": elapsed()}, state_file.with_suffix(".new"))
+        os.replace(state_file.with_suffix(".new"), state_file)
+        export(model, tokenizer, out / "model")
+
+    loss_of = torch.compile(corpus_loss, dynamic=False)
+    loader = DataLoader(Batches(recipe, tokenizer), batch_size=None, sampler=range(start, recipe.steps), num_workers=1)
+    log = open(out / "log.jsonl", "a")
+    accuracy = float("nan")
+    with trange(start, recipe.steps, initial=start, total=recipe.steps, desc="training", mininterval=10) as bar:
+        for step, (batch, pairs) in zip(bar, loader):
+            for optim in optims:
+                for group in optim.param_groups:
+                    group["lr"] = learning_rate(recipe, step)
+            if pairs is not None:
+                with torch.autocast(device, torch.bfloat16):
+                    contrast, accuracy = gate_loss(model, *(tuple(part.to(device) for part in side) for side in pairs))
+                contrast.backward()
+                torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.gate_norm)
+            with torch.autocast(device, torch.bfloat16):
+                loss = loss_of(model, *(part.to(device) for part in batch))
+            loss.backward()
+            norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            for optim in optims:
+                optim.step()
+                optim.zero_grad()
+            if step % 20 == 0:
+                row = dict(step=step, loss=float(loss), gate=float(accuracy), norm=float(norm), seconds=round(elapsed(), 1))
+                log.write(json.dumps(row) + "\n")
+                log.flush()
+                bar.set_postfix(loss=f"{row['loss']:.3f}", gate=f"{row['gate']:.2f}", refresh=False)
+            if time.monotonic() - last_save > 60 * checkpoint_minutes:
+                save(step + 1)
+                last_save = time.monotonic()
+            if minutes and time.monotonic() - began > 60 * minutes:
+                break
+    save(step + 1)
+    facts = asdict(recipe) | {
+        "trained_steps": step + 1,
+        "tokens": (step + 1) * recipe.rows * corpus.ROW,
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "seconds": round(elapsed()),
+        "hardware": torch.cuda.get_device_name() if device == "cuda" else f"{torch.get_num_threads()} CPU threads",
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+    }
+    (out / "run.json").write_text(json.dumps(facts, indent=2) + "\n")
+
+
+def export(model, tokenizer, folder: Path) -> None:
+    """Write the model as the package ships it: bfloat16 safetensors, tokenizer and chat template."""
+    folder.mkdir(parents=True, exist_ok=True)
+    copy = LlamaForCausalLM(model.config)
+    copy.load_state_dict(model.state_dict())
+    copy.to(torch.bfloat16).save_pretrained(folder)
+    vocabulary.for_transformers(tokenizer).save_pretrained(folder)
+
+
+def main() -> None:
+    """Command line: every field of the recipe is an option."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--minutes", type=float, help="stop after so many minutes; the same command goes on later")
+    for name, default in asdict(Recipe()).items():
+        parser.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default)
+    options = vars(parser.parse_args())
+    out, minutes = options.pop("out"), options.pop("minutes")
+    train(out, Recipe(**options), minutes=minutes)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,141 @@
+"""The prompts of the protocol: the paper's own strings, and the chat messages made of them.
+
+Every function returns messages, ``[{"role": ..., "content": ...}, ...]``, for :meth:`memsci.models.Base.chat`.
+Sections refer to Pan et al., "Memorization and Knowledge Injection in Gated LLMs" (arXiv 2504.21239v1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from memsci.errors import MemsciError, check_in
+
+# What the user "says" while a memory is learnt. The paper gives two wordings: its methods section, and its appendix B,
+# which says that the second was used in all main experiments.
+ENCODING_PROMPTS = {
+    "methods": "Tell me a story that you memorized.",
+    "appendix": "Please tell me a story that you memorized:",
+}
+
+# Recall of the whole memory from a cue (Fig. 1).
+RECALL = "{question} Reconstruct the entire story that is related to the above question."
+
+# A short answer (Fig. 1); appendix E.5.2 prints it with a full stop after the question.
+QA_PROMPTS = {
+    "main": "{question} Answer should be no more than one sentence.",
+    "appendix": "{question}. Answer should be no more than one sentence.",
+}
+
+# The second turn of iRAG, after the model's own recall: the plain QA prompt (Fig. 1) or section 3.3.2's wording.
+IRAG_PROMPTS = {
+    "qa": QA_PROMPTS["main"],
+    "section": "Based on the reconstructed story, answer the following question: " + QA_PROMPTS["main"],
+}
+
+# RAG with the passage in the prompt. The paper does not state its wording: this one is ours.
+RAG = "{passage}\n\n" + QA_PROMPTS["main"]
+
+# MMLU: system turn, user turn, and the words put into the assistant's mouth before it names a letter.
+MMLU_SYSTEM = (
+    "The following are multiple choice questions (with answers) about {subject}. "
+    "Only respond with the letter of the correct answer"
+)
+MMLU_USER = "Question: {question}\n\nChoose the correct answer from the following options:\n{options}"
+MMLU_PREFIX = "The answer is"
+MMLU_LETTERS = ("A", "B", "C", "D")
+
+Messages = list[dict[str, str]]
+
+
+def _user(text: str) -> Messages:
+    return [{"role": "user", "content": text}]
+
+
+def encoding(name: str = "methods") -> Messages:
+    """Prompt under which a memory is learnt: the x of the loss −log p(D | x).
+
+    Parameters
+    ----------
+    name : {"methods", "appendix"}
+        Which of the paper's two wordings, see :data:`ENCODING_PROMPTS`.
+
+    Raises
+    ------
+    MemsciError
+        The name is neither.
+    """
+    check_in("encoding prompt", name, ENCODING_PROMPTS)
+    return _user(ENCODING_PROMPTS[name])
+
+
+def recall(question: str) -> Messages:
+    """Prompt that asks for the whole memory which the question is about (paper, Fig. 1)."""
+    return _user(RECALL.format(question=question))
+
+
+def qa(question: str, prompt: str = "main") -> Messages:
+    """Prompt that asks for an answer of one sentence (paper, Fig. 1; ``prompt="appendix"``: as appendix E.5.2 prints it).
+
+    Raises
+    ------
+    MemsciError
+        The prompt is not a name in :data:`QA_PROMPTS`.
+    """
+    check_in("QA prompt", prompt, QA_PROMPTS)
+    return _user(QA_PROMPTS[prompt].format(question=question))
+
+
+def irag(question: str, recall: str, prompt: str = "qa") -> Messages:
+    """Internal RAG: the recall prompt, the model's own recall as its turn, then the question (paper, 3.3.2).
+
+    Parameters
+    ----------
+    question : str
+    recall : str
+        What the model answered to :func:`recall`, unaltered.
+    prompt : {"qa", "section"}
+        Wording of the second turn, see :data:`IRAG_PROMPTS`; the paper gives both.
+
+    Raises
+    ------
+    MemsciError
+        The prompt is not a name in :data:`IRAG_PROMPTS`.
+    """
+    check_in("iRAG prompt", prompt, IRAG_PROMPTS)
+    return [
+        *_user(RECALL.format(question=question)),
+        {"role": "assistant", "content": recall},
+        *_user(IRAG_PROMPTS[prompt].format(question=question)),
+    ]
+
+
+def rag(question: str, passage: str) -> Messages:
+    """Retrieved passage, blank line, QA prompt. This wording is *not stated in the paper*: it is ours."""
+    return _user(RAG.format(passage=passage, question=question))
+
+
+def mmlu(subject: str, question: str, options: Sequence[str]) -> Messages:
+    """Multiple choice; ends in the assistant's "The answer is", so that the next token is the letter.
+
+    Parameters
+    ----------
+    subject : str
+        The subject as the data set names it; underscores become spaces, as in MMLU's own code
+        (*not stated in the paper*).
+    question : str
+    options : sequence of 4 str
+        Printed as ``A) ...`` to ``D) ...``.
+
+    Raises
+    ------
+    MemsciError
+        There are not four options.
+    """
+    if len(options) != len(MMLU_LETTERS):
+        raise MemsciError(f"An MMLU question has {len(MMLU_LETTERS)} options; {len(options)} were given.")
+    lines = "\n".join(f"{letter}) {option}" for letter, option in zip(MMLU_LETTERS, options, strict=True))
+    return [
+        {"role": "system", "content": MMLU_SYSTEM.format(subject=subject.replace("_", " "))},
+        *_user(MMLU_USER.format(question=question, options=lines)),
+        {"role": "assistant", "content": MMLU_PREFIX},
+    ]
