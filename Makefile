@@ -1,0 +1,57 @@
+# Every target does its own set-up: a virtual environment in .venv with the versions of constraints.txt, made once and
+# brought up to date when pyproject.toml or constraints.txt change. After that nothing goes to the network.
+#
+#   make demo                      the main job on the shipped model
+#   make test ARGS="-k gate -x"    some of the tests
+#   make demo PYTHON=python3.12    another Python than the first suitable one
+
+PYTHON ?=
+VENV ?= .venv
+ARGS ?=
+BIN := $(VENV)/bin
+
+export HF_HUB_OFFLINE := 1
+export TRANSFORMERS_OFFLINE := 1
+
+.PHONY: help demo test base base-report lint clean
+.DEFAULT_GOAL := help
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
+
+demo: $(VENV)/.installed ## encode 50 memories, recall them, answer about them: a table, and figures/ (5 minutes)
+	$(BIN)/memsci demo $(ARGS)
+
+test: $(VENV)/.installed-dev ## all tests
+	$(BIN)/python -m pytest $(ARGS)
+
+base: $(VENV)/.installed ## train the shipped base model from scratch (hours on two cores; resumes where it was stopped)
+	$(BIN)/python -m memsci.pretraining.train checkpoints/base $(ARGS)
+
+base-report: $(VENV)/.installed ## measure the shipped base model's abilities, each with its chance level
+	$(BIN)/python -m memsci.pretraining.report $(ARGS)
+
+lint: $(VENV)/.installed-dev ## style and likely mistakes
+	$(BIN)/ruff check $(ARGS) .
+
+clean: ## remove the virtual environment, caches and builds
+	rm -rf $(VENV) build dist .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# torch comes first and alone, so that no other package decides which build of it is taken.
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@test -x $(BIN)/pip || { \
+	  for python in $(or $(PYTHON),python3 python3.14 python3.13 python3.12 python3.11); do \
+	    if $$python -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+	      echo "making $(VENV) with $$($$python --version)" && exec $$python -m venv $(VENV); \
+	    fi; \
+	  done; \
+	  echo "No Python 3.11 or newer with venv was found. Install one, or name it: make PYTHON=/path/to/python3" >&2; \
+	  exit 1; }
+	$(BIN)/pip install --quiet -c constraints.txt torch
+	$(BIN)/pip install --quiet -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(BIN)/pip install --quiet -c constraints.txt -e ".[dev]"
+	@touch $@
