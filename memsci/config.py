@@ -1,0 +1,247 @@
+"""Settings of the method: how memories are encoded, what their keys are, and how the gate reads a query.
+
+Each is a frozen value with a JSON form (`to_dict`, `from_dict`) and a `paper()` form holding the paper's values.
+Where the paper gives none, the default is ours and the docstring says *not stated in the paper*.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import Any, Self
+
+from memsci.errors import MemsciError, check_in
+
+PLACES = ("mlp", "attention", "all")
+PROMPTS = ("methods", "appendix")
+DTYPES = ("float32", "bfloat16", "float16")
+SCHEDULES = ("constant", "linear")
+
+
+class Settings:
+    """The JSON form that all settings share."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the settings as plain JSON values (tuples become lists; infinity becomes the text "inf")."""
+        return {name: _plain(value) for name, value in vars(self).items()}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """Make the settings from what `to_dict` gave; names left out take their default.
+
+        Raises
+        ------
+        MemsciError
+            A name is unknown or a value is not allowed.
+        """
+        names = [field.name for field in dataclasses.fields(cls)]
+        for name in values:
+            check_in(f"a setting of {cls.__name__}", name, names)
+        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return list(value)
+    return "inf" if value == math.inf else value
+
+
+@dataclass(frozen=True, kw_only=True)
+class Encoding(Settings):
+    """How one memory is written into its adapter (paper, Methods; appendix B).
+
+    The adapter adds γ B A to a linear map, γ = alpha/√rank if `rslora` else alpha/rank, and is trained by AdamW on
+    −log p(memory | prompt), the mean over the memory's own tokens in each mini-batch.
+
+    Parameters
+    ----------
+    rank
+        r, the rank of each adapter.
+    alpha
+        α; None means α = rank, the paper's choice.
+    rslora
+        Rank-stabilised scale γ = α/√r (the paper's) instead of α/r.
+    lr
+        Learning rate of AdamW, its peak where there is a schedule.
+    epochs
+        Passes over the memory's examples (its text and its paraphrases).
+    batch_size
+        Examples per step. *Not stated in the paper.*
+    weight_decay, betas
+        AdamW's; torch's defaults. *Not stated in the paper.*
+    where
+        Linear maps that carry the adapter: "mlp" (up- and down-projection, never the gate projection: the paper's),
+        "attention" (all its projections) or "all" (both).
+    layers
+        Layers that carry it, counted from 0; None means every layer, the paper's choice.
+    prompt
+        Name of the prompt the memory answers: "methods" or "appendix" (see `memsci.prompts.ENCODING_PROMPTS`).
+    dtype
+        Precision in which the finished adapter is kept and saved. Training always holds it in float32, whatever the
+        precision of the base: a bfloat16 weight near 0.01 would not move under steps of 3e-5. *Not stated.*
+    grad_clip
+        Largest norm of a memory's own gradient; None means no clipping. *Not stated in the paper.*
+    schedule
+        "constant", or "linear" decay to 0 at the last step. *Not stated in the paper.*
+    warmup
+        Steps over which the learning rate rises linearly to its peak. *Not stated in the paper.*
+
+    Raises
+    ------
+    MemsciError
+        A value is not allowed.
+    """
+
+    rank: int = 128
+    alpha: float | None = None
+    rslora: bool = True
+    lr: float = 3e-5
+    epochs: int = 10
+    batch_size: int = 1
+    weight_decay: float = 0.01
+    betas: tuple[float, float] = (0.9, 0.999)
+    where: str = "mlp"
+    layers: tuple[int, ...] | None = None
+    prompt: str = "methods"
+    dtype: str = "float32"
+    grad_clip: float | None = None
+    schedule: str = "constant"
+    warmup: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("rank", "epochs", "batch_size"):
+            _check_whole(name, getattr(self, name), least=1)
+        _check_whole("warmup", self.warmup, least=0)
+        for name in ("lr", "alpha", "grad_clip"):
+            value = getattr(self, name)
+            if value is not None:
+                _check(name, value, value > 0 and math.isfinite(value), "a finite number above 0")
+        _check("weight_decay", self.weight_decay, self.weight_decay >= 0, "a number from 0 up")
+        in_range = len(self.betas) == 2 and all(0 <= beta < 1 for beta in self.betas)
+        _check("betas", self.betas, in_range, "two numbers in [0, 1)")
+        check_in("where", self.where, PLACES)
+        check_in("prompt", self.prompt, PROMPTS)
+        check_in("dtype", self.dtype, DTYPES)
+        check_in("schedule", self.schedule, SCHEDULES)
+        if self.layers is not None:
+            object.__setattr__(self, "layers", tuple(self.layers))
+            _check("layers", self.layers, len(self.layers) > 0, "None (every layer) or at least one layer number")
+            for layer in self.layers:
+                _check_whole("layers", layer, least=0)
+
+    @property
+    def scale(self) -> float:
+        """γ, the number that multiplies B A: α/√r if `rslora` else α/r."""
+        alpha = self.rank if self.alpha is None else self.alpha
+        return alpha / (math.sqrt(self.rank) if self.rslora else self.rank)
+
+    @classmethod
+    def paper(cls) -> Self:
+        """The paper's encoding: r 128, α = r, γ = √128, lr 3e-5, 10 epochs, every MLP (Methods; appendix B).
+
+        Batch size 1, weight decay 0.01, no clipping, no warm-up and a constant rate are *not stated in the paper*.
+        """
+        return cls()
+
+    @classmethod
+    def embedded(cls) -> Self:
+        """The encoding tuned for the small base model that memsci ships. *Not stated in the paper.*"""
+        return cls(rank=32, lr=1e-3, epochs=20, batch_size=10)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Embedding(Settings):
+    """f, which turns the text of a memory into its key and a query into its cue (paper, Methods).
+
+    Parameters
+    ----------
+    kind
+        "activations" (the paper's: of the base model without adapters) or "sentence" (an embedding model of its own).
+    layer
+        Layer whose activations are read; negative counts from the last. The paper reads the last (−1).
+    site
+        Input to that layer's "mlp" (the paper's) or "attention" (compared in the paper's figure 7).
+    pooling
+        Over real tokens: "mean" (the paper's), "surprisal" (weights −log p(token | context)) or "last" token.
+    model
+        Name of the embedding model; read by kind "sentence" only. *Not stated in the paper.*
+
+    Raises
+    ------
+    MemsciError
+        A value is not allowed.
+    """
+
+    kind: str = "activations"
+    layer: int = -1
+    site: str = "mlp"
+    pooling: str = "mean"
+    model: str = "sentence-transformers/all-MiniLM-L6-v2"
+
+    def __post_init__(self) -> None:
+        check_in("kind", self.kind, ("activations", "sentence"))
+        _check_whole("layer", self.layer)
+        check_in("site", self.site, ("mlp", "attention"))
+        check_in("pooling", self.pooling, ("mean", "surprisal", "last"))
+
+    @classmethod
+    def paper(cls) -> Self:
+        """The paper's f: the mean over tokens of the input to the last layer's MLP (Methods)."""
+        return cls()
+
+
+@dataclass(frozen=True, kw_only=True)
+class GateRule(Settings):
+    """How a query opens the gates: g = softmax(β · similarity(f(q), K)) (paper, Methods).
+
+    Parameters
+    ----------
+    beta
+        β, inverse temperature: 1 in the paper's main experiments, 0.1 for compositional questions; 0 is uniform,
+        infinity (or "inf") opens the best memory alone.
+    similarity
+        "inner" product, not normalised (the paper's), or "cosine".
+    cue
+        Which text of a query is embedded: the bare "question", or the whole "prompt" of the turn.
+        *Not stated in the paper.*
+    second_turn
+        What gates the second turn of iRAG: the "question" again, the "recall" of the first turn, or the whole
+        "conversation". *Not stated in the paper.*
+
+    Raises
+    ------
+    MemsciError
+        A value is not allowed.
+    """
+
+    beta: float = 1.0
+    similarity: str = "inner"
+    cue: str = "question"
+    second_turn: str = "question"
+
+    def __post_init__(self) -> None:
+        try:
+            object.__setattr__(self, "beta", float(self.beta))
+        except (TypeError, ValueError):
+            raise MemsciError(f"beta must be a number from 0 up, or 'inf'; {self.beta!r} was given.") from None
+        _check("beta", self.beta, self.beta >= 0, "a number from 0 up, or 'inf'")
+        check_in("similarity", self.similarity, ("inner", "cosine"))
+        check_in("cue", self.cue, ("question", "prompt"))
+        check_in("second_turn", self.second_turn, ("question", "recall", "conversation"))
+
+    @classmethod
+    def paper(cls) -> Self:
+        """The paper's gate: β = 1 and plain inner products (Methods)."""
+        return cls()
+
+
+def _check(name: str, value: object, holds: bool, allowed: str) -> None:
+    if not holds:
+        raise MemsciError(f"{name} must be {allowed}; {value!r} was given.")
+
+
+def _check_whole(name: str, value: object, least: int | None = None) -> None:
+    allowed = "a whole number" if least is None else f"a whole number from {least} up"
+    holds = isinstance(value, int) and not isinstance(value, bool) and (least is None or value >= least)
+    _check(name, value, holds, allowed)

@@ -1,0 +1,85 @@
+"""Fixtures: tiny random models and a tokenizer, all made in memory."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+import pytest
+import torch
+import transformers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
+
+from memsci.lora import Adapter
+
+SPECIAL = ["<|bos|>", "<|user|>", "<|assistant|>", "<|system|>", "<|end|>", "<|pad|>"]
+TEMPLATE = (
+    "{{ bos_token }}{% for m in messages %}{{ '<|' + m['role'] + '|>' }}{{ m['content'] }}{{ '<|end|>' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
+)
+ARCHITECTURES = ("Llama", "Qwen2", "Gemma", "Mistral", "GPTNeoX", "GPT2")
+
+
+def make_tokenizer() -> PreTrainedTokenizerFast:
+    """A byte-level fast tokenizer (one token per byte) with a chat template and an end-of-turn token."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    raw = Tokenizer(models.BPE(vocab={char: i for i, char in enumerate(alphabet)}, merges=[]))
+    raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    raw.decoder = decoders.ByteLevel()
+    raw.add_special_tokens(SPECIAL)
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=raw, bos_token="<|bos|>", eos_token="<|end|>", pad_token="<|pad|>",
+        additional_special_tokens=["<|user|>", "<|assistant|>", "<|system|>"],
+    )
+    tokenizer.chat_template = TEMPLATE
+    return tokenizer
+
+
+def make_model(architecture: str = "Llama", *, seed: int = 0, width: int = 32, layers: int = 2, vocab: int = 262):
+    """A tiny random causal model of one of `ARCHITECTURES`, float32, frozen, in eval mode.
+
+    Weights are drawn larger than usual, so that attention and gates are far from uniform.
+    """
+    torch.manual_seed(seed)
+    common = {"vocab_size": vocab, "initializer_range": 0.2, "eos_token_id": None, "bos_token_id": None}
+    if architecture == "GPT2":
+        config = transformers.GPT2Config(n_embd=width, n_layer=layers, n_head=4, n_positions=512, **common)
+    else:
+        config = getattr(transformers, f"{architecture}Config")(
+            hidden_size=width, intermediate_size=2 * width + 16, num_hidden_layers=layers, num_attention_heads=4,
+            max_position_embeddings=512, pad_token_id=0, **common,
+            **({} if architecture == "GPTNeoX" else {"num_key_value_heads": 2, "head_dim": width // 4}),
+        )
+    model = getattr(transformers, f"{architecture}{'LMHead' if architecture == 'GPT2' else 'For'}"
+                    f"{'Model' if architecture == 'GPT2' else 'CausalLM'}")(config)
+    return model.eval().requires_grad_(False)
+
+
+def random_adapter(model, paths, *, rank: int = 4, alpha: float | None = None, rslora: bool = True, seed: int = 0):
+    """An adapter whose B is not zero, so that it does something."""
+    from memsci.config import Encoding
+    from memsci.lora import init_adapter
+
+    generator = torch.Generator().manual_seed(seed)
+    fresh = init_adapter(model, paths, Encoding(rank=rank, alpha=alpha, rslora=rslora), generator)
+    deltas = {p: (A, torch.randn(B.shape, generator=generator) * 0.2) for p, (A, B) in fresh.deltas.items()}
+    return Adapter(deltas, fresh.rank, fresh.alpha, fresh.rslora, fresh.transposed)
+
+
+@pytest.fixture(scope="session")
+def tokenizer() -> PreTrainedTokenizerFast:
+    return make_tokenizer()
+
+
+@pytest.fixture
+def model():
+    return make_model()
+
+
+@pytest.fixture
+def base(model, tokenizer):
+    from memsci.models import Base
+
+    return Base(model, tokenizer, name="tiny")

@@ -1,0 +1,144 @@
+"""Memories as values and as tables."""
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import io
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from memsci.errors import MemsciError
+from memsci.memory import Memory, Question, check_memories, from_frame, text_hash, to_frame
+
+TEXT = "Nora hid the letter in the old piano on 3 May. Nobody saw her."
+
+
+def test_defaults_come_from_the_text():
+    memory = Memory(TEXT)
+    assert memory.id == hashlib.sha256(TEXT.encode()).hexdigest()[:12] == text_hash(TEXT)[:12]
+    assert memory.label == "Nora hid the letter in the…"
+    assert Memory("Three short words").label == "Three short words"
+    assert memory.paraphrases == () and memory.questions == ()
+
+
+def test_given_values_are_kept_and_frozen():
+    question = Question("Where is the letter?", "In the piano", about=["a", "b"])
+    memory = Memory(TEXT, id="letter-1", label="the letter", paraphrases=["Another wording."], questions=[question])
+    assert (memory.id, memory.label, memory.paraphrases) == ("letter-1", "the letter", ("Another wording.",))
+    assert memory.questions == (question,) and question.about == ("a", "b")
+    assert hash(memory) == hash(dataclasses.replace(memory))
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        memory.text = "x"
+
+
+@pytest.mark.parametrize("form", [["Who?", "Nora"], ("Who?", "Nora"), np.array(["Who?", "Nora"], object),
+                                  {"question": "Who?", "answer": "Nora"}, Question("Who?", "Nora")])
+def test_questions_in_every_form(form):
+    assert Memory(TEXT, questions=[form]).questions == (Question("Who?", "Nora"),)
+
+
+@pytest.mark.parametrize(("make", "says"), [
+    (lambda: Memory(""), "text of a memory is empty"),
+    (lambda: Memory(" \n\t"), "text of a memory is empty"),
+    (lambda: Memory(None), "must be a string, not None"),
+    (lambda: Memory(7), "must be a string, not 7"),
+    (lambda: Memory("a\ud800b"), "not valid Unicode"),
+    (lambda: Memory(TEXT, id=7), "must be strings"),
+    (lambda: Memory(TEXT, id="../up"), "cannot be the id"),
+    (lambda: Memory(TEXT, id="a/b"), "cannot be the id"),
+    (lambda: Memory(TEXT, id=".."), "cannot be the id"),
+    (lambda: Memory(TEXT, id=".hidden"), "cannot be the id"),
+    (lambda: Memory(TEXT, id="ends."), "cannot be the id"),
+    (lambda: Memory(TEXT, id="a\n"), "cannot be the id"),
+    (lambda: Memory(TEXT, id="x" * 101), "cannot be the id"),
+    (lambda: Memory(TEXT, paraphrases="one string"), "must be a list of strings"),
+    (lambda: Memory(TEXT, paraphrases=["good", " "]), "is empty"),
+    (lambda: Memory(TEXT, questions="Who?"), "must be a list"),
+    (lambda: Memory(TEXT, questions=["ab"]), "must be [question, answer]"),
+    (lambda: Memory(TEXT, questions=[["Who?"]]), "must be [question, answer]"),
+    (lambda: Memory(TEXT, questions=[{"question": "Who?", "answr": "Nora"}]), "must be [question, answer]"),
+    (lambda: Question("Who?", ""), "answer to the question 'Who?' is empty"),
+    (lambda: Question("", "Nora"), "text of a question is empty"),
+    (lambda: Question("Who?", "Nora", about="m1"), "must be a list of strings"),
+])
+def test_bad_values_are_refused_with_the_reason(make, says):
+    with pytest.raises(MemsciError) as caught:
+        make()
+    assert says in str(caught.value)
+
+
+@pytest.mark.parametrize(("memories", "says"), [
+    ([Memory("A."), Memory("B."), Memory("A.")], "Memories 1 and 3 have the same text"),
+    ([Memory("A b."), Memory("A  b.\n", id="other")], "Memories 1 and 2 have the same text"),
+    ([Memory("A.", id="x"), Memory("B.", id="X")], "Memories 1 and 2 have the same id 'X'"),
+    ([Memory("A."), "B."], "Memory 2 is a str"),
+    (Memory("A."), "put it in a list"),
+    ("A.", "put it in a list"),
+])
+def test_memories_that_cannot_be_told_apart(memories, says):
+    with pytest.raises(MemsciError) as caught:
+        check_memories(memories)
+    assert says in str(caught.value)
+
+
+def test_check_takes_any_iterable():
+    assert check_memories(Memory(t) for t in "ab") == [Memory("a"), Memory("b")]
+    assert check_memories([]) == []
+
+
+MEMORIES = [
+    Memory(TEXT, "one", "letter", ("P 1, with \"quotes\".", "P\n2"),
+           (Question("Who?", "Nora", ("one", "two")), Question("Ünï?", "é"))),
+    Memory("Second text."),
+]
+
+
+@pytest.mark.parametrize("way", ["frame", "csv", "jsonl", "parquet"])
+def test_round_trip(way):
+    frame = to_frame(MEMORIES)
+    assert list(frame.columns) == ["text", "id", "label", "paraphrases", "questions"]
+    if way == "csv":
+        for column in ("paraphrases", "questions"):
+            frame[column] = frame[column].map(json.dumps)
+        frame = pd.read_csv(io.StringIO(frame.to_csv(index=False)))
+    elif way == "jsonl":
+        frame = pd.read_json(io.StringIO(frame.to_json(orient="records", lines=True)), lines=True)
+    elif way == "parquet":
+        frame = pd.read_parquet(io.BytesIO(frame.to_parquet()))
+    assert from_frame(frame) == MEMORIES
+    assert to_frame([]).empty and from_frame(to_frame([])) == []
+
+
+def test_missing_optional_cells_mean_not_given():
+    frame = pd.DataFrame({"text": ["A.", "B.", "C."], "id": [7.0, None, float("nan")], "label": ["x", pd.NA, ""],
+                          "paraphrases": [["A!"], None, "[]"]})
+    assert from_frame(frame) == [Memory("A.", id="7", label="x", paraphrases=("A!",)), Memory("B."), Memory("C.")]
+
+
+@pytest.mark.parametrize(("columns", "says"), [
+    ({"txt": ["A."]}, "no column 'text' (found: txt)"),
+    ({"text": ["A."], "paraphrase": [["B."]]}, "'paraphrase' that means nothing here: did you mean 'paraphrases'?"),
+    ({"text": ["A."], "weather": [1]}, "column 'weather' that means nothing here: remove it"),
+    ({"text": ["A.", ""]}, "Row 2, column 'text': the cell is empty"),
+    ({"text": ["A.", None]}, "Row 2, column 'text': the cell is empty"),
+    ({"text": ["A.", "  "]}, "Row 2, column 'text': the text of a memory is empty"),
+    ({"text": ["A.", 3]}, "Row 2, column 'text': a string is needed"),
+    ({"text": ["A.", "B."], "paraphrases": ["[]", "plain"]}, "Row 2, column 'paraphrases': not a JSON list"),
+    ({"text": ["A.", "B."], "questions": ["[]", "{}"]}, "Row 2, column 'questions': a list is needed"),
+    ({"text": ["A.", "B."], "questions": [[], [["Who?"]]]}, "Row 2: a question must be [question, answer]"),
+    ({"text": ["A.", "B."], "id": ["a", "a/b"]}, "Row 2: 'a/b' cannot be the id"),
+    ({"text": ["A.", "B."], "label": ["a", ["b"]]}, "Row 2, column 'label': a string is needed"),
+    ({"text": ["A.", "B.", "A."]}, "Memories 1 and 3 have the same text"),
+])
+def test_table_errors_name_row_and_column(columns, says):
+    with pytest.raises(MemsciError) as caught:
+        from_frame(pd.DataFrame(columns))
+    assert says in str(caught.value)
+
+
+def test_a_repeated_column_is_refused():
+    with pytest.raises(MemsciError, match="more than one column 'text'"):
+        from_frame(pd.DataFrame([["A.", "B."]], columns=["text", "text"]))
