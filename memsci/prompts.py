@@ -74,7 +74,7 @@ def recall(question: str) -> Messages:
 
 
 def qa(question: str, prompt: str = "main") -> Messages:
-    """Prompt that asks for an answer of one sentence (paper, Fig. 1; ``prompt="appendix"``: as appendix E.5.2 prints it).
+    """Prompt that asks for an answer of one sentence (paper, Fig. 1; "appendix": as appendix E.5.2 prints it).
 
     Raises
     ------

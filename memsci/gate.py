@@ -1,0 +1,148 @@
+"""The gate: which memories a query opens, and how far. Pure arithmetic on vectors, no model.
+
+Shapes: b queries, n memories, d width.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from memsci.errors import MemsciError, check_in
+
+SIMILARITIES = ("inner", "cosine")
+
+
+@dataclass(frozen=True, eq=False)
+class Gate:
+    """What :func:`gate` found for b queries over n memories.
+
+    Attributes
+    ----------
+    scores : Tensor [b, n]
+        Similarity of query and key, before β.
+    weights : Tensor [b, n]
+        g, each row summing to 1 (no columns if nothing is stored).
+    ids, labels : tuple of n str
+        The memories, in the order of the columns.
+    beta : float
+        β that was used.
+    """
+
+    scores: Tensor
+    weights: Tensor
+    ids: tuple[str, ...]
+    labels: tuple[str, ...]
+    beta: float
+
+    def frame(self) -> pd.DataFrame:
+        """One row per query and memory: query (its number), id, label, score, weight, rank (1 = best score).
+
+        Rows of a query are in order of rank; equal scores keep the order of the memories.
+        """
+        order = self.scores.argsort(dim=1, descending=True, stable=True)
+        b, n = order.shape
+        columns = order.flatten().tolist()
+        return pd.DataFrame(
+            {
+                "query": [k for k in range(b) for _ in range(n)],
+                "id": [self.ids[i] for i in columns],
+                "label": [self.labels[i] for i in columns],
+                "score": self.scores.gather(1, order).flatten().tolist(),
+                "weight": self.weights.gather(1, order).flatten().tolist(),
+                "rank": list(range(1, n + 1)) * b,
+            }
+        )
+
+    def top(self) -> list[str]:
+        """Id of the best memory of each query, the earlier one of equals.
+
+        Raises
+        ------
+        MemsciError
+            There are no memories.
+        """
+        if not self.ids:
+            raise MemsciError("The gate has no memories to choose from. Encode one first.")
+        # argmax does not promise which of equal scores it names.
+        return [self.ids[i] for i in self.scores.argsort(dim=1, descending=True, stable=True)[:, 0].tolist()]
+
+    def entropy(self) -> Tensor:
+        """Entropy of each query's weights in nats, [b]: 0 = one memory open, ln n = all alike."""
+        return torch.special.entr(self.weights).sum(dim=1)
+
+    def _repr_html_(self) -> str:
+        best = self.frame().query("rank <= 10")
+        return best.to_html(index=False, float_format="{:.4g}".format)
+
+
+def gate(
+    queries: Tensor,
+    keys: Tensor,
+    beta: float = 1.0,
+    similarity: str = "inner",
+    ids: Sequence[str] | None = None,
+    labels: Sequence[str] | None = None,
+) -> Gate:
+    """How far each query opens each memory: g = softmax(β · s), s = f(q)ᵀK (paper, Methods).
+
+    Computed in float64, since inner products of activations run into the thousands.
+
+    Parameters
+    ----------
+    queries : Tensor [b, d]
+        f(q), the cues.
+    keys : Tensor [n, d]
+        K, the memories' keys; n may be 0.
+    beta : float
+        β, inverse temperature. 1 in the paper's main experiments, 0.1 for compositional questions. 0 opens all alike;
+        infinity opens the best alone (equals share).
+    similarity : {"inner", "cosine"}
+        Inner product without normalisation (the paper's), or cosine (*not in the paper*; 0 for a zero vector).
+    ids, labels : sequence of n str, optional
+        The memories' names; by default the numbers from 0, and the ids.
+
+    Returns
+    -------
+    Gate
+        Scores and weights are float64, on the device of the queries.
+
+    Raises
+    ------
+    MemsciError
+        Shapes do not agree, a number is not finite, or β is negative or not a number.
+    """
+    check_in("similarity", similarity, SIMILARITIES)
+    if queries.ndim != 2 or keys.ndim != 2 or queries.shape[1] != keys.shape[1]:
+        raise MemsciError(
+            f"queries have shape {list(queries.shape)} and keys {list(keys.shape)}; [b, d] and [n, d] are needed. "
+            "Embed both with the same embedder."
+        )
+    if not beta >= 0:
+        raise MemsciError(f"beta must be a number from 0 up, or infinity; {beta!r} was given.")
+    ids = tuple(map(str, range(len(keys)))) if ids is None else tuple(ids)
+    labels = ids if labels is None else tuple(labels)
+    if not len(ids) == len(labels) == len(keys):
+        raise MemsciError(f"{len(keys)} keys, {len(ids)} ids and {len(labels)} labels were given; give one of each.")
+    queries, keys = queries.double(), keys.double().to(queries.device)
+    for name, vectors in (("queries", queries), ("keys", keys)):
+        if not vectors.isfinite().all():
+            raise MemsciError(f"{name} hold a number that is not finite. Load the model in float32, and embed again.")
+    if similarity == "cosine":
+        queries, keys = (torch.nn.functional.normalize(vectors, dim=1) for vectors in (queries, keys))
+    scores = queries @ keys.T
+    return Gate(scores, _softmax(scores, beta), ids, labels, float(beta))
+
+
+def _softmax(scores: Tensor, beta: float) -> Tensor:
+    """softmax(β s) over the last dimension, with its limit at β = ∞."""
+    if not scores.numel():
+        return torch.zeros_like(scores)
+    below = scores - scores.max(dim=1, keepdim=True).values  # before β: neither ∞ − ∞ nor 0 · ∞ can then arise
+    open_ = (below == 0).double() if math.isinf(beta) else (beta * below).exp()
+    return open_ / open_.sum(dim=1, keepdim=True)

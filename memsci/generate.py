@@ -1,0 +1,175 @@
+"""What a model says: greedy text, log probability of a given text, choice of a letter.
+
+Prompts are token ids, as :meth:`memsci.models.Base.chat` gives them. Nothing here knows of memories: every function
+runs the model as it is, within whatever context it is called. Inside a mixture with a gate of its own for each row,
+leave `batch_size` out: all prompts then run as one batch, in their order. Shapes: b prompts, t tokens.
+"""
+
+from __future__ import annotations
+
+import os.path
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+from transformers import GenerationConfig
+
+from memsci.errors import MemsciError
+from memsci.models import Base, batches
+
+Prompts = Sequence[Sequence[int]]
+
+
+@torch.no_grad()
+def generate(base: Base, prompts: Prompts, max_new_tokens: int, batch_size: int | None = None) -> list[str]:
+    """Greedy continuation of each prompt, up to a stop token (paper: greedy decoding).
+
+    Nothing of the model's own generation settings is used: hub models come with sampling or penalties.
+
+    Parameters
+    ----------
+    base : Base
+    prompts : list of b lists of int
+    max_new_tokens : int
+    batch_size : int, optional
+        Prompts per forward pass, those of like length together; None for all at once, in order.
+
+    Returns
+    -------
+    list of b str
+        Without special tokens and without white space at the ends.
+
+    Raises
+    ------
+    MemsciError
+        A prompt is empty, or it and its continuation do not fit into the model.
+    """
+    _check(base, prompts, max_new_tokens)
+    settings = GenerationConfig(
+        max_new_tokens=max_new_tokens,
+        do_sample=False,
+        eos_token_id=list(base.stop_ids) or None,
+        pad_token_id=base.pad_id,
+    )
+    texts = [""] * len(prompts)
+    for group in batches([len(prompt) for prompt in prompts], batch_size):
+        ids, mask = base.pad([prompts[k] for k in group], left=True)
+        with _own_settings_aside(base.model):
+            output = base.model.generate(input_ids=ids, attention_mask=mask, generation_config=settings)
+        for k, reply in zip(group, output[:, ids.shape[1] :].tolist(), strict=True):
+            stop = next((t for t, token in enumerate(reply) if token in base.stop_ids), len(reply))
+            texts[k] = base.text(reply[:stop]).strip()
+    return texts
+
+
+@torch.no_grad()
+def logprob(base: Base, prompts: Prompts, targets: Prompts, batch_size: int | None = None) -> tuple[Tensor, Tensor]:
+    """Log probability of each target after its prompt: Σ_j log p(y_j | prompt, y_<j), in nats.
+
+    Parameters
+    ----------
+    base : Base
+    prompts, targets : lists of b lists of int
+        Token ids; a target is ``base.reply(text)``, or ``base.tokens(text, bos=False)`` without the end of turn.
+    batch_size : int, optional
+        As in :func:`generate`.
+
+    Returns
+    -------
+    sums : Tensor [b]
+        float32, on the CPU.
+    counts : Tensor [b]
+        Number of tokens in each target; sums / counts is the mean per token.
+
+    Raises
+    ------
+    MemsciError
+        There are not as many targets as prompts, a prompt is empty, or it and its target do not fit into the model.
+    """
+    if len(prompts) != len(targets):
+        raise MemsciError(f"{len(prompts)} prompts and {len(targets)} targets were given; give one target per prompt.")
+    _check(base, prompts, max(map(len, targets), default=0))
+    sums = torch.zeros(len(prompts))
+    for group in batches([len(p) + len(y) for p, y in zip(prompts, targets, strict=True)], batch_size):
+        first = min(len(prompts[k]) for k in group)
+        logits = _logits(base, [[*prompts[k], *targets[k]] for k in group], first)
+        for row, k in enumerate(group):
+            start = len(prompts[k]) - first
+            scores = logits[row, start : start + len(targets[k])].float().log_softmax(dim=-1)  # [t, v]
+            chosen = torch.tensor(targets[k], dtype=torch.long, device=scores.device)
+            sums[k] = scores.gather(1, chosen[:, None]).sum()
+    return sums, torch.tensor([len(target) for target in targets], dtype=torch.long)
+
+
+@torch.no_grad()
+def choose(
+    base: Base, prompts: Prompts, letters: Sequence[str] = ("A", "B", "C", "D"), batch_size: int | None = None
+) -> list[int]:
+    """Which letter comes next: the most probable of the letters' tokens in one step (paper, MMLU protocol).
+
+    Where a tokenizer writes the space before a letter as a token of its own, that token is added to the prompt.
+
+    Parameters
+    ----------
+    base : Base
+    prompts : list of b lists of int
+        Ending in words that a letter follows, such as "The answer is" of :func:`memsci.prompts.mmlu`.
+    letters : sequence of str
+    batch_size : int, optional
+        As in :func:`generate`.
+
+    Returns
+    -------
+    list of b int
+        Index into `letters`.
+
+    Raises
+    ------
+    MemsciError
+        Two letters begin with the same token, a prompt is empty, or it does not fit into the model.
+    """
+    # A letter's tokens are those that it adds to a word before it.
+    word = base.tokens("is", bos=False)
+    endings = [base.tokens(f"is {letter}", bos=False)[len(word) :] for letter in letters]
+    common = os.path.commonprefix(endings)
+    tokens = [ending[len(common)] for ending in endings if len(ending) > len(common)]
+    if len(set(tokens)) < len(letters):
+        raise MemsciError(f"{', '.join(map(repr, letters))} do not differ in their first token. Use single letters.")
+    _check(base, prompts, len(common))
+    chosen = [0] * len(prompts)
+    rows = [[*prompt, *common] for prompt in prompts]
+    for group in batches([len(row) for row in rows], batch_size):
+        first = min(len(rows[k]) for k in group)
+        logits = _logits(base, [rows[k] for k in group], first)
+        for row, k in enumerate(group):
+            chosen[k] = int(logits[row, len(rows[k]) - first, tokens].argmax())
+    return chosen
+
+
+def _logits(base: Base, rows: Prompts, first: int) -> Tensor:
+    """Logits that predict token `first` of each row and those after it, [b, t, v].
+
+    Rows are padded on the right, where causal attention cannot see it.
+    """
+    ids, mask = base.pad(rows)
+    keep = ids.shape[1] - first + 1  # the last so many: one before each token that is predicted
+    return base.model(input_ids=ids, attention_mask=mask, use_cache=False, logits_to_keep=keep).logits
+
+
+def _check(base: Base, prompts: Prompts, more: int) -> None:
+    for k, prompt in enumerate(prompts):
+        if not prompt:
+            raise MemsciError(f"Prompt {k} is empty. Make prompts with base.chat(messages).")
+        base.check_length(len(prompt) + more, f"Prompt {k} of {len(prompt)} tokens with {more} more")
+
+
+@contextmanager
+def _own_settings_aside(model) -> Iterator[None]:
+    """The model without its generation settings: `generate` fills up from them whatever its caller left open."""
+    own = model.generation_config
+    model.generation_config = GenerationConfig()
+    try:
+        yield
+    finally:
+        model.generation_config = own

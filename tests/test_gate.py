@@ -1,0 +1,143 @@
+"""The gate's identities."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from memsci.errors import MemsciError
+from memsci.gate import gate
+
+
+@pytest.fixture
+def vectors():
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(5, 8, generator=generator), torch.randn(7, 8, generator=generator)
+
+
+def test_by_hand():
+    found = gate(torch.tensor([[1.0, 2.0]]), torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]), beta=0.5)
+    assert found.scores.tolist() == [[1.0, 2.0, 3.0]]
+    parts = [math.exp(0.5), math.exp(1.0), math.exp(1.5)]
+    assert found.weights[0].tolist() == pytest.approx([part / sum(parts) for part in parts], abs=1e-15)
+    entropy = -sum(p / sum(parts) * math.log(p / sum(parts)) for p in parts)
+    assert found.entropy().tolist() == pytest.approx([entropy], abs=1e-15)
+
+
+@pytest.mark.parametrize("similarity", ["inner", "cosine"])
+@pytest.mark.parametrize("beta", [0, 0.1, 1, 30.0, 1e300, math.inf])
+def test_weights_sum_to_one(vectors, beta, similarity):
+    weights = gate(*vectors, beta=beta, similarity=similarity).weights
+    assert weights.min() >= 0
+    assert_close(weights.sum(dim=1), torch.ones(5, dtype=torch.float64), atol=1e-14, rtol=0)
+
+
+def test_beta_zero_is_uniform(vectors):
+    found = gate(*vectors, beta=0)
+    assert (found.weights == found.weights[0, 0]).all()
+    assert_close(found.entropy(), torch.full((5,), math.log(7), dtype=torch.float64))
+
+
+def test_beta_infinite_is_the_best_alone_and_equals_share(vectors):
+    queries, keys = vectors
+    found = gate(queries, keys, beta=math.inf)
+    assert torch.equal(found.weights, torch.nn.functional.one_hot((queries @ keys.T).argmax(1), 7).double())
+    assert found.entropy().tolist() == [0] * 5
+    twins = gate(torch.ones(1, 2), torch.tensor([[3.0, 0.0], [1.0, 2.0], [1.0, 1.0]]), beta=math.inf)
+    assert twins.weights.tolist() == [[0.5, 0.5, 0.0]]
+    assert twins.top() == ["0"]
+
+
+def test_a_large_beta_nears_infinity(vectors):
+    assert_close(gate(*vectors, beta=1e6).weights, gate(*vectors, beta=math.inf).weights, atol=1e-12, rtol=0)
+
+
+def test_order_of_memories_and_of_queries_does_not_matter(vectors):
+    queries, keys = vectors
+    memories, rows = torch.tensor([3, 0, 6, 1, 5, 2, 4]), torch.tensor([4, 2, 0, 1, 3])
+    plain, moved = gate(queries, keys), gate(queries[rows], keys[memories])
+    assert_close(moved.weights, plain.weights[rows][:, memories], atol=1e-14, rtol=0)
+    for k in range(5):
+        assert_close(gate(queries[k : k + 1], keys).weights[0], plain.weights[k], atol=1e-14, rtol=0)
+
+
+def test_a_score_common_to_all_changes_nothing():
+    queries, keys = torch.tensor([[1.0, 1.0]]), torch.tensor([[0.0, 1.0], [0.0, 2.0]])
+    shifted = keys + torch.tensor([1000.0, 0.0])
+    assert_close(gate(queries, keys).weights, gate(queries, shifted).weights)
+
+
+def test_huge_scores_stay_finite():
+    keys = torch.tensor([[3e38, 3e38], [-3e38, 3e38], [0.0, 3e38]])
+    for beta in (0, 1, 1e308, math.inf):
+        found = gate(torch.tensor([[3e38, 0.0]]), keys, beta=beta)
+        assert found.weights[0].tolist() == ([1 / 3] * 3 if beta == 0 else [1, 0, 0])
+
+
+def test_cosine_forgets_length(vectors):
+    queries, keys = vectors
+    found = gate(queries, keys, similarity="cosine")
+    assert_close(found.scores, torch.cosine_similarity(queries[:, None], keys[None], dim=2).double(), atol=1e-6, rtol=0)
+    longer = gate(queries * 7, keys * torch.arange(1, 8)[:, None], similarity="cosine")
+    assert_close(longer.scores, found.scores, atol=1e-6, rtol=0)
+    assert gate(queries, torch.zeros(2, 8), similarity="cosine").scores.abs().max() == 0
+
+
+def test_no_memories():
+    found = gate(torch.ones(3, 4), torch.zeros(0, 4))
+    assert found.weights.shape == found.scores.shape == (3, 0)
+    assert found.entropy().tolist() == [0, 0, 0]
+    assert found.frame().empty and list(found.frame()) == ["query", "id", "label", "score", "weight", "rank"]
+    with pytest.raises(MemsciError, match="no memories"):
+        found.top()
+
+
+def test_no_queries():
+    assert gate(torch.zeros(0, 4), torch.ones(2, 4)).weights.shape == (0, 2)
+
+
+def test_frame_is_tidy_and_ranked():
+    queries = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    keys = torch.tensor([[1.0, 5.0], [2.0, 4.0], [2.0, 3.0]])
+    found = gate(queries, keys, ids=["a", "b", "c"], labels=["Ann", "Bob", "Cid"])
+    frame = found.frame()
+    assert frame["query"].tolist() == [0, 0, 0, 1, 1, 1]
+    assert frame["id"].tolist() == ["b", "c", "a", "a", "b", "c"]
+    assert frame["label"].tolist() == ["Bob", "Cid", "Ann", "Ann", "Bob", "Cid"]
+    assert frame["score"].tolist() == [2, 2, 1, 5, 4, 3]
+    assert frame["rank"].tolist() == [1, 2, 3, 1, 2, 3]
+    assert frame["weight"][3] == found.weights[1, 0].item()
+    assert found.top() == ["b", "a"]
+    html = found._repr_html_()
+    assert html.count("<tr") == 7 and "Cid" in html
+
+
+def test_display_shows_ten_per_query_and_escapes():
+    found = gate(torch.ones(2, 1), torch.arange(30.0)[:, None], labels=["<b>"] * 30)
+    assert found._repr_html_().count("&lt;b&gt;") == 20
+
+
+def test_a_gate_cannot_be_changed(vectors):
+    with pytest.raises(AttributeError):
+        gate(*vectors).beta = 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"queries": torch.tensor([[1.0, math.nan]])}, "queries hold a number that is not finite"),
+        ({"keys": torch.tensor([[1.0, math.inf]])}, "keys hold a number that is not finite"),
+        ({"queries": torch.ones(2)}, r"shape \[2\] and keys \[1, 2\]"),
+        ({"queries": torch.ones(1, 3)}, r"shape \[1, 3\] and keys \[1, 2\]"),
+        ({"beta": -1.0}, "beta must be"),
+        ({"beta": math.nan}, "beta must be"),
+        ({"similarity": "dot"}, "'inner', 'cosine'"),
+        ({"ids": ["a", "b"]}, "1 keys, 2 ids and 2 labels"),
+    ],
+)
+def test_refusals(changes, message):
+    with pytest.raises(MemsciError, match=message):
+        gate(**{"queries": torch.ones(1, 2), "keys": torch.ones(1, 2), **changes})

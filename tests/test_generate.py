@@ -1,0 +1,182 @@
+"""Text, log probabilities and choices: as the model alone would have it, one prompt at a time."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from conftest import ARCHITECTURES, make_model, make_tokenizer
+from tokenizers import AddedToken
+from torch.testing import assert_close
+from transformers import GenerationConfig
+
+from memsci import prompts
+from memsci.errors import MemsciError
+from memsci.generate import choose, generate, logprob
+from memsci.models import Base
+
+WORDS = ["Where?", "Nora hid the letter in a book, and nobody found it.", "Tom", "Who went to the sea at noon?", "Oh!"]
+
+
+@pytest.fixture(params=ARCHITECTURES)
+def any_base(request, tokenizer):
+    return Base(make_model(request.param), tokenizer)
+
+
+@pytest.fixture
+def asked(base):
+    return [base.chat(prompts.qa(word)) for word in WORDS]
+
+
+def greedy(base, prompt, steps):
+    """The most probable token again and again, without cache, batch or any library, up to a stop token."""
+    ids = list(prompt)
+    for _ in range(steps):
+        with torch.no_grad():
+            ids.append(base.model(torch.tensor([ids])).logits[0, -1].argmax().item())
+        if ids[-1] in base.stop_ids:
+            break
+    return ids[len(prompt) :]
+
+
+def spoken(base, ids):
+    return base.text([i for i in ids if i not in base.stop_ids]).strip()
+
+
+@pytest.mark.parametrize("batch_size", [None, 1, 2])
+def test_greedy_is_the_model_one_prompt_at_a_time(any_base, batch_size):
+    """Left padding, stop tokens and order of batches leave no trace."""
+    asked = [any_base.chat(prompts.qa(word)) for word in WORDS]
+    expected = []
+    for prompt in asked:
+        ids = torch.tensor([prompt])
+        alone = any_base.model.generate(
+            ids, attention_mask=torch.ones_like(ids), max_new_tokens=12, do_sample=False, pad_token_id=0,
+            eos_token_id=list(any_base.stop_ids),
+        )[0, len(prompt) :].tolist()  # fmt: skip
+        assert alone == greedy(any_base, prompt, 12)
+        expected.append(spoken(any_base, alone))
+    assert len(set(expected)) > 1
+    assert generate(any_base, asked, 12, batch_size=batch_size) == expected
+
+
+def test_stop_tokens_end_each_row_alone(base, asked):
+    """Each token in turn is made a stop token: rows that meet it are cut there, and the others go on."""
+    base.stop_ids = ()
+    replies = [greedy(base, prompt, 10) for prompt in asked]
+    stops = sorted({token for reply in replies for token in reply[1:9]})[:6]
+    for stop in stops:
+        base.stop_ids = (stop,)
+        expected = [reply[: reply.index(stop)] if stop in reply else reply for reply in replies]
+        assert generate(base, asked, 10) == [base.text(reply).strip() for reply in expected]
+
+
+def test_without_stop_tokens(model):
+    tokenizer = make_tokenizer()
+    tokenizer.chat_template = tokenizer.eos_token = None
+    base = Base(model, tokenizer)
+    assert base.stop_ids == ()
+    prompt = base.chat(prompts.qa("Where?"))
+    assert generate(base, [prompt], 8) == [spoken(base, greedy(base, prompt, 8))]
+
+
+def test_the_models_own_generation_settings_are_neither_used_nor_lost(base, asked):
+    expected = generate(base, asked, 10)
+    own = GenerationConfig(
+        do_sample=True, temperature=3.0, top_k=3, repetition_penalty=5.0, no_repeat_ngram_size=1, min_new_tokens=10,
+        suppress_tokens=list(range(100)), max_length=3, eos_token_id=7, num_beams=3, length_penalty=-2.0,
+    )  # fmt: skip
+    base.model.generation_config = own
+    before = own.to_dict()
+    assert generate(base, asked, 10) == expected
+    assert base.model.generation_config is own and own.to_dict() == before
+
+
+def test_the_models_settings_come_back_after_an_exception(base, asked, monkeypatch):
+    own = base.model.generation_config
+
+    def fail(**kwargs):
+        assert base.model.generation_config is not own
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(base.model, "generate", fail)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        generate(base, asked, 2)
+    assert base.model.generation_config is own
+
+
+# Log probability.
+
+
+@pytest.mark.parametrize("batch_size", [None, 1, 2])
+def test_logprob_by_hand(any_base, batch_size):
+    asked = [any_base.chat(prompts.qa(word)) for word in WORDS]
+    targets = [any_base.reply(word) for word in reversed(WORDS)]
+    targets[2] = []
+    sums, counts = logprob(any_base, asked, targets, batch_size=batch_size)
+    assert sums.dtype == torch.float32 and counts.tolist() == [len(target) for target in targets]
+    for prompt, target, found in zip(asked, targets, sums.tolist(), strict=True):
+        with torch.no_grad():
+            scores = any_base.model(torch.tensor([prompt + target])).logits[0].log_softmax(dim=-1)
+        expected = sum(scores[len(prompt) + j - 1, token].item() for j, token in enumerate(target))
+        assert found == pytest.approx(expected, abs=1e-3, rel=1e-5)
+
+
+def test_logprob_of_the_next_token_is_a_distribution(base, asked):
+    every = [[token] for token in range(262)]
+    sums, counts = logprob(base, asked[:1] * 262, every)
+    assert_close(sums.exp().sum(), torch.tensor(1.0))
+    assert counts.tolist() == [1] * 262
+
+
+# Choice.
+
+
+@pytest.mark.parametrize("batch_size", [None, 1, 2])
+def test_choose_by_hand(any_base, batch_size):
+    """In this tokenizer a space is a token: the letter is the step after it."""
+    asked = [any_base.chat(prompts.mmlu("s", word, WORDS[:4])) for word in WORDS]
+    space, *letters = any_base.tokens(" ABCD", bos=False)
+    expected = []
+    for prompt in asked:
+        with torch.no_grad():
+            logits = any_base.model(torch.tensor([[*prompt, space]])).logits[0, -1]
+        expected.append(max(range(4), key=lambda k: logits[letters[k]].item()))
+    assert choose(any_base, asked, batch_size=batch_size) == expected
+    swapped = choose(any_base, asked, letters=("D", "C", "B", "A"), batch_size=batch_size)
+    assert swapped == [3 - k for k in expected]
+
+
+def test_choose_where_the_space_belongs_to_the_letter(model):
+    tokenizer = make_tokenizer()
+    tokenizer.add_tokens([AddedToken(f" {letter}", special=False) for letter in "ABCD"])
+    model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    base = Base(model, tokenizer)
+    base._control -= set(tokenizer.convert_tokens_to_ids([" A", " B", " C", " D"]))
+    prompt = base.chat(prompts.mmlu("s", "Q?", WORDS[:4]))
+    with torch.no_grad():
+        logits = model(torch.tensor([prompt])).logits[0, -1]
+    letters = tokenizer.convert_tokens_to_ids([" A", " B", " C", " D"])
+    assert choose(base, [prompt]) == [logits[letters].argmax().item()]
+
+
+# Borders.
+
+
+def test_nothing_asked(base):
+    assert generate(base, [], 3) == choose(base, []) == []
+    sums, counts = logprob(base, [], [])
+    assert sums.shape == counts.shape == (0,)
+
+
+def test_refusals(base, asked):
+    with pytest.raises(MemsciError, match="Prompt 1 is empty"):
+        generate(base, [[1], []], 3)
+    with pytest.raises(MemsciError, match="Prompt 0 of 500 tokens with 13 more takes 513 tokens"):
+        generate(base, [[1] * 500], 13)
+    with pytest.raises(MemsciError, match="2 prompts and 1 targets"):
+        logprob(base, asked[:2], [[1]])
+    with pytest.raises(MemsciError, match="Prompt 0 of 510 tokens with 3 more"):
+        logprob(base, [[1] * 510], [[1] * 3])
+    for letters in (("A", "A"), ("A", "AB"), ("AB", "AC", "D", "DE")):
+        with pytest.raises(MemsciError, match="do not differ in their first token"):
+            choose(base, asked, letters=letters)
