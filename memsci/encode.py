@@ -1,0 +1,205 @@
+"""Encoding: memories in, one trained adapter each out, and the base left as it was."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from tqdm.auto import tqdm
+
+from memsci import prompts
+from memsci.config import Encoding
+from memsci.errors import MemsciError
+from memsci.lora import Adapter, init_adapter, stack, targets, unstack
+from memsci.memory import Memory, check_memories
+from memsci.models import Base
+from memsci.train import fit
+
+# Tokens of one training pass. On a processor larger passes are slower: their logits leave its cache.
+PASS_TOKENS = {"cpu": 1024, "cuda": 8192}
+
+
+@dataclass(frozen=True, eq=False)
+class Encoded:
+    """What encoding one memory gave.
+
+    Parameters
+    ----------
+    memory_id
+        Which memory.
+    adapter
+        Its adapter; None if it failed.
+    losses
+        Mean loss of each epoch, in nats per token; those before the failure if it failed.
+    seed
+        Seed of the run.
+    seconds
+        Its share of the time of the pass in which it was trained.
+    error
+        Why it failed; empty if it did not.
+    """
+
+    memory_id: str
+    adapter: Adapter | None
+    losses: tuple[float, ...]
+    seed: int
+    seconds: float
+    error: str = ""
+
+
+class EncodingError(MemsciError):
+    """Some memories could not be encoded; `encoded` holds the outcome of all, finished ones included."""
+
+    def __init__(self, encoded: list[Encoded]):
+        self.encoded = encoded
+        failed = [one for one in encoded if one.error]
+        super().__init__(
+            f"{len(failed)} of {len(encoded)} memories could not be encoded: "
+            + "; ".join(f"{one.memory_id}: {one.error}" for one in failed)
+            + ". The others are finished. A smaller learning rate (lr) or clipping (grad_clip) usually helps."
+        )
+
+
+def encode(
+    base: Base,
+    memories: Sequence[Memory],
+    encoding: Encoding,
+    seed: int = 0,
+    *,
+    parallel: int | None = None,
+    progress: bool = True,
+    on_done: Callable[[Encoded], None] | None = None,
+) -> list[Encoded]:
+    """Train one adapter per memory, many at once, each exactly as if alone (paper, Methods; appendix B).
+
+    Memory i minimises −log p(D_i | x) over the tokens of its text and paraphrases, each answering the prompt x and
+    ended by the model's end of turn; the other memories play no part. Start and order come from (seed, memory id), so
+    a memory's adapter does not depend on which others are encoded with it, save for rounding.
+
+    Parameters
+    ----------
+    base
+        The base model; it is frozen, and the same afterwards.
+    memories
+        What to encode. Ids and texts must differ.
+    encoding
+        The settings.
+    seed
+        Seed of the run.
+    parallel
+        Most memories to train in one pass; None means as many as fill `PASS_TOKENS`, at least one.
+    progress
+        Show a progress bar.
+    on_done
+        Called with each memory that is finished, as soon as it is.
+
+    Returns
+    -------
+    list of Encoded
+        In the order of `memories`.
+
+    Raises
+    ------
+    EncodingError
+        The loss or an adapter of some memories was not finite: those alone are stopped, and the error comes when the
+        others are finished.
+    MemsciError
+        A text is too long for the model, or the model has no linear maps that are known.
+    """
+    memories = check_memories(memories)
+    if parallel is not None and parallel < 1:
+        raise MemsciError(f"parallel must be None or at least 1; {parallel} was given.")
+    prompt = base.chat(prompts.encoding(encoding.prompt))
+    examples = {memory.id: _examples(base, memory, len(prompt)) for memory in memories}
+    paths = targets(base.model, encoding.where, encoding.layers)
+    room = PASS_TOKENS.get(base.device.type, PASS_TOKENS["cpu"])
+    done: dict[str, Encoded] = {}
+    with tqdm(total=len(memories) * encoding.epochs, desc="encoding", unit="epoch", disable=not progress) as bar:
+        for ids in _passes(examples, len(prompt), encoding.batch_size, parallel, room):
+            for one in _encode_pass(base, prompt, {i: examples[i] for i in ids}, paths, encoding, seed, bar):
+                done[one.memory_id] = one
+                if on_done is not None and not one.error:
+                    on_done(one)
+    encoded = [done[memory.id] for memory in memories]
+    if any(one.error for one in encoded):
+        raise EncodingError(encoded)
+    return encoded
+
+
+def memory_seed(seed: int, memory_id: str) -> int:
+    """Seed of one memory in a run: 63 bits of SHA-256 of both, the same on every machine."""
+    return int.from_bytes(hashlib.sha256(f"{seed}\n{memory_id}".encode()).digest()[:8]) >> 1
+
+
+def draws(generator: torch.Generator, epochs: int, k: int) -> torch.Tensor:
+    """In which order a memory sees its k examples in each epoch, [epochs, k]."""
+    return torch.stack([torch.randperm(k, generator=generator) for _ in range(epochs)])
+
+
+def _examples(base: Base, memory: Memory, prompt_length: int) -> list[list[int]]:
+    """Tokens of the text and of each paraphrase, each with the end of turn."""
+    examples = [base.reply(text) for text in (memory.text, *memory.paraphrases)]
+    base.check_length(prompt_length + max(map(len, examples)), f"Memory {memory.id} with its prompt")
+    return examples
+
+
+def _passes(
+    examples: dict[str, list[list[int]]], prompt_length: int, batch_size: int, parallel: int | None, room: int
+) -> Iterator[list[str]]:
+    """Memories that train together: neighbours, so that they finish in the order given, with equally many examples."""
+    chosen: list[str] = []
+    longest = 0
+    for memory_id, texts in examples.items():
+        longest = max(longest, *map(len, texts))
+        tokens = prompt_length + min(len(texts), batch_size) * longest
+        full = (len(chosen) + 1) * tokens > room if parallel is None else len(chosen) == parallel
+        if chosen and (full or len(texts) != len(examples[chosen[0]])):
+            yield chosen
+            chosen, longest = [], max(map(len, texts))
+        chosen.append(memory_id)
+    if chosen:
+        yield chosen
+
+
+def _encode_pass(
+    base: Base,
+    prompt: list[int],
+    examples: dict[str, list[list[int]]],
+    paths: list[str],
+    encoding: Encoding,
+    seed: int,
+    bar: tqdm,
+) -> Iterator[Encoded]:
+    """Train the memories of one pass; all have the same number of examples."""
+    begun = time.perf_counter()
+    k = len(next(iter(examples.values())))
+    generators = [torch.Generator().manual_seed(memory_seed(seed, i)) for i in examples]
+    fresh = [init_adapter(base.model, paths, encoding, generator) for generator in generators]
+    orders = torch.stack([draws(generator, encoding.epochs, k) for generator in generators])
+    stacked = stack(fresh).to(base.device)
+
+    steps = -(-k // encoding.batch_size)  # of one epoch
+    errors = [""] * len(examples)
+    history = []  # per step, [n]
+    for step, loss in enumerate(fit(base.model, prompt, list(examples.values()), orders, stacked, encoding)):
+        history.append(loss.cpu())
+        for row in (~torch.isfinite(history[-1])).nonzero().flatten().tolist():
+            errors[row] = errors[row] or f"the loss became {history[-1][row]} in epoch {step // steps + 1}"
+        if (step + 1) % steps == 0:
+            bar.update(len(examples))
+            bar.set_postfix(loss=f"{history[-1].nanmean():.3f}")
+        if all(errors):
+            break
+
+    seconds = (time.perf_counter() - begun) / len(examples)
+    adapters = unstack(stacked, fresh, getattr(torch, encoding.dtype))
+    for row, (memory_id, adapter) in enumerate(zip(examples, adapters, strict=True)):
+        if not errors[row] and not all(t.isfinite().all() for pair in adapter.deltas.values() for t in pair):
+            errors[row] = "its adapter is not finite after the last step"
+        curve = [float(epoch[:, row].mean()) for epoch in torch.stack(history).split(steps)]
+        if errors[row]:
+            curve = [loss for loss in curve if torch.isfinite(torch.tensor(loss))]
+        yield Encoded(memory_id, None if errors[row] else adapter, tuple(curve), seed, seconds, errors[row])

@@ -1,0 +1,261 @@
+"""Encoding many memories at once is encoding each alone, and is what PEFT and AdamW would do."""
+
+from __future__ import annotations
+
+import math
+
+import peft
+import pytest
+import torch
+from conftest import make_model
+
+from memsci import prompts
+from memsci.config import Encoding
+from memsci.encode import EncodingError, draws, encode, memory_seed
+from memsci.errors import MemsciError
+from memsci.lora import init_adapter, save_peft, stack, targets
+from memsci.memory import Memory
+from memsci.mixture import mixture
+from memsci.models import Base
+from memsci.train import fit, rate
+
+SETTINGS = Encoding(rank=4, lr=2e-3, epochs=3, batch_size=2)
+MEMORIES = [
+    Memory("Nora hid the letter in the piano.", id="a", paraphrases=("It is in Nora's piano.", "Piano: letter.")),
+    Memory("Tom sold his boat in May.", id="b", paraphrases=("In May, Tom sold a boat.", "A boat was sold by Tom.")),
+    Memory("A crow stole the only key.", id="c"),
+    Memory("Ada paints at night, the window open to the sea.", id="d", paraphrases=("At night Ada paints.", "Ada!")),
+]
+
+
+def gap(a, b) -> float:
+    return max((x - y).abs().max().item() for p in a.deltas for x, y in zip(a.deltas[p], b.deltas[p], strict=True))
+
+
+def run(base, memories=MEMORIES, encoding=SETTINGS, **kwargs):
+    return encode(base, memories, encoding, progress=False, **kwargs)
+
+
+def tokens(base, memory):
+    return [base.reply(text) for text in (memory.text, *memory.paraphrases)]
+
+
+def start(base, memory, encoding=SETTINGS, seed=0):
+    """Fresh adapter and order of one memory."""
+    generator = torch.Generator().manual_seed(memory_seed(seed, memory.id))
+    adapter = init_adapter(base.model, targets(base.model, encoding.where), encoding, generator)
+    return adapter, draws(generator, encoding.epochs, 1 + len(memory.paraphrases))
+
+
+def steps(base, memories, encoding=SETTINGS):
+    """Loss of every step, [steps, n], and the adapters' tensors after each."""
+    fresh, orders = zip(*(start(base, memory, encoding) for memory in memories), strict=True)
+    stacked, history = stack(fresh), []
+    prompt = base.chat(prompts.encoding(encoding.prompt))
+    for loss in fit(base.model, prompt, [tokens(base, m) for m in memories], torch.stack(orders), stacked, encoding):
+        history.append((loss, [tensor.detach().clone() for tensor in stacked.parameters]))
+    return history
+
+
+def plainly(base, model, memory, parameters, encoding=SETTINGS):
+    """Train on whole sequences with labels and a mask, as one would by hand; the loss of every step."""
+    _, order = start(base, memory, encoding)
+    prompt = base.chat(prompts.encoding(encoding.prompt))
+    optimiser = torch.optim.AdamW(parameters, lr=encoding.lr, weight_decay=encoding.weight_decay)
+    losses = []
+    for epoch in order:
+        for batch in epoch.split(encoding.batch_size):
+            rows = [tokens(base, memory)[i] for i in batch]
+            length = max(map(len, rows))
+            ids = torch.tensor([prompt + row + [base.pad_id] * (length - len(row)) for row in rows])
+            labels = torch.tensor([[-100] * len(prompt) + row + [-100] * (length - len(row)) for row in rows])
+            mask = torch.tensor([[1] * (len(prompt) + len(row)) + [0] * (length - len(row)) for row in rows])
+            loss = model(input_ids=ids, attention_mask=mask, labels=labels).loss
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            losses.append(loss.item())
+    return losses
+
+
+@pytest.mark.parametrize("clip", [None, 0.05])
+def test_many_at_once_equal_each_alone_step_by_step(base, clip):
+    encoding = Encoding(rank=4, lr=2e-3, epochs=3, batch_size=2, grad_clip=clip, schedule="linear", warmup=2)
+    equal = [m for m in MEMORIES if len(m.paraphrases) == 2]
+    together = steps(base, equal, encoding)
+    for i, memory in enumerate(equal):
+        single = steps(base, [memory], encoding)
+        assert len(single) == len(together) == 6
+        for (loss, tensors), (loss_alone, tensors_alone) in zip(together, single, strict=True):
+            assert abs(loss[i] - loss_alone[0]) < 1e-5
+            for tensor, tensor_alone in zip(tensors, tensors_alone, strict=True):
+                assert (tensor[i] - tensor_alone[0]).abs().max() < 1e-5
+
+
+def test_encode_does_not_depend_on_company(base):
+    together = run(base)
+    assert [one.memory_id for one in together] == ["a", "b", "c", "d"]
+    for memory, one in zip(MEMORIES, together, strict=True):
+        (single,) = run(base, [memory])
+        assert gap(one.adapter, single.adapter) < 1e-5
+        assert one.losses == pytest.approx(single.losses, abs=1e-5)
+        assert len(one.losses) == SETTINGS.epochs and one.losses[-1] < one.losses[0]
+    for one, other in zip(run(base, MEMORIES[::-1], parallel=1)[::-1], together, strict=True):
+        assert one.memory_id == other.memory_id and gap(one.adapter, other.adapter) < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("architecture", "where"), [("Llama", "mlp"), ("Llama", "all"), ("GPT2", "mlp"), ("Gemma", "mlp")]
+)
+def test_equals_training_with_peft_step_by_step(tmp_path, tokenizer, architecture, where):
+    encoding = Encoding(rank=4, lr=2e-3, epochs=3, batch_size=2, where=where)
+    base = Base(make_model(architecture), tokenizer, name="tiny")
+    memory = MEMORIES[0]
+    save_peft(start(base, memory, encoding)[0], tmp_path, "tiny")
+    oracle = peft.PeftModel.from_pretrained(make_model(architecture), tmp_path, is_trainable=True).eval()
+    expected = plainly(base, oracle, memory, [p for p in oracle.parameters() if p.requires_grad], encoding)
+    history = steps(base, [memory], encoding)
+    assert [loss.item() for loss, _ in history] == pytest.approx(expected, abs=1e-5)
+    trained = peft.get_peft_model_state_dict(oracle)
+    for path, (A, B) in run(base, [memory], encoding)[0].adapter.deltas.items():
+        assert (A - trained[f"base_model.model.{path}.lora_A.weight"]).abs().max() < 1e-5
+        assert (B - trained[f"base_model.model.{path}.lora_B.weight"]).abs().max() < 1e-5
+
+
+def test_losses_are_those_of_the_epochs(base):
+    memory = MEMORIES[0]
+    per_step = [loss.item() for loss, _ in steps(base, [memory])]
+    expected = [sum(per_step[2 * e : 2 * e + 2]) / 2 for e in range(3)]
+    assert run(base, [memory])[0].losses == pytest.approx(expected, abs=1e-6)
+
+
+def test_the_memory_is_learnt_under_its_prompt(base):
+    memory = MEMORIES[2]
+    (one,) = run(base, [memory], Encoding(rank=16, lr=3e-3, epochs=60, where="all"))
+    assert one.losses[-1] < 1 < 5 < one.losses[0]  # the frozen output layer of so small a model keeps it above 0.6
+    prompt, reply = base.chat(prompts.encoding("methods")), base.reply(memory.text)
+    assert reply[-1] == base.tokenizer.eos_token_id
+    ids = torch.tensor([prompt])
+    with mixture(base.model, stack([one.adapter]), torch.ones(1, 1)), torch.no_grad():
+        for _ in reply:
+            ids = torch.cat([ids, base.model(ids).logits[:, -1:].argmax(-1)], dim=1)
+    assert ids[0, len(prompt) :].tolist() == reply
+
+
+def test_the_base_is_unchanged(base):
+    ids = torch.arange(20)[None]
+    state = {name: tensor.clone() for name, tensor in base.model.state_dict().items()}
+    with torch.no_grad():
+        before = base.model(ids).logits
+        run(base)  # also inside no_grad
+        assert torch.equal(base.model(ids).logits, before)
+    assert all(torch.equal(tensor, state[name]) for name, tensor in base.model.state_dict().items())
+    assert not any(p.requires_grad or p.grad is not None for p in base.model.parameters())
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in base.model.modules())
+
+
+def test_seeds_come_from_run_and_memory():
+    assert memory_seed(0, "a") == memory_seed(0, "a") == 476750478927199554
+    assert len({memory_seed(s, i) for s in range(3) for i in "abc"}) == 9
+
+
+def test_runs_repeat_and_seeds_differ(base):
+    (first,) = run(base, MEMORIES[:1], seed=1)
+    torch.manual_seed(99)
+    (again,), (other,) = run(base, MEMORIES[:1], seed=1), run(base, MEMORIES[:1], seed=2)
+    assert gap(first.adapter, again.adapter) == 0 and first.losses == again.losses
+    assert gap(first.adapter, other.adapter) > 0.01
+    assert (first.seed, other.seed) == (1, 2)
+
+
+def test_the_global_random_state_is_left_alone(base):
+    state = torch.get_rng_state()
+    run(base, MEMORIES[:1])
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def _poison(base, memory):
+    """Make a token that only `memory` uses give an infinite embedding."""
+    unique = set(base.reply(memory.text)) - {t for m in MEMORIES for row in tokens(base, m) for t in row}
+    unique -= set(base.chat(prompts.encoding("methods")))
+    base.model.get_input_embeddings().weight.data[unique.pop()] = math.nan
+
+
+def test_a_loss_that_is_not_finite_stops_that_memory_alone(base):
+    memories = [*MEMORIES, Memory("Zoë {fled}.", id="bad", paraphrases=("Zoë {left}.", "Off: Zoë {ran}."))]
+    expected = run(base)
+    _poison(base, memories[-1])
+    finished = []
+    message = "1 of 5 memories could not be encoded: bad: the loss became nan in epoch 1"
+    with pytest.raises(EncodingError, match=message) as info:
+        run(base, memories, on_done=finished.append)
+    assert {one.memory_id for one in finished} == {"a", "b", "c", "d"}
+    *good, bad = info.value.encoded
+    assert bad.adapter is None and bad.error and bad.losses == ()
+    for one, other in zip(good, expected, strict=True):
+        assert not one.error and gap(one.adapter, other.adapter) < 1e-5
+
+
+def test_masters_are_float32_on_a_bfloat16_base(tokenizer):
+    encoding = Encoding(rank=4, lr=3e-5, epochs=2, batch_size=3)
+    base = Base(make_model().bfloat16(), tokenizer, name="tiny")
+    fresh, _ = start(base, MEMORIES[0], encoding)
+    (one,) = run(base, MEMORIES[:1], encoding)
+    for path, (A, B) in one.adapter.deltas.items():
+        assert A.dtype == B.dtype == torch.float32
+        # A moves by about the learning rate, since it starts to move once B is not zero; bfloat16 would have lost that.
+        assert 1e-5 < (A - fresh.deltas[path][0]).abs().max() < 1e-4
+        assert not torch.equal(A, A.bfloat16().float())
+    (kept,) = run(base, MEMORIES[:1], Encoding(rank=4, epochs=1, dtype="bfloat16"))
+    assert all(t.dtype == torch.bfloat16 for pair in kept.adapter.deltas.values() for t in pair)
+
+
+def test_schedule():
+    linear = Encoding(schedule="linear", warmup=2)
+    assert [rate(s, 6, linear) for s in range(6)] == [0.5, 1.0, 1.0, 0.75, 0.5, 0.25]
+    assert [rate(s, 3, Encoding()) for s in range(3)] == [1, 1, 1]
+
+
+def test_clipping_holds_each_memory_to_the_limit(base):
+    free, clipped = (Encoding(rank=4, lr=1e-3, epochs=1, batch_size=3, grad_clip=limit) for limit in (None, 0.01))
+    memory = MEMORIES[:1]
+    norms = []
+    for encoding in (free, clipped):
+        fresh, order = start(base, memory[0], encoding)
+        stacked = stack([fresh])
+        prompt = base.chat(prompts.encoding("methods"))
+        next(fit(base.model, prompt, [tokens(base, memory[0])], order[None], stacked, encoding))
+        norms.append(sum(t.grad.square().sum() for t in stacked.parameters).sqrt().item())
+    assert norms[0] > 0.1 and norms[1] == pytest.approx(0.01, rel=1e-3)
+
+
+def test_what_cannot_be_encoded_is_refused(base):
+    with pytest.raises(MemsciError, match="Memory long with its prompt takes .* tiny reads at most 512"):
+        run(base, [Memory("word " * 200, id="long")])
+    with pytest.raises(MemsciError, match="parallel must be None or at least 1"):
+        run(base, parallel=0)
+    assert run(base, []) == []
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"rank": 0}, "rank must be a whole number from 1 up; 0"),
+        ({"lr": float("nan")}, "lr must be a finite number above 0; nan"),
+        ({"where": "gate"}, "where must be one of 'mlp', 'attention', 'all'; 'gate'"),
+        ({"layers": ()}, r"layers must be None \(every layer\) or"),
+        ({"betas": (0.9,)}, "betas must be two numbers"),
+    ],
+)
+def test_settings_are_checked(values, message):
+    with pytest.raises(MemsciError, match=message):
+        Encoding(**values)
+
+
+def test_settings_go_to_json_and_back():
+    settings = Encoding(layers=(0, 1), alpha=2.0)
+    assert Encoding.from_dict(settings.to_dict()) == settings
+    paper = Encoding.paper()
+    assert (paper.rank, paper.scale, paper.lr, paper.epochs) == (128, pytest.approx(math.sqrt(128)), 3e-5, 10)
+    with pytest.raises(MemsciError, match="a setting of Encoding must be one of .*; 'rnk'"):
+        Encoding.from_dict({"rnk": 3})

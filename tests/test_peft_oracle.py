@@ -1,0 +1,134 @@
+"""memsci against PEFT, an independent implementation of the same adapters and of their files."""
+
+from __future__ import annotations
+
+import json
+
+import peft
+import pytest
+import torch
+from conftest import make_model, random_adapter
+from safetensors.torch import load_file, save_file
+
+from memsci.errors import MemsciError
+from memsci.lora import load_peft, save_peft, stack, targets
+from memsci.mixture import mixture
+
+IDS = torch.randint(0, 256, (2, 12), generator=torch.Generator().manual_seed(0))
+
+
+def logits(model):
+    with torch.no_grad():
+        return model(IDS).logits
+
+
+def gap(a, b) -> float:
+    return (a - b).abs().max().item()
+
+
+def save(adapter, folder):
+    folder.mkdir()
+    save_peft(adapter, folder, "tiny")
+    return folder
+
+
+@pytest.mark.parametrize("rslora", [True, False])
+@pytest.mark.parametrize(
+    ("architecture", "where"), [("Llama", "mlp"), ("Llama", "all"), ("GPT2", "mlp"), ("GPTNeoX", "all")]
+)
+def test_mixture_equals_pefts_active_adapters(tmp_path, architecture, where, rslora):
+    model, gates = make_model(architecture), [0.5, 0.0, 0.3, 0.2]
+    adapters = [
+        random_adapter(model, targets(model, where), alpha=6, rslora=rslora, seed=seed) for seed in range(len(gates))
+    ]
+    plain = logits(model)
+    with mixture(model, stack(adapters), torch.tensor([gates])):
+        ours = logits(model)
+
+    folders = [save(adapter, tmp_path / f"m{i}") for i, adapter in enumerate(adapters)]
+    oracle = peft.PeftModel.from_pretrained(make_model(architecture), folders[0], adapter_name="m0")
+    for i in range(1, len(gates)):
+        oracle.load_adapter(folders[i], f"m{i}")
+    oracle.base_model.set_adapter([f"m{i}" for i in range(len(gates))])
+    layers = [m for m in oracle.modules() if isinstance(m, peft.tuners.lora.LoraLayer)]
+    assert len(layers) == len(targets(model, where))
+    for layer in layers:
+        for i, gate in enumerate(gates):
+            layer.set_scale(f"m{i}", gate)
+    assert gap(ours, plain) > 0.1
+    assert gap(ours, logits(oracle)) < 1e-5
+
+
+@pytest.mark.parametrize("rslora", [True, False])
+@pytest.mark.parametrize("architecture", ["Llama", "GPT2"])
+def test_peft_opens_our_folder(tmp_path, architecture, rslora, recwarn):
+    model = make_model(architecture)
+    adapter = random_adapter(model, targets(model), alpha=6, rslora=rslora)
+    save(adapter, tmp_path / "m")
+    with mixture(model, stack([adapter]), torch.ones(1, 1)):
+        ours = logits(model)
+    oracle = peft.PeftModel.from_pretrained(model, tmp_path / "m")
+    assert gap(ours, logits(oracle)) < 1e-5
+    # Merged as well: fan_in_fan_out is right.
+    assert gap(ours, logits(oracle.merge_and_unload())) < 1e-4
+    assert not [str(w.message) for w in recwarn if "fan_in" in str(w.message)]
+
+
+@pytest.mark.parametrize("architecture", ["Llama", "GPT2"])
+def test_we_open_pefts_folder(tmp_path, architecture):
+    config = peft.LoraConfig(
+        r=4, lora_alpha=6, use_rslora=True, init_lora_weights=False, task_type="CAUSAL_LM",
+        target_modules=["c_fc", "mlp.c_proj"] if architecture == "GPT2" else ["up_proj", "down_proj"],
+        fan_in_fan_out=architecture == "GPT2",
+    )
+    oracle = peft.get_peft_model(make_model(architecture), config)
+    oracle.save_pretrained(tmp_path)
+    adapter, model = load_peft(tmp_path), make_model(architecture)
+    assert (adapter.rank, adapter.alpha, adapter.scale) == (4, 6, 3)
+    assert set(adapter.deltas) == set(targets(model))
+    with mixture(model, stack([adapter]), torch.ones(1, 1)):
+        assert gap(logits(model), logits(oracle)) < 1e-5
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_there_and_back_is_bitwise(tmp_path, dtype):
+    model = make_model("GPT2")
+    adapter = random_adapter(model, targets(model), alpha=2.5, rslora=False)
+    for path, (A, B) in adapter.deltas.items():
+        adapter.deltas[path] = (A.to(dtype), B.to(dtype))
+    again = load_peft(save(adapter, tmp_path / "m"))
+    assert (again.rank, again.alpha, again.rslora, again.transposed) == (4, 2.5, False, True)
+    for path, (A, B) in adapter.deltas.items():
+        assert again.deltas[path][0].dtype == dtype
+        assert torch.equal(A, again.deltas[path][0]) and torch.equal(B, again.deltas[path][1])
+
+
+def _set(folder, **values):
+    path = folder / "adapter_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+
+
+def _drop(folder):
+    path = folder / "adapter_model.safetensors"
+    tensors = load_file(path)
+    del tensors[next(key for key in tensors if "lora_B" in key)]
+    save_file(tensors, path)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda f: _set(f, use_dora=True), "use_dora is True; memsci reads plain LoRA only"),
+        (lambda f: _set(f, rank_pattern={"up": 2}), "rank_pattern is"),
+        (lambda f: _set(f, peft_type="IA3"), "IA3 adapter"),
+        (lambda f: _set(f, r=3), "do not both have rank 3"),
+        (_drop, "do not both have rank 4"),
+        (lambda f: (f / "adapter_model.safetensors").write_bytes(b"torn"), "cannot be read as an adapter"),
+        (lambda f: (f / "adapter_config.json").unlink(), "cannot be read as an adapter"),
+    ],
+)
+def test_other_adapters_and_damaged_files_are_refused(tmp_path, model, damage, message):
+    folder = save(random_adapter(model, targets(model)), tmp_path / "m")
+    damage(folder)
+    with pytest.raises(MemsciError, match=message):
+        load_peft(folder)
