@@ -1,0 +1,147 @@
+"""How answers and recalls are scored: plain functions of texts, vectors and tables (paper, section "Metrics").
+
+The paper's judge is a language model. `judge` applies its two conditions as fixed rules, so that a score needs no
+network and is the same tomorrow: the answer contains the true answer, and it is at most one sentence.
+"""
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from memsci.errors import MemsciError
+from memsci.wording import contains, one_sentence
+
+__all__ = ["contains", "correct_gate", "judge", "macro_accuracy", "one_sentence", "random_pair_cosine", "recall_cosine"]
+
+
+def judge(answer: str, truth: str) -> bool:
+    """Whether an answer counts as right: it contains the true answer and is at most one sentence.
+
+    Both texts are brought to one form first: letter case, accents, punctuation, articles; numbers in digits or words
+    (twenty-five, 850,000, 3 million) and ordinals (31st, thirty-first); dates (14 March, March 14th, 2024-03-14) and
+    ranges of days; currency, percent and common units ($240, 240 dollars; 5 km, five kilometres). Then the words of
+    the truth must stand in the answer whole and in order; a list ("A, B" or "A and B") may stand there item by item.
+
+    Parameters
+    ----------
+    answer
+        What the model said.
+    truth
+        The true answer, a few words.
+
+    Returns
+    -------
+    bool
+
+    Raises
+    ------
+    MemsciError
+        If the truth has no word in it.
+
+    Notes
+    -----
+    Paper, section "Metrics", where a language model judges by the same two conditions. A rule reads words, not
+    meaning: a synonym counts as wrong, and a denial ("it was not Nora") or a list of guesses counts as right.
+    """
+    said = answer
+    if not one_sentence(truth):  # a name such as "Olympics Go! Paris 2024" ends no sentence
+        said = answer.replace(truth.strip().rstrip(".!?"), "X")
+    return contains(answer, truth) and one_sentence(said)
+
+
+def recall_cosine(recalled: Sequence[str], originals: Sequence[str], embed: Callable[[list[str]], Any]) -> np.ndarray:
+    """Cosine between the embeddings of each recalled text and its original, [b].
+
+    Parameters
+    ----------
+    recalled, originals
+        b texts each, in the same order. An empty recall scores 0 (not stated in the paper).
+    embed
+        Any function from a list of b texts to vectors [b, d]. The paper uses OpenAI text-embedding-3-large; scores of
+        different embeddings cannot be compared.
+
+    Raises
+    ------
+    MemsciError
+        If the lists differ in length, or `embed` does not give one finite vector per text.
+    """
+    if isinstance(recalled, str) or isinstance(originals, str) or len(recalled) != len(originals):
+        raise MemsciError("As many recalled texts as originals are needed, in two lists; given: "
+                          f"{_count(recalled)} and {_count(originals)}.")
+    scores = np.zeros(len(recalled))
+    rows = [row for row, text in enumerate(recalled) if text.strip()]
+    if rows:
+        a = _unit_vectors([recalled[row] for row in rows], embed)
+        b = _unit_vectors([originals[row] for row in rows], embed)
+        scores[rows] = (a * b).sum(axis=1)
+    return scores
+
+
+def random_pair_cosine(texts: Sequence[str], embed: Callable[[list[str]], Any]) -> float:
+    """Mean cosine over all pairs of different texts: what recall of a wrong memory scores (c in the paper's RAG)."""
+    if isinstance(texts, str) or len(texts) < 2:
+        raise MemsciError(f"At least two texts are needed to make a pair; given: {_count(texts)}.")
+    vectors = _unit_vectors(list(texts), embed)
+    cosines = vectors @ vectors.T
+    return float(cosines[~np.eye(len(texts), dtype=bool)].mean())
+
+
+def macro_accuracy(frame: pd.DataFrame) -> float:
+    """Mean over subjects of the share of right answers, each subject counting alike whatever its size.
+
+    Parameters
+    ----------
+    frame
+        One row per question: columns ``subject`` and ``correct`` (truth values).
+
+    Raises
+    ------
+    MemsciError
+        If a column or a value is missing, there are no rows, or ``correct`` holds anything but truth values (or 0 and
+        1).
+    """
+    if missing := [column for column in ("subject", "correct") if column not in frame.columns]:
+        raise MemsciError(f"The table of answers needs the column {missing[0]!r}; it has {list(frame.columns)}.")
+    if frame.empty or frame[["subject", "correct"]].isna().any(axis=None) or not frame["correct"].isin([0, 1]).all():
+        raise MemsciError("The table of answers needs rows, each with a subject and a truth value `correct`.")
+    return float(frame["correct"].astype(float).groupby(frame["subject"]).mean().mean())
+
+
+def correct_gate(target_ids: Iterable[str | Sequence[str]], top_ids: Iterable[str]) -> np.ndarray:
+    """For each query, whether the memory with the highest gate is the right one, [b] of bool.
+
+    The mean is the paper's correct-gate rate.
+
+    Parameters
+    ----------
+    target_ids
+        The id of the right memory of each query, or several ids of which any will do (compositional questions).
+    top_ids
+        The id with the highest gate for each query.
+
+    Raises
+    ------
+    MemsciError
+        If there are not as many of the one as of the other.
+    """
+    targets, tops = list(target_ids), list(top_ids)
+    if len(targets) != len(tops):
+        raise MemsciError(f"As many right ids as top ids are needed; given: {len(targets)} and {len(tops)}.")
+    return np.array([top == target if isinstance(target, str) else top in target
+                     for target, top in zip(targets, tops, strict=True)], dtype=bool)
+
+
+def _unit_vectors(texts: list[str], embed: Callable[[list[str]], Any]) -> np.ndarray:
+    vectors = np.asarray(embed(texts), dtype=float)
+    if vectors.ndim != 2 or len(vectors) != len(texts) or not np.isfinite(vectors).all():
+        raise MemsciError(f"embed must give one finite vector for each of {len(texts)} texts; it gave shape "
+                          f"{vectors.shape}{'' if np.isfinite(vectors).all() else ' with values that are not finite'}.")
+    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.divide(vectors, norms, out=np.zeros_like(vectors), where=norms > 0)
+
+
+def _count(texts: Sequence[str]) -> str:
+    return "one string" if isinstance(texts, str) else str(len(texts))
