@@ -1,0 +1,250 @@
+"""The command-line program ``memsci``: what the Python interface does, for files and one question at a time.
+
+Heavy packages are imported within the commands, so that ``memsci --help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+from typer.core import TyperGroup
+
+import memsci
+from memsci.errors import MemsciError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# Widths of tables follow the terminal; texts are never cut to them (soft_wrap), so that they can be piped on.
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+
+class _Program(TyperGroup):
+    """Commands whose `MemsciError` ends the program with its message and status 2, and no traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except MemsciError as error:
+            err.print(Text(f"Error: {error}", style="red"), soft_wrap=True)
+            raise typer.Exit(2) from None
+
+
+app = typer.Typer(
+    cls=_Program,
+    name="memsci",
+    help="Memories in the weights of a language model, one gated adapter each.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_show_locals=False,
+)
+
+
+class Preset(StrEnum):
+    """Named encoding settings."""
+
+    paper = "paper"
+    embedded = "embedded"
+
+
+class Setting(StrEnum):
+    """The halves of the built-in world."""
+
+    episodic = "episodic"
+    semantic = "semantic"
+
+
+STORE = Annotated[Path, typer.Argument(help="Folder of a store, as written by 'memsci encode'.", show_default=False)]
+BASE = Annotated[
+    str | None,
+    typer.Option("--base", help="Base model: a name on the hub or a folder. Default: the one named in the store."),
+]
+BETA = Annotated[
+    float | None,
+    typer.Option("--beta", min=0.0, help="Sharpness of the gate: 0 is uniform, inf the best memory alone."),
+]
+
+
+@app.callback(invoke_without_command=True)
+def _program(version: Annotated[bool, typer.Option("--version", help="Show the version and stop.")] = False) -> None:
+    if version:
+        out.print(f"memsci {memsci.__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def demo(
+    setting: Annotated[Setting, typer.Option(help="Which half of the built-in world.")] = Setting.episodic,
+    partition: Annotated[int, typer.Option(min=0, max=19, help="Which of its 20 partitions.")] = 0,
+    figures: Annotated[Path, typer.Option(help="Folder for the figures.")] = Path("figures"),
+) -> None:
+    """Encode the 50 memories of a built-in partition, recall them, answer about them; a table, and figures."""
+    from memsci import evaluate
+
+    tables = evaluate.demo(setting=setting.value, partition=partition, figures=figures)
+    out.print(_table(tables["summary"], title=f"{setting.value}, partition {partition}"))
+    out.print(_table(tables["gates"], title="Correct gate, by embedding"))
+    out.print(f"Figures are in {figures}/.", soft_wrap=True, markup=False)
+
+
+@app.command()
+def encode(
+    memories_file: Annotated[
+        Path,
+        typer.Argument(help="CSV, JSONL or Parquet with a column 'text'; optional: id, label, paraphrases, questions."),
+    ],
+    store: Annotated[Path, typer.Option(help="Folder of the store: a new one, or one to add to.")],
+    base: Annotated[
+        str | None, typer.Option(help="Base model: a name on the hub or a folder. Default: the shipped model.")
+    ] = None,
+    preset: Annotated[
+        Preset | None, typer.Option(help="Encoding settings. Default: what suits the base.", show_default=False)
+    ] = None,
+    rank: Annotated[int | None, typer.Option(help="Rank of each adapter, instead of the preset's.")] = None,
+    lr: Annotated[float | None, typer.Option(help="Learning rate, instead of the preset's.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over each memory, instead of the preset's.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the run.")] = 0,
+    keep_text: Annotated[bool, typer.Option("--keep-text", help="Keep the texts in the store too.")] = False,
+) -> None:
+    """Turn the memories of a table into adapters, and keep them in a store; the same command again goes on with it."""
+    memories = memsci.data.table(memories_file)
+    model = memsci.load(base)
+    changes = {name: value for name, value in {"rank": rank, "lr": lr, "epochs": epochs}.items() if value is not None}
+    encoding = None
+    if preset or changes:
+        named = preset or (Preset.paper if base else Preset.embedded)
+        encoding = dataclasses.replace(getattr(memsci.Encoding, named.value)(), **changes)
+    mind = memsci.MEGa(model, store=store, encoding=encoding, seed=seed, keep_text=keep_text)
+    encoded = mind.encode(memories)
+    out.print(_table(encoded, title=f"{_memories(len(encoded))} encoded into {store}"))
+
+
+@app.command()
+def ask(
+    store: STORE,
+    question: Annotated[str, typer.Argument(help="What to ask; ample context helps the gate.", show_default=False)],
+    via_recall: Annotated[
+        bool, typer.Option("--via-recall", help="Recall the memory first, then answer from the recall (iRAG).")
+    ] = False,
+    recall: Annotated[bool, typer.Option("--recall", help="Tell the whole memory instead of answering.")] = False,
+    beta: BETA = None,
+    base: BASE = None,
+) -> None:
+    """Answer a question from the memories in a store."""
+    if recall and via_recall:
+        raise MemsciError("--recall tells the memory, --via-recall answers from it: choose one of the two.")
+    mind = _open(store, base)
+    reply = mind.recall(question, beta=beta) if recall else mind.answer(question, via_recall=via_recall, beta=beta)
+    out.print(reply, soft_wrap=True, markup=False)
+
+
+@app.command()
+def gate(
+    store: STORE,
+    query: Annotated[str, typer.Argument(help="Any text.", show_default=False)],
+    top: Annotated[int, typer.Option(min=1, help="How many memories to show, best first.")] = 10,
+    beta: BETA = None,
+    base: BASE = None,
+) -> None:
+    """Show which memories a query opens, and how far."""
+    frame = _open(store, base).gate(query, beta=beta).frame()
+    shown = frame.sort_values("rank").head(top).drop(columns="query")
+    out.print(_table(shown, title=f"{len(shown)} of {_memories(len(frame))}"))
+
+
+@app.command()
+def forget(
+    store: STORE,
+    id: Annotated[str, typer.Argument(help="Id of the memory, as 'memsci info STORE' shows it.", show_default=False)],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Remove one memory from a store, also a damaged one. It cannot be brought back."""
+    from memsci.store import Store
+
+    opened = Store(store)
+    if not yes:
+        typer.confirm(f"Forget {id!r} for good?", abort=True, err=True)
+    opened.forget(id)
+    out.print(f"Forgot {id}; left: {_memories(len(opened))}.", soft_wrap=True, markup=False)
+
+
+@app.command()
+def info(store: Annotated[Path | None, typer.Argument(help="Folder of a store.", show_default=False)] = None) -> None:
+    """Show what a store holds; without one, the versions at work."""
+    if store is None:
+        _about()
+        return
+    import pandas as pd
+
+    from memsci.store import Store
+
+    opened = Store(store)
+    columns = ["order", "id", "label", "loss", "created"]
+    rows = [(r.order, r.id, r.label, r.losses[-1] if r.losses else math.nan, r.created) for r in opened.records]
+    base = opened.header["base"]
+    title = f"{_memories(len(opened))}, {opened.nbytes / 1e6:.1f} MB"
+    out.print(_table(pd.DataFrame(rows, columns=columns), title=title))
+    out.print(f"Base model: {base['name']} (fingerprint {base['fingerprint'][:12]})", soft_wrap=True, markup=False)
+    for name in ("encoding", "embedding", "gate"):
+        if settings := opened.header.get(name):
+            text = ", ".join(f"{key} {value}" for key, value in settings.items())
+            out.print(f"{name.capitalize()}: {text}", soft_wrap=True, markup=False)
+
+
+def _about() -> None:
+    """Versions, device and the shipped model."""
+    import platform
+    from importlib.metadata import version
+    from importlib.resources import files
+
+    import torch
+
+    shipped = files("memsci") / "assets" / "base" / "model.safetensors"
+    rows = {
+        "memsci": memsci.__version__,
+        "python": platform.python_version(),
+        **{name: version(name) for name in ("torch", "transformers")},
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "processor",
+        "shipped model": f"{shipped.stat().st_size / 1e6:.1f} MB" if shipped.is_file() else "none: run 'make base'",
+    }
+    for name, value in rows.items():
+        out.print(f"{name:<14} {value}", soft_wrap=True, markup=False)
+
+
+def _open(store: Path, base: str | None) -> Any:
+    """The mind of a store, on the base named or the store's own."""
+    return memsci.open(store, base=None if base is None else memsci.load(base))
+
+
+def _memories(n: int) -> str:
+    return f"{n} memor{'y' if n == 1 else 'ies'}"
+
+
+def _table(frame: pd.DataFrame, title: str) -> Table:
+    """A table for the terminal: numbers to the right with four digits, texts as they are."""
+    table = Table(title=Text(title), title_justify="left", title_style="bold")
+    numeric = {name for name in frame.columns if frame[name].dtype.kind in "iuf"}
+    for name in frame.columns:
+        table.add_column(str(name), justify="right" if name in numeric else "left", overflow="fold")
+    for row in frame.itertuples(index=False):
+        table.add_row(*(Text(_cell(value)) for value in row))
+    return table
+
+
+def _cell(value: object) -> str:
+    if value is None or value != value:  # nothing to show: None and nan
+        return "–"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+if __name__ == "__main__":
+    app()

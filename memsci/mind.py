@@ -1,0 +1,449 @@
+"""MEGa: a base model with memories. Encode, gate, recall, answer, forget, save (paper, Fig. 1 and Methods).
+
+Everything here is put together from the modules below it: keys from `embed`, adapters from `encode`, both kept in a
+`store`, opened by `gate`, mixed by `mixture`, spoken by `generate`.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from memsci import generate, prompts
+from memsci import gate as gating
+from memsci.config import Embedding, Encoding, GateRule
+from memsci.embed import Embedder, embedder
+from memsci.encode import Encoded, encode
+from memsci.errors import MemsciError
+from memsci.gate import Gate
+from memsci.lora import Stack, stack
+from memsci.memory import Memory, QuizItem, check_memories, text_hash
+from memsci.mixture import mixture
+from memsci.models import SHIPPED, Base, batches, load
+from memsci.record import Remembered
+from memsci.store import Store
+
+BATCH = 32  # prompts answered in one pass
+RECALL_TOKENS, ANSWER_TOKENS = 128, 48
+
+
+class MEGa:
+    """A base model that has memories of its own, each in a gated adapter; the base itself never changes.
+
+    Parameters
+    ----------
+    base
+        From `memsci.load`.
+    store
+        Folder in which the memories are kept from the moment each is finished; an existing store is gone on with.
+        None keeps them in a temporary folder until `save`.
+    encoding
+        How memories are written. Default: that of the store if it exists, else what suits the base: `Encoding.embedded`
+        for the shipped model, `Encoding.paper` for any other.
+    embedding, gate
+        f and the gate's rule. Default: the store's, else the paper's.
+    seed
+        Seed of the run; each memory's own seed comes from it and the memory's id.
+    keep_text
+        Keep the texts in the store too. By default a memory is in its weights alone.
+
+    Raises
+    ------
+    MemsciError
+        The store was written for another base, or with another encoding or embedding.
+
+    Examples
+    --------
+    ::
+
+        mind = memsci.MEGa(memsci.load())
+        mind.encode(memsci.data.builtin("episodic", 0))
+        mind.gate("Who filmed the talent show?").frame()
+        mind.answer("Who filmed the talent show?", via_recall=True)
+    """
+
+    def __init__(
+        self,
+        base: Base,
+        store: str | os.PathLike[str] | None = None,
+        encoding: Encoding | None = None,
+        embedding: Embedding | None = None,
+        gate: GateRule | None = None,
+        seed: int = 0,
+        keep_text: bool = False,
+    ) -> None:
+        self.base, self.seed, self.keep_text = base, seed, keep_text
+        self._temporary = tempfile.TemporaryDirectory(prefix="memsci-") if store is None else None
+        path = Path(self._temporary.name) / "store" if store is None else Path(store)
+        kept: dict[str, Any] = {}
+        if (path / "store.json").exists():
+            self.store = Store.open(path)
+            self.store.check(base.fingerprint, base.name)
+            kept = self.store.header
+        suited = Encoding.embedded() if base.name == SHIPPED else Encoding.paper()
+        self.encoding = encoding or _kept(Encoding, kept, "encoding") or suited
+        self.embedding = embedding or _kept(Embedding, kept, "embedding") or Embedding.paper()
+        self.rule = gate or _kept(GateRule, kept, "gate") or GateRule.paper()
+        for what in ("encoding", "embedding") if kept else ():
+            given = getattr(self, what).to_dict()
+            if given != kept[what]:
+                changed = ", ".join(f"{name} {kept[what].get(name)} there, {given[name]} given" for name in given
+                                    if given[name] != kept[what].get(name))  # fmt: skip
+                raise MemsciError(
+                    f"The memories in {path} were made with another {what} ({changed}), and a store holds memories of one "
+                    f"kind. Leave the {what} out to go on with the store's, or encode into a new store."
+                )
+        if not kept:
+            self.store = Store.create(path, self._header())
+        self._embed: Embedder = embedder(base, self.embedding)
+        self._stack: Stack | None = None
+
+    def __repr__(self) -> str:
+        return f"MEGa({self.base.name!r}, {len(self)} memories, {self.store.nbytes / 1e6:.1f} MB)"
+
+    def __len__(self) -> int:
+        return len(self.store)
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Ids of the memories, in the order of encoding."""
+        return self.store.ids
+
+    # Writing
+
+    def encode(self, memories: Iterable[Memory], progress: bool = True, parallel: int | None = None) -> pd.DataFrame:
+        """Write memories into adapters of their own; each is in the store as soon as it is finished.
+
+        Memories that the store holds already, with the same text, are passed over: an interrupted call resumes.
+
+        Parameters
+        ----------
+        memories
+            `Memory` objects, or a `Partition`.
+        progress
+            Show a progress bar.
+        parallel
+            Most memories to train in one pass, see `memsci.encode.encode`.
+
+        Returns
+        -------
+        pandas.DataFrame
+            One row per memory encoded by this call: id, label, loss (nats per token in the last epoch), seconds.
+
+        Raises
+        ------
+        MemsciError
+            Two memories cannot be told apart, a text is too long, an id is taken by another text, or (after the others
+            are stored) a loss was not finite.
+        """
+        memories = check_memories(memories)
+        stored = {record.id: record.text_hash for record in self.store.records}
+        for memory in memories:
+            if stored.get(memory.id, hashed := text_hash(memory.text)) != hashed:
+                raise MemsciError(
+                    f"The store holds another memory called {memory.id!r}. Give the new one another id, or forget "
+                    f"({memory.id!r}) first."
+                )
+        new = {memory.id: memory for memory in memories if memory.id not in stored}
+        rows: dict[str, dict[str, Any]] = {}
+        keys = dict(zip(new, self._embed([memory.text for memory in new.values()]), strict=True)) if new else {}
+
+        def keep(one: Encoded) -> None:
+            memory = new[one.memory_id]
+            record = Remembered(
+                id=memory.id,
+                label=memory.label,
+                key=keys[memory.id],
+                text_hash=text_hash(memory.text),
+                seed=one.seed,
+                losses=one.losses,
+                text=memory.text if self.keep_text else None,
+            )
+            self.store.add(record, one.adapter)
+            rows[memory.id] = {"label": memory.label, "loss": one.losses[-1], "seconds": one.seconds}
+
+        self._stack = None
+        if new:
+            encode(
+                self.base, list(new.values()), self.encoding, self.seed,
+                parallel=parallel, progress=progress, on_done=keep,
+            )  # fmt: skip
+        columns = ["id", "label", "loss", "seconds"]
+        return pd.DataFrame([{"id": id, **rows[id]} for id in new], columns=columns)
+
+    def forget(self, id: str) -> None:
+        """Remove one memory, adapter and key. The others are not affected."""
+        self.store.forget(id)
+        self._stack = None
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Copy the memories into a new folder, whole or not at all; `memsci.open` opens it.
+
+        Raises
+        ------
+        MemsciError
+            Something is at the path already.
+        """
+        path = Path(path).expanduser()
+        if path.exists():
+            raise MemsciError(f"{path} exists already. Give a path where nothing is.")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = path.with_name(f".{path.name}-{uuid.uuid4().hex}")
+        try:
+            shutil.copytree(self.store.path, unfinished, ignore=shutil.ignore_patterns(".*"))
+            os.replace(unfinished, path)
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
+        return path
+
+    # Gating
+
+    def gate(self, query: str | Sequence[str], beta: float | None = None) -> Gate:
+        """How far one query, or each of several, opens each memory: g = softmax(β f(q)ᵀK) (paper, Methods).
+
+        Parameters
+        ----------
+        query
+            One text or b of them, embedded as they are.
+        beta
+            Instead of the rule's β.
+        """
+        records = self.store.records
+        cues = self._embed(_several(query))
+        keys = self.store.keys() if records else torch.empty(0, cues.shape[1])
+        return gating.gate(
+            cues,
+            keys,
+            self.rule.beta if beta is None else beta,
+            self.rule.similarity,
+            [record.id for record in records],
+            [record.label for record in records],
+        )
+
+    def gate_by_hand(self, weights: Sequence[Mapping[str, float]]) -> Gate:
+        """A gate with given weights, one mapping from id to weight per query; ids left out are shut.
+
+        With one id and weight 1 it is the *true gate* of that memory. The weights need not sum to 1.
+
+        Raises
+        ------
+        MemsciError
+            An id is not stored.
+        """
+        rows = torch.zeros(len(weights), len(self), dtype=torch.float64)
+        for row, given in enumerate(weights):
+            for id, weight in given.items():
+                if id not in self.ids:
+                    raise MemsciError(f"There is no memory {id!r}; there are: {', '.join(self.ids) or 'none'}.")
+                rows[row, self.ids.index(id)] = weight
+        return Gate(rows, rows, self.ids, tuple(record.label for record in self.store.records), float("nan"))
+
+    # Speaking
+
+    def recall(
+        self,
+        query: str | Sequence[str],
+        beta: float | None = None,
+        gate: Gate | None = None,
+        max_new_tokens: int = RECALL_TOKENS,
+    ) -> Any:
+        """The whole memory that a question is about, in the model's own words.
+
+        Parameters
+        ----------
+        query
+            One question or several.
+        beta
+            Instead of the rule's β.
+        gate
+            Instead of the gate that the questions would open, e.g. from `gate_by_hand`.
+        max_new_tokens
+            Longest reply, in tokens.
+
+        Returns
+        -------
+        str or list of str
+            As many as were asked for.
+        """
+        queries = _several(query)
+        turns = [prompts.recall(text) for text in queries]
+        told = self._say(turns, self._gate_of(queries, turns, beta, gate), max_new_tokens)
+        return told[0] if isinstance(query, str) else told
+
+    def answer(
+        self,
+        query: str | Sequence[str],
+        via_recall: bool = False,
+        beta: float | None = None,
+        gate: Gate | None = None,
+        recalled: Sequence[str] | None = None,
+        max_new_tokens: int = ANSWER_TOKENS,
+    ) -> Any:
+        """Answer a question from the memories, in one sentence.
+
+        Parameters
+        ----------
+        query
+            One question or several.
+        via_recall
+            iRAG: recall the memory first, keep the recall as the assistant's turn, then answer (paper, 3.3.2).
+        beta, gate
+            As in `recall`. The second turn of iRAG has a gate of its own, from what the rule's `second_turn` names.
+        recalled
+            Recalls that were made before, one per query, so that iRAG need not make them again.
+        max_new_tokens
+            Longest answer, in tokens.
+
+        Returns
+        -------
+        str or list of str
+            As many as were asked for.
+        """
+        queries = _several(query)
+        turns, opened = self._answer_turns(queries, via_recall, beta, gate, recalled)
+        said = self._say(turns, opened, max_new_tokens)
+        return said[0] if isinstance(query, str) else said
+
+    def logprob(
+        self,
+        query: Sequence[str],
+        answers: Sequence[str],
+        via_recall: bool = False,
+        beta: float | None = None,
+        gate: Gate | None = None,
+        recalled: Sequence[str] | None = None,
+    ) -> pd.DataFrame:
+        """Log probability of given answers: Σ_j log p(y_j | prompt, y_<j), in nats.
+
+        Parameters
+        ----------
+        query, answers
+            As many questions as answers; the end of the turn is not part of an answer.
+        via_recall, beta, gate, recalled
+            As in `answer`.
+
+        Returns
+        -------
+        pandas.DataFrame
+            A row per question: logprob (the sum), tokens (their number); logprob / tokens is the mean per token.
+        """
+        queries = _several(query)
+        turns, opened = self._answer_turns(queries, via_recall, beta, gate, recalled)
+        targets = [self.base.reply(answer)[: -len(self.base.stop_ids[:1]) or None] for answer in answers]
+        rows = [self.base.chat(turn) for turn in turns]
+        scored = self._in_batches(
+            [len(row) for row in rows],
+            opened,
+            lambda k: zip(*(part.tolist() for part in generate.logprob(self.base, _take(rows, k), _take(targets, k)))),
+        )
+        return pd.DataFrame(scored, columns=["logprob", "tokens"])
+
+    def choose(self, items: Sequence[QuizItem], beta: float | None = None, gate: Gate | None = None) -> list[int]:
+        """Index of the option that the model picks for each multiple-choice question (paper, MMLU protocol)."""
+        turns = [prompts.mmlu(item.subject, item.question, item.options) for item in items]
+        opened = self._gate_of([item.question for item in items], turns, beta, gate)
+        rows = [self.base.chat(turn) for turn in turns]
+        lengths = [len(row) for row in rows]
+        return self._in_batches(lengths, opened, lambda k: generate.choose(self.base, _take(rows, k)))
+
+    def _answer_turns(self, queries, via_recall, beta, gate, recalled) -> tuple[list[prompts.Messages], Gate]:
+        """The conversations that end in each question, and the gate under which each is answered."""
+        if not via_recall:
+            turns = [prompts.qa(text) for text in queries]
+            return turns, self._gate_of(queries, turns, beta, gate)
+        if recalled is None:
+            recalled = self.recall(queries, beta, gate)
+        turns = [prompts.irag(text, told) for text, told in zip(queries, recalled, strict=True)]
+        if gate is not None or self.rule.second_turn == "question":
+            return turns, self._gate_of(queries, turns, beta, gate)
+        if self.rule.second_turn == "recall":
+            # An empty recall is no cue; its question is.
+            return turns, self.gate([told or text for text, told in zip(queries, recalled, strict=True)], beta)
+        return turns, self.gate(["\n".join(message["content"] for message in turn) for turn in turns], beta)
+
+    def _gate_of(self, queries: list[str], turns: list[prompts.Messages], beta, gate: Gate | None) -> Gate:
+        """The gate given, or the one that the queries open by the rule's `cue`."""
+        if gate is None:
+            return self.gate(queries if self.rule.cue == "question" else [turn[-1]["content"] for turn in turns], beta)
+        if len(gate.weights) != len(queries) or gate.ids != self.ids:
+            raise MemsciError(
+                f"The gate given has {len(gate.weights)} rows over {len(gate.ids)} memories; {len(queries)} rows over the "
+                f"{len(self)} memories stored are needed. Make it anew with gate or gate_by_hand."
+            )
+        return gate
+
+    def _say(self, turns: list[prompts.Messages], gate: Gate, max_new_tokens: int) -> list[str]:
+        rows = [self.base.chat(turn) for turn in turns]
+        return self._in_batches(
+            [len(row) for row in rows],
+            gate,
+            lambda k: generate.generate(self.base, _take(rows, k), max_new_tokens),
+        )
+
+    def _in_batches(self, lengths: list[int], gate: Gate, run: Callable[[list[int]], Iterable]) -> list:
+        """`run` on batches of prompts of like length, each row under its own gate; results in the order of prompts."""
+        results: list[Any] = [None] * len(lengths)
+        for group in batches(lengths, BATCH):
+            with mixture(self.base.model, self._adapters(), gate.weights[group].float()):
+                for k, result in zip(group, run(group), strict=True):
+                    results[k] = result
+        return results
+
+    def _adapters(self) -> Stack:
+        """All adapters on the base's device, read once and kept until memories come or go."""
+        if self._stack is None:
+            held = stack([self.store.adapter(id) for id in self.ids])
+            self._stack = held.to(self.base.device, self.base.dtype)
+        return self._stack
+
+    def _header(self) -> dict[str, Any]:
+        return {
+            "base": {"name": self.base.name, "fingerprint": self.base.fingerprint},
+            "encoding": self.encoding.to_dict(),
+            "embedding": self.embedding.to_dict(),
+            "gate": self.rule.to_dict(),
+            "seed": self.seed,
+        }
+
+
+def open(path: str | os.PathLike[str], base: Base | None = None) -> MEGa:
+    """The memories saved in a folder, with the base and settings that they were made with.
+
+    Parameters
+    ----------
+    path
+        Folder that `MEGa.save` wrote, or that was given to `MEGa` as its store.
+    base
+        The base model, if it is loaded already; None loads the one whose name the store holds.
+
+    Raises
+    ------
+    MemsciError
+        The folder is no store, or the base is another.
+    """
+    header = Store.open(path).header
+    if base is None:
+        name = header["base"]["name"]
+        base = load(None if name == SHIPPED else name)
+    return MEGa(base, store=path, seed=header.get("seed", 0))
+
+
+def _kept(settings: type, header: dict[str, Any], name: str):
+    return settings.from_dict(header[name]) if name in header else None
+
+
+def _several(query: str | Sequence[str]) -> list[str]:
+    return [query] if isinstance(query, str) else list(query)
+
+
+def _take(values: Sequence, indices: Sequence[int]) -> list:
+    return [values[k] for k in indices]

@@ -1,0 +1,236 @@
+"""The command-line program: what reaches the Python interface, what is printed, how errors end."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pandas as pd
+import pytest
+import torch
+from conftest import random_adapter
+from rich.console import Console
+from typer.testing import CliRunner
+
+import memsci
+from memsci import cli
+from memsci.lora import targets
+from memsci.store import Remembered, Store
+
+
+def run(*arguments: object, **options):
+    """Run the program in this process, in a terminal wide enough for its tables."""
+    return CliRunner().invoke(cli.app, [str(argument) for argument in arguments], env={"COLUMNS": "200"}, **options)
+
+
+@pytest.fixture(autouse=True)
+def wide(monkeypatch):
+    monkeypatch.setattr(cli, "out", Console(highlight=False, width=200))
+
+
+@pytest.fixture
+def store(tmp_path, model):
+    """A store of three memories; the label of the last looks like markup."""
+    made = Store.create(
+        tmp_path / "store",
+        {"base": {"name": "tiny", "fingerprint": "f" * 64}, "encoding": memsci.Encoding.embedded().to_dict()},
+    )
+    for index, label in enumerate(("The letter", "The kite", "[bold]The show[/bold]")):
+        record = Remembered(f"m{index}", label, torch.ones(4), "0" * 64, seed=0, losses=(2.0, 0.125))
+        made.add(record, random_adapter(model, targets(model)))
+    return made.path
+
+
+class Mind:
+    """Notes what it is asked."""
+
+    def __init__(self):
+        self.calls = []
+
+    def answer(self, question, **options):
+        self.calls.append(("answer", question, options))
+        return "By [Ada] Venn."
+
+    def recall(self, question, **options):
+        self.calls.append(("recall", question, options))
+        return "On 3 May, " + "a very long story went on, " * 20
+
+    def gate(self, query, beta=None):
+        self.calls.append(("gate", query, {"beta": beta}))
+        rows = [(query, f"m{i}", f"label {i}", float(i), w, r) for i, w, r in [(0, 0.1, 3), (1, 0.7, 1), (2, 0.2, 2)]]
+        return SimpleNamespace(frame=lambda: pd.DataFrame(rows, columns="query id label score weight rank".split()))
+
+
+@pytest.fixture
+def mind(monkeypatch):
+    mind = Mind()
+    monkeypatch.setattr(memsci, "load", lambda name: f"base {name}")
+    opened = lambda path, base=None: mind.calls.append((str(path), base)) or mind
+    monkeypatch.setattr(memsci, "open", opened)
+    return mind
+
+
+def test_help_names_every_command_and_version_is_the_packages():
+    shown = run("--help").output
+    assert all(f"\n  {command} " in shown for command in ("demo", "encode", "ask", "gate", "forget", "info"))
+    assert run("--version").output == f"memsci {memsci.__version__}\n"
+
+
+def test_an_error_is_one_red_line_and_status_2(tmp_path, monkeypatch):
+    monkeypatch.setattr(cli, "err", Console(stderr=True, force_terminal=True, color_system="standard", width=40))
+    result = run("info", tmp_path / "no[where]")
+    assert result.exit_code == 2
+    assert result.stderr.startswith("\x1b[31mError: ") and "no[where] is not a store" in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert result.stdout == ""
+
+
+def test_the_program_itself_shows_no_traceback():
+    command = [sys.executable, "-m", "memsci.cli", "ask", "there", "Who?", "--recall", "--via-recall"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.startswith("Error: ") and "Traceback" not in done.stderr
+
+
+def test_errors_of_another_kind_are_not_hidden(store, monkeypatch):
+    def fail(path):
+        raise RuntimeError("a mistake of ours")
+
+    monkeypatch.setattr("memsci.store.Store", fail)
+    assert isinstance(run("info", store).exception, RuntimeError)
+
+
+def test_info_shows_the_memories_as_they_are(store):
+    result = run("info", store)
+    assert result.exit_code == 0, result.output
+    assert "3 memories" in result.stdout and "0.125" in result.stdout
+    assert "[bold]The show[/bold]" in result.stdout
+    assert "Base model: tiny (fingerprint ffffffffffff)" in result.stdout
+    assert "rank 32" in result.stdout
+
+
+def test_info_without_a_store_names_the_versions():
+    shown = run("info").stdout
+    assert memsci.__version__ in shown and torch.__version__ in shown
+
+
+def test_forget_asks_first(store):
+    assert run("forget", store, "m1", input="n\n").exit_code == 1
+    assert Store(store).ids == ("m0", "m1", "m2")
+    result = run("forget", store, "m1", input="y\n")
+    assert result.exit_code == 0 and "left: 2 memories" in result.stdout
+    assert Store(store).ids == ("m0", "m2")
+
+
+def test_forget_of_an_unknown_memory_changes_nothing(store):
+    result = run("forget", store, "m9", "--yes")
+    assert result.exit_code == 2 and "'m9'" in result.stderr
+    assert len(Store(store)) == 3
+
+
+def test_ask_prints_the_reply_alone(mind):
+    result = run("ask", "there", "Who wrote it?")
+    assert result.stdout == "By [Ada] Venn.\n"
+    assert mind.calls == [("there", None), ("answer", "Who wrote it?", {"via_recall": False, "beta": None})]
+
+
+def test_ask_by_way_of_the_recall(mind):
+    run("ask", "there", "Who wrote it?", "--via-recall", "--beta", "inf", "--base", "some/model")
+    assert mind.calls == [
+        ("there", "base some/model"),
+        ("answer", "Who wrote it?", {"via_recall": True, "beta": math.inf}),
+    ]
+
+
+def test_ask_for_the_recall_is_one_line_however_long(mind):
+    result = run("ask", "there", "Who wrote it?", "--recall", "--beta", "0.1")
+    assert len(result.stdout.splitlines()) == 1 and len(result.stdout) > 500
+    assert mind.calls[1] == ("recall", "Who wrote it?", {"beta": 0.1})
+
+
+def test_ask_refuses_both_kinds_of_recall(mind):
+    assert run("ask", "there", "Who?", "--recall", "--via-recall").exit_code == 2
+    assert mind.calls == []
+
+
+def test_gate_shows_the_best_memories_first(mind):
+    result = run("gate", "there", "Who wrote it?", "--top", "2", "--beta", "2")
+    assert "2 of 3 memories" in result.stdout
+    assert result.stdout.index("m1") < result.stdout.index("m2") and "m0" not in result.stdout
+    assert mind.calls[1] == ("gate", "Who wrote it?", {"beta": 2.0})
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ([], None),
+        (["--preset", "paper"], {"rank": 128, "epochs": 10}),
+        (["--rank", "2"], {"rank": 2, "epochs": memsci.Encoding.embedded().epochs}),
+        (["--base", "some/model", "--epochs", "3", "--lr", "0.01"], {"rank": 128, "epochs": 3, "lr": 0.01}),
+    ],
+)
+def test_encode_settings(mind, tmp_path, monkeypatch, options, expected):
+    made = {}
+
+    def mega(base, **settings):
+        made.update(settings, base=base)
+        return SimpleNamespace(encode=lambda memories: pd.DataFrame({"id": [m.id for m in memories], "loss": [0.25]}))
+
+    monkeypatch.setattr(memsci, "MEGa", mega)
+    table = tmp_path / "memories.jsonl"
+    table.write_text(json.dumps({"text": "Nora hid the letter in the piano.", "id": "nora"}) + "\n")
+    result = run("encode", table, "--store", tmp_path / "store", "--seed", "7", *options)
+    assert result.exit_code == 0, result.output
+    assert "nora" in result.stdout and "0.25" in result.stdout
+    assert (made["store"], made["seed"], made["keep_text"]) == (tmp_path / "store", 7, False)
+    assert made["base"] == ("base some/model" if "--base" in options else "base None")
+    if expected is None:
+        assert made["encoding"] is None
+    else:
+        assert {name: getattr(made["encoding"], name) for name in expected} == expected
+
+
+@pytest.mark.parametrize("options", [["--rank", "0"], ["--lr", "-1"]])
+def test_encode_refuses_impossible_settings(mind, tmp_path, options):
+    table = tmp_path / "memories.csv"
+    table.write_text("text\nNora hid the letter in the piano.\n")
+    result = run("encode", table, "--store", tmp_path / "store", *options)
+    assert result.exit_code == 2 and options[0].strip("-") in result.stderr
+
+
+def test_demo_runs_the_partition_asked_for(monkeypatch, tmp_path):
+    from memsci import evaluate
+
+    asked = {}
+    table = pd.DataFrame({"method": ["Base", "MEGa"], "QA": [0.02, 0.7256], "gate": [math.nan, 0.94]})
+    gates = pd.DataFrame({"embedding": ["paper", "sentence"], "correct": [0.9, 0.98]})
+    monkeypatch.setattr(evaluate, "demo", lambda **options: asked.update(options) or {"summary": table, "gates": gates})
+    result = run("demo", "--setting", "semantic", "--partition", "3", "--figures", tmp_path)
+    assert result.exit_code == 0, result.output
+    assert asked == {"setting": "semantic", "partition": 3, "figures": tmp_path}
+    assert all(shown in result.stdout for shown in ("0.7256", "0.98", "–")) and "nan" not in result.stdout
+    assert run("demo", "--partition", "20").exit_code == 2
+
+
+def test_from_table_to_answer_with_a_real_model(base, tmp_path, monkeypatch):
+    monkeypatch.setattr(memsci, "load", lambda name=None: base)
+    table, store = tmp_path / "memories.csv", tmp_path / "store"
+    table.write_text("text,id\nNora hid the letter.,nora\nAda flew the kite.,ada\n")
+    result = run("encode", table, "--store", store, "--rank", "2", "--epochs", "1")
+    assert result.exit_code == 0, result.output
+    assert set(Store(store).ids) == {"nora", "ada"}
+    assert Store(store).header["encoding"]["rank"] == 2
+    again = run("encode", table, "--store", store, "--rank", "2", "--epochs", "1")
+    assert again.exit_code == 0 and "0 memories encoded" in again.stdout
+
+    result = run("gate", store, "Where is the letter?", "--base", "tiny")
+    assert result.exit_code == 0 and "nora" in result.stdout and "ada" in result.stdout
+    mind = memsci.open(store, base=base)
+    result = run("ask", store, "Where is the letter?", "--base", "tiny")
+    assert result.exit_code == 0 and result.stdout.strip() == mind.answer("Where is the letter?").strip()
+
+    assert run("forget", store, "ada", "--yes").exit_code == 0
+    assert "1 memory," in run("info", store).stdout
