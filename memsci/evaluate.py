@@ -5,6 +5,7 @@ Three steps with a table between each two: `ask` (needs the model; every text is
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from memsci.config import Embedding, GateRule
 from memsci.embed import embedder
 from memsci.errors import check_in
 from memsci.gate import gate
-from memsci.memory import Memory, QuizItem
+from memsci.memory import Memory, Partition, QuizItem, text_hash
 from memsci.metrics import correct_gate, judge, macro_accuracy, random_pair_cosine, recall_cosine
 from memsci.mind import ANSWER_TOKENS, BATCH, MEGa
 from memsci.models import Base, load
@@ -167,15 +168,31 @@ def demo(
     mind.encode(world)
     scored = score(ask(mind, world.memories))
     table = summary(scored, ask_quiz(mind, data.quiz("test", QUIZ_PER_SUBJECT)))
-    first = [memory.questions[0].text for memory in world.memories]
-    opened = mind.gate(first).frame()
+    compared = gates(mind.base, world.memories)
+    opened = mind.gate([memory.questions[0].text for memory in world]).frame()
     folder = Path(figures)
     save(gate_map(opened), folder / "demo_gate", opened)
     shown = scored[scored["method"] == "iRAG"].drop_duplicates("memory_id").head(10)
     examples = shown[["question", "target", "recalled", "original", "answer", "recall_cos"]].reset_index(drop=True)
-    examples.to_csv(folder / "demo_recall.csv", index=False)
+    for name, result in (("summary", table), ("gates", compared), ("recall", examples), ("responses", scored)):
+        result.to_csv(folder / f"demo_{name}.csv", index=False, float_format="%.6g")
     (folder / "demo_recall.md").write_text(_as_text(examples), encoding="utf-8")
-    return {"summary": table, "gates": gates(mind.base, world.memories), "responses": scored, "examples": examples}
+    (folder / "demo_protocol.json").write_text(json.dumps(protocol(mind, world), indent=2) + "\n", encoding="utf-8")
+    return {"summary": table, "gates": compared, "responses": scored, "examples": examples}
+
+
+def protocol(mind: MEGa, world: Partition) -> dict:
+    """All that decides the numbers: model, data, settings, seed, measures, versions."""
+    texts = "\n".join(memory.text for memory in world)
+    return {
+        **mind.store.header,
+        "data": {"name": world.name, "memories": len(world), "sha256": text_hash(texts)},
+        "questions per memory": QUESTIONS,
+        "QA %": "rule judge: contains the true answer, at most one sentence (memsci.metrics.judge)",
+        "log prob": "of the true answer after the QA prompt, nats, sum over its tokens, mean over questions",
+        "recall cos": f"cosine of {Embedding().model} embeddings; RAG: hit + (1 - hit) * random-pair cosine",
+        "knowledge %": f"built-in quiz, unseen phrasings, {QUIZ_PER_SUBJECT} items of each subject, macro average",
+    }
 
 
 def _rag(base: Base, memories: Sequence[Memory], questions: list[str], targets: list[str], top: list[str]) -> dict:

@@ -76,9 +76,14 @@ class Gate:
         """Entropy of each query's weights in nats, [b]: 0 = one memory open, ln n = all alike."""
         return torch.special.entr(self.weights).sum(dim=1)
 
+    def __repr__(self) -> str:
+        return self._best().to_string(index=False, float_format="{:.4g}".format)
+
     def _repr_html_(self) -> str:
-        best = self.frame().query("rank <= 10")
-        return best.to_html(index=False, float_format="{:.4g}".format)
+        return self._best().to_html(index=False, float_format="{:.4g}".format)
+
+    def _best(self) -> pd.DataFrame:
+        return self.frame().query("rank <= 5")
 
 
 def gate(

@@ -115,9 +115,10 @@ def test_frame_is_tidy_and_ranked():
     assert html.count("<tr") == 7 and "Cid" in html
 
 
-def test_display_shows_ten_per_query_and_escapes():
+def test_display_shows_five_per_query_and_escapes():
     found = gate(torch.ones(2, 1), torch.arange(30.0)[:, None], labels=["<b>"] * 30)
-    assert found._repr_html_().count("&lt;b&gt;") == 20
+    assert found._repr_html_().count("&lt;b&gt;") == 10
+    assert repr(found).count("<b>") == 10
 
 
 def test_a_gate_cannot_be_changed(vectors):
