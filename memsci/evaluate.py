@@ -14,9 +14,9 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from memsci import data, generate, prompts
-from memsci.config import Embedding, GateRule
+from memsci.config import Embedding
 from memsci.embed import embedder
-from memsci.errors import check_in
+from memsci.errors import MemsciError, check_in
 from memsci.gate import gate
 from memsci.memory import Memory, Partition, QuizItem, text_hash
 from memsci.metrics import correct_gate, judge, macro_accuracy, random_pair_cosine, recall_cosine
@@ -37,14 +37,21 @@ GATES = {
 
 
 def probes(memories: Sequence[Memory], per_memory: int | None = QUESTIONS) -> pd.DataFrame:
-    """The questions put to every method: columns memory_id, question, target, original."""
-    return pd.DataFrame(
-        [
-            {"memory_id": memory.id, "question": question.text, "target": question.answer, "original": memory.text}
-            for memory in memories
-            for question in memory.questions[:per_memory]
-        ]
-    )
+    """The questions put to every method: columns memory_id, question, target, original.
+
+    Raises
+    ------
+    MemsciError
+        No memory has a question.
+    """
+    asked = [
+        {"memory_id": memory.id, "question": question.text, "target": question.answer, "original": memory.text}
+        for memory in memories
+        for question in memory.questions[:per_memory]
+    ]
+    if not asked:
+        raise MemsciError(f"None of the {len(memories)} memories has a question. Give memories with questions.")
+    return pd.DataFrame(asked)
 
 
 def ask(mind: MEGa, memories: Sequence[Memory], methods: Sequence[str] = METHODS, progress: bool = True) -> pd.DataFrame:
@@ -52,19 +59,29 @@ def ask(mind: MEGa, memories: Sequence[Memory], methods: Sequence[str] = METHODS
 
     Base answers with all gates shut. RAG is given the memory whose key is nearest to the question (top-1, the gate's own
     embedding and similarity) in the prompt, gates shut. MEGa answers and recalls from the gated adapters, iRAG from its
-    own recall; with the *true gate* the right memory alone is open.
+    own recall, both under the mind's own rule; with the *true gate* the right memory alone is open.
 
     Returns
     -------
     pandas.DataFrame
         One row per method and probe: method, memory_id, question, target, original, top_id (best gate), recalled, answer,
         logprob (of the target, nats, sum over its tokens), tokens (of the target).
+
+    Raises
+    ------
+    MemsciError
+        A method is unknown, no memory has a question, or RAG lacks the text of a memory of the mind.
     """
     for method in methods:
         check_in("method", method, METHODS)
+    if "RAG" in methods and (lacking := sorted(set(mind.ids) - {memory.id for memory in memories})):
+        raise MemsciError(
+            f"RAG reads the text of the memory it finds, and {lacking[0]!r} is not among those given. Give all memories "
+            "of the mind, or leave RAG out of the methods."
+        )
     asked = probes(memories)
     questions, targets = asked["question"].tolist(), asked["target"].tolist()
-    own = mind.gate(questions)
+    top = mind.gate(questions).top()
     shut = mind.gate_by_hand([{}] * len(asked))
     true = mind.gate_by_hand([{id: 1.0} for id in asked["memory_id"]])
     recalls: dict[int, list[str]] = {}
@@ -73,16 +90,16 @@ def ask(mind: MEGa, memories: Sequence[Memory], methods: Sequence[str] = METHODS
         for method in methods:
             bar.set_postfix_str(method)
             if method == "RAG":
-                said = _rag(mind.base, memories, questions, targets, own.top())
+                said = _rag(mind.base, memories, questions, targets, top)
             else:
-                opened = shut if method == "Base" else true if method.endswith("true gate") else own
+                opened = shut if method == "Base" else true if method.endswith("true gate") else None
                 if id(opened) not in recalls:
                     recalls[id(opened)] = mind.recall(questions, gate=opened)
                 told = recalls[id(opened)]
                 how = {"gate": opened, "via_recall": method.startswith("iRAG"), "recalled": told}
                 said = mind.logprob(questions, targets, **how)
                 said["recalled"], said["answer"] = told, mind.answer(questions, **how)
-            tables.append(asked.assign(method=method, top_id=own.top(), **{name: said[name] for name in said}))
+            tables.append(asked.assign(method=method, top_id=top, **{name: said[name] for name in said}))
             bar.update()
     return pd.concat(tables, ignore_index=True)
 
@@ -105,15 +122,18 @@ def score(responses: pd.DataFrame, embed: Callable | None = None) -> pd.DataFram
     """
     embed = embed or embedder(None, Embedding(kind="sentence"))
     scored = responses.copy()
+    read = scored["method"] == "RAG"
+    # A reply of no words comes back from a CSV file as a missing value.
+    scored["answer"] = scored["answer"].fillna("")
+    scored["recalled"] = scored["recalled"].fillna("").mask(read, None)
     scored["correct"] = [judge(answer, target) for answer, target in zip(scored["answer"], scored["target"])]
     scored["correct_gate"] = correct_gate(scored["memory_id"], scored["top_id"])
-    told = scored["recalled"].notna()
-    scored["recall_cos"] = np.nan
-    scored.loc[told, "recall_cos"] = recall_cosine(
-        scored.loc[told, "recalled"].tolist(), scored.loc[told, "original"].tolist(), embed
+    scored["recall_cos"] = 1.0
+    scored.loc[~read, "recall_cos"] = recall_cosine(
+        scored.loc[~read, "recalled"].tolist(), scored.loc[~read, "original"].tolist(), embed
     )
-    chance = random_pair_cosine(scored["original"].unique().tolist(), embed)
-    scored.loc[~told, "recall_cos"] = np.where(scored.loc[~told, "correct_gate"], 1.0, chance)
+    if (wrong := read & ~scored["correct_gate"]).any():
+        scored.loc[wrong, "recall_cos"] = random_pair_cosine(scored["original"].unique().tolist(), embed)
     return scored
 
 
@@ -171,6 +191,8 @@ def demo(
     compared = gates(mind.base, world.memories)
     opened = mind.gate([memory.questions[0].text for memory in world]).frame()
     folder = Path(figures)
+    # In the order of the memories, so that the figure can be drawn again from its table.
+    opened = opened.sort_values("id", key=lambda column: column.map(mind.ids.index), kind="stable")
     save(gate_map(opened), folder / "demo_gate", opened)
     shown = scored[scored["method"] == "iRAG"].drop_duplicates("memory_id").head(10)
     examples = shown[["question", "target", "recalled", "original", "answer", "recall_cos"]].reset_index(drop=True)
@@ -198,7 +220,9 @@ def protocol(mind: MEGa, world: Partition) -> dict:
 def _rag(base: Base, memories: Sequence[Memory], questions: list[str], targets: list[str], top: list[str]) -> dict:
     texts = {memory.id: memory.text for memory in memories}
     rows = [base.chat(prompts.rag(question, texts[id])) for question, id in zip(questions, top)]
-    sums, counts = generate.logprob(base, rows, [base.tokens(target, bos=False) for target in targets], BATCH)
+    ended = len(base.stop_ids[:1])  # as everywhere, the end of the turn is not part of an answer
+    replies = [base.reply(target)[: -ended or None] for target in targets]
+    sums, counts = generate.logprob(base, rows, replies, BATCH)
     answers = generate.generate(base, rows, ANSWER_TOKENS, BATCH)
     return {"logprob": sums.tolist(), "tokens": counts.tolist(), "recalled": None, "answer": answers}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from importlib import resources
 from pathlib import Path
@@ -21,7 +22,7 @@ def style() -> AbstractContextManager:
     return mpl.rc_context(fname=str(resources.files("memsci") / "memsci.mplstyle"))
 
 
-def gate_map(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
+def gate_map(frame: pd.DataFrame, ax: Axes | None = None, ids: Sequence[str] | None = None) -> Axes:
     """Heat map of gating weights, queries by memories.
 
     Parameters
@@ -30,13 +31,16 @@ def gate_map(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
         As `memsci.gate.Gate.frame` gives it: columns query, id, label, weight, score.
     ax
         Axes to draw into; by default a new figure.
+    ids
+        Order of the memories, e.g. that of `memsci.MEGa.ids`; by default that in which the table first names them.
 
     Returns
     -------
     matplotlib.axes.Axes
         Rows are queries, columns are memories in their order, colour is the weight from 0 to 1.
     """
-    labels = frame.drop_duplicates("id").set_index("id")["label"].sort_index()
+    labels = frame.drop_duplicates("id").set_index("id")["label"]
+    labels = labels if ids is None else labels.loc[list(ids)]
     grid = frame.pivot(index="query", columns="id", values="weight")[labels.index]
     with style():
         if ax is None:
@@ -73,9 +77,9 @@ def save(ax: Axes, stem: str | Path, table: pd.DataFrame) -> list[Path]:
     files = []
     with style():
         for ending in ("png", "pdf"):
-            files.append(stem.with_suffix(f".{ending}"))
+            files.append(stem.with_name(f"{stem.name}.{ending}"))
             ax.figure.savefig(files[-1], metadata=_METADATA[ending])
     plt.close(ax.figure)
-    files.append(stem.with_suffix(".csv"))
+    files.append(stem.with_name(f"{stem.name}.csv"))
     table.to_csv(files[-1], index=False, float_format="%.6g")
     return files

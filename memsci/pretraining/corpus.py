@@ -9,7 +9,7 @@ sort       what is learnt
 read       a story stands in the question's turn; answer questions about it
 recall     write a story for a question, then answer questions about one's own story (the form of internal RAG)
 retell     tell a story, then tell it again in other words: every fact is a copy, which teaches retrieval quickly
-notes      a list of facts, and each of them by its kind: retrieval by meaning, many times in a row
+notes      a list of facts, and each of them by its kind; options, and the letter of each: retrieval, many times in a row
 quiz       four-option questions on general knowledge, and the same facts asked and told plainly
 known      stories of a fixed set of people met again and again; for half of the people also questions without the
            story, so that the model learns that what is stored as a story can be asked for
@@ -21,6 +21,7 @@ Answers are a few tokens in a row of 256, so the tokens of a fact in a reply wei
 from __future__ import annotations
 
 import random
+import re
 from dataclasses import dataclass, field
 from functools import cache
 
@@ -35,7 +36,7 @@ from . import vocabulary
 ROW = 256
 FACT_WEIGHT = 4.0
 BARE_REPLIES = 0.25  # share of replies that are the short answer alone
-MIXTURE = {"read": 0.29, "recall": 0.27, "retell": 0.10, "notes": 0.12, "quiz": 0.15, "known": 0.07}
+MIXTURE = {"read": 0.28, "recall": 0.25, "retell": 0.09, "notes": 0.15, "quiz": 0.16, "known": 0.07}
 KNOWN_PEOPLE, KNOWN_EVENTS = 8, 40
 
 
@@ -59,7 +60,7 @@ class Row:
         """Append a turn; the assistant's tokens count, those within one of ``facts`` count more."""
         encoded = self.tokenizer.encode(text, add_special_tokens=False)
         weight = float(role == "assistant") if weight is None else weight
-        spans = [(at, at + len(fact)) for fact in facts if (at := text.find(fact)) >= 0]
+        spans = [found.span() for fact in facts for found in re.finditer(re.escape(fact), text)]
         self.control(f"<|{role}|>")
         for token, (start, stop) in zip(encoded.ids, encoded.offsets):
             within = any(start < high and stop > low for low, high in spans)
@@ -125,19 +126,27 @@ def retell(row: Row, rng: random.Random) -> None:
 
 
 def notes(row: Row, rng: random.Random) -> None:
-    """Notes on anything, and then each note by its kind, in another order.
+    """Notes on anything, and then each note by its kind, or options, and then the letter of each.
 
-    A question about a passage is one retrieval in a row of 256 tokens; here are about twenty, so the circuit that finds
-    a word by its kind and copies it forms much sooner.
+    A question about a passage is one retrieval in a row of 256 tokens; here are about twenty, so the circuits that find
+    a word by its kind and copy it, and that find the letter of an option, form much sooner.
     """
     while row.room > 0:
-        pools = rng.sample(stories.pool_names(), rng.randint(4, 9))
-        drawn = {pool: stories.draw_value(pool, rng) for pool in pools}
-        row.turn("user", f"Notes: {'; '.join(drawn.values())}.")
-        asked = rng.sample(pools, len(pools))
-        form = rng.choice(("{pool}: {value}", "the {pool} is {value}"))
-        text = "; ".join(form.format(pool=pool, value=drawn[pool]) for pool in asked)
-        row.turn("assistant", text, tuple(drawn.values()))
+        if rng.random() < 0.5:
+            pools = rng.sample(stories.pool_names(), rng.randint(4, 9))
+            drawn = {pool: stories.draw_value(pool, rng) for pool in pools}
+            row.turn("user", f"Notes: {'; '.join(drawn.values())}.")
+            form = rng.choice(("{0}: {1}", "the {0} is {1}"))
+        else:
+            pool = rng.choice(stories.pool_names() + ["number", "town"] * 5)
+            options = list(dict.fromkeys(stories.draw_value(pool, rng) for _ in range(8)))[:4]
+            drawn = dict(zip(options, knowledge.LETTERS))
+            lines = "\n".join(f"{letter}) {option}" for option, letter in drawn.items())
+            row.turn("user", f"Choose the correct answer from the following options:\n{lines}")
+            form = rng.choice(("{0}: {1}", "{0} is {1}"))
+        asked = rng.sample(sorted(drawn), len(drawn))
+        text = "; ".join(form.format(key, drawn[key]) for key in asked)
+        row.turn("assistant", text, tuple(f" {value}" for value in drawn.values()))
 
 
 def quiz(row: Row, rng: random.Random) -> None:
@@ -147,9 +156,10 @@ def quiz(row: Row, rng: random.Random) -> None:
     system = True
     while row.room > 0:
         fact = rng.choice(facts)
-        question = knowledge.question(fact, "train", rng)
         form = rng.random()
-        if system or form < 0.6:
+        beside_options = system or form < 0.65
+        question = knowledge.question(fact, "beside_options" if beside_options and rng.random() < 0.4 else "train", rng)
+        if beside_options:
             drawn, right = knowledge.options(fact, rng)
             messages = prompts.mmlu(subject, question, drawn)
             *messages, prefix = messages if system else messages[1:]

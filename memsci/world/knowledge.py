@@ -28,9 +28,13 @@ class Fact:
 
 @dataclass(frozen=True)
 class Relation:
-    """One way in which facts of a subject are asked: phrasings by split, and statements."""
+    """One way in which facts of a subject are asked: phrasings by split, and statements.
+
+    Training phrasings ``beside_options`` make sense only where options stand below them.
+    """
 
     train: tuple[str, ...]
+    beside_options: tuple[str, ...]
     test: tuple[str, ...]
     statement: tuple[str, ...]
 
@@ -45,7 +49,7 @@ def relations(subject: str) -> dict[str, Relation]:
     """The relations of a subject by name."""
     tables = _tables()[subject]
     return {
-        name: Relation(*(tuple(tables[name][key]) for key in ("train", "test", "statement")))
+        name: Relation(*(tuple(tables[name][key]) for key in ("train", "beside_options", "test", "statement")))
         for name in tables["relations"]
     }
 
@@ -93,7 +97,7 @@ def options(fact: Fact, rng: random.Random) -> tuple[list[str], int]:
 
 
 def question(fact: Fact, split: str, rng: random.Random) -> str:
-    """The fact asked in one of the phrasings of ``split`` (``"train"`` or ``"test"``)."""
+    """The fact asked in one of the phrasings of ``split``: ``"train"``, ``"beside_options"`` or ``"test"``."""
     return phrase(rng.choice(getattr(relations(fact.subject)[fact.relation], split)), fact)
 
 
