@@ -141,6 +141,12 @@ class Partition:
                 raise MemsciError(f"The compositional question {_short(question.text)} of partition {self.name!r} must "
                                   f"name at least two of its memories by id in `about`; not {list(question.about)}.")
 
+    def __iter__(self) -> Iterator[Memory]:
+        return iter(self.memories)
+
+    def __len__(self) -> int:
+        return len(self.memories)
+
 
 @dataclass(frozen=True)
 class QuizItem:

@@ -52,7 +52,7 @@ class MEGa:
     embedding, gate
         f and the gate's rule. Default: the store's, else the paper's.
     seed
-        Seed of the run; each memory's own seed comes from it and the memory's id.
+        Seed of the run, from which and the memory's id each memory's own seed comes. Default: the store's, else 0.
     keep_text
         Keep the texts in the store too. By default a memory is in its weights alone.
 
@@ -78,10 +78,10 @@ class MEGa:
         encoding: Encoding | None = None,
         embedding: Embedding | None = None,
         gate: GateRule | None = None,
-        seed: int = 0,
+        seed: int | None = None,
         keep_text: bool = False,
     ) -> None:
-        self.base, self.seed, self.keep_text = base, seed, keep_text
+        self.base, self.keep_text = base, keep_text
         self._temporary = tempfile.TemporaryDirectory(prefix="memsci-") if store is None else None
         path = Path(self._temporary.name) / "store" if store is None else Path(store)
         kept: dict[str, Any] = {}
@@ -89,6 +89,7 @@ class MEGa:
             self.store = Store.open(path)
             self.store.check(base.fingerprint, base.name)
             kept = self.store.header
+        self.seed = kept.get("seed", 0) if seed is None else seed
         suited = Encoding.embedded() if base.name == SHIPPED else Encoding.paper()
         self.encoding = encoding or _kept(Encoding, kept, "encoding") or suited
         self.embedding = embedding or _kept(Embedding, kept, "embedding") or Embedding.paper()
@@ -102,9 +103,9 @@ class MEGa:
                     f"The memories in {path} were made with another {what} ({changed}), and a store holds memories of one "
                     f"kind. Leave the {what} out to go on with the store's, or encode into a new store."
                 )
+        self._embed: Embedder = embedder(base, self.embedding)
         if not kept:
             self.store = Store.create(path, self._header())
-        self._embed: Embedder = embedder(base, self.embedding)
         self._stack: Stack | None = None
 
     def __repr__(self) -> str:
@@ -337,6 +338,8 @@ class MEGa:
             A row per question: logprob (the sum), tokens (their number); logprob / tokens is the mean per token.
         """
         queries = _several(query)
+        if len(answers) != len(queries):
+            raise MemsciError(f"{len(queries)} questions and {len(answers)} answers were given; give one answer each.")
         turns, opened = self._answer_turns(queries, via_recall, beta, gate, recalled)
         targets = [self.base.reply(answer)[: -len(self.base.stop_ids[:1]) or None] for answer in answers]
         rows = [self.base.chat(turn) for turn in turns]
@@ -360,8 +363,7 @@ class MEGa:
         if not via_recall:
             turns = [prompts.qa(text) for text in queries]
             return turns, self._gate_of(queries, turns, beta, gate)
-        if recalled is None:
-            recalled = self.recall(queries, beta, gate)
+        recalled = self.recall(queries, beta, gate) if recalled is None else _several(recalled)
         turns = [prompts.irag(text, told) for text, told in zip(queries, recalled, strict=True)]
         if gate is not None or self.rule.second_turn == "question":
             return turns, self._gate_of(queries, turns, beta, gate)
@@ -373,7 +375,9 @@ class MEGa:
     def _gate_of(self, queries: list[str], turns: list[prompts.Messages], beta, gate: Gate | None) -> Gate:
         """The gate given, or the one that the queries open by the rule's `cue`."""
         if gate is None:
-            return self.gate(queries if self.rule.cue == "question" else [turn[-1]["content"] for turn in turns], beta)
+            # The last turn may be words put into the assistant's mouth.
+            asked = [next(m["content"] for m in reversed(turn) if m["role"] == "user") for turn in turns]
+            return self.gate(queries if self.rule.cue == "question" else asked, beta)
         if len(gate.weights) != len(queries) or gate.ids != self.ids:
             raise MemsciError(
                 f"The gate given has {len(gate.weights)} rows over {len(gate.ids)} memories; {len(queries)} rows over the "
@@ -434,7 +438,7 @@ def open(path: str | os.PathLike[str], base: Base | None = None) -> MEGa:
     if base is None:
         name = header["base"]["name"]
         base = load(None if name == SHIPPED else name)
-    return MEGa(base, store=path, seed=header.get("seed", 0))
+    return MEGa(base, store=path)
 
 
 def _kept(settings: type, header: dict[str, Any], name: str):
