@@ -54,7 +54,9 @@ def probes(memories: Sequence[Memory], per_memory: int | None = QUESTIONS) -> pd
     return pd.DataFrame(asked)
 
 
-def ask(mind: MEGa, memories: Sequence[Memory], methods: Sequence[str] = METHODS, progress: bool = True) -> pd.DataFrame:
+def ask(
+    mind: MEGa, memories: Sequence[Memory], methods: Sequence[str] = METHODS, progress: bool = True
+) -> pd.DataFrame:
     """Put every question to every method.
 
     Base answers with all gates shut. RAG is given the memory whose key is nearest to the question (top-1, the gate's own

@@ -25,15 +25,25 @@ from memsci.errors import MemsciError, check_in
 # Names inside one layer. The gate projection of a gated MLP is left out, as in the paper.
 NAMES = {
     "mlp": (
-        "mlp.up_proj", "mlp.down_proj",  # Llama, Qwen, Gemma, Mistral, SmolLM, OLMo
-        "mlp.dense_h_to_4h", "mlp.dense_4h_to_h",  # GPT-NeoX, Pythia
-        "mlp.c_fc", "mlp.c_proj",  # GPT-2
-        "mlp.fc1", "mlp.fc2",  # Phi
+        "mlp.up_proj",
+        "mlp.down_proj",  # Llama, Qwen, Gemma, Mistral, SmolLM, OLMo
+        "mlp.dense_h_to_4h",
+        "mlp.dense_4h_to_h",  # GPT-NeoX, Pythia
+        "mlp.c_fc",
+        "mlp.c_proj",  # GPT-2
+        "mlp.fc1",
+        "mlp.fc2",  # Phi
     ),
     "attention": (
-        "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj", "self_attn.dense",
-        "attention.query_key_value", "attention.dense",
-        "attn.c_attn", "attn.c_proj",
+        "self_attn.q_proj",
+        "self_attn.k_proj",
+        "self_attn.v_proj",
+        "self_attn.o_proj",
+        "self_attn.dense",
+        "attention.query_key_value",
+        "attention.dense",
+        "attn.c_attn",
+        "attn.c_proj",
     ),
 }
 NAMES["all"] = NAMES["mlp"] + NAMES["attention"]

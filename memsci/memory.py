@@ -3,6 +3,7 @@
 A memory is a short paragraph D_i (about 42 words in the paper), up to nine rewordings of it, and questions whose
 answers it contains (paper, section "Data"). Nothing here knows of models; tables go in and out through pandas.
 """
+
 from __future__ import annotations
 
 import difflib
@@ -99,8 +100,10 @@ class Memory:
         object.__setattr__(self, "id", self.id or text_hash(self.text)[:12])
         object.__setattr__(self, "label", self.label.strip() or _short(self.text, quote=False))
         if not _ID.fullmatch(self.id):
-            raise MemsciError(f"{self.id!r} cannot be the id of a memory: it also names a folder, so use 1 to 100 "
-                              "letters, digits, '_', '-' or '.', with no '.' at either end (or leave it empty).")
+            raise MemsciError(
+                f"{self.id!r} cannot be the id of a memory: it also names a folder, so use 1 to 100 "
+                "letters, digits, '_', '-' or '.', with no '.' at either end (or leave it empty)."
+            )
         object.__setattr__(self, "paraphrases", _strings(f"paraphrases of memory {self.id!r}", self.paraphrases))
         if not _is_sequence(self.questions):
             raise MemsciError(f"questions of memory {self.id!r} must be a list, not {type(self.questions).__name__}.")
@@ -138,8 +141,10 @@ class Partition:
         known = {memory.id for memory in self.memories}
         for question in self.compositional:
             if len(set(question.about)) < 2 or not known.issuperset(question.about):
-                raise MemsciError(f"The compositional question {_short(question.text)} of partition {self.name!r} must "
-                                  f"name at least two of its memories by id in `about`; not {list(question.about)}.")
+                raise MemsciError(
+                    f"The compositional question {_short(question.text)} of partition {self.name!r} must "
+                    f"name at least two of its memories by id in `about`; not {list(question.about)}."
+                )
 
     def __iter__(self) -> Iterator[Memory]:
         return iter(self.memories)
@@ -170,8 +175,10 @@ class QuizItem:
         if len(self.options) != 4:
             raise MemsciError(f"The question {_short(self.question)} has {len(self.options)} options; four are needed.")
         if isinstance(self.answer, bool) or self.answer not in (0, 1, 2, 3):
-            raise MemsciError(f"The answer to the question {_short(self.question)} must be the index 0 to 3 of the "
-                              f"right option, not {self.answer!r}.")
+            raise MemsciError(
+                f"The answer to the question {_short(self.question)} must be the index 0 to 3 of the "
+                f"right option, not {self.answer!r}."
+            )
         object.__setattr__(self, "answer", int(self.answer))
 
 
@@ -204,8 +211,10 @@ def check_memories(memories: Iterable[Memory]) -> list[Memory]:
         for what, key, seen in (("text", text, seen_texts), ("id", memory.id.casefold(), seen_ids)):
             if key in seen:
                 shown = repr(memory.id) if what == "id" else _short(memory.text)
-                raise MemsciError(f"Memories {seen[key]} and {row} have the same {what} {shown}: "
-                                  "each memory must have its own. Remove or change one of them.")
+                raise MemsciError(
+                    f"Memories {seen[key]} and {row} have the same {what} {shown}: "
+                    "each memory must have its own. Remove or change one of them."
+                )
             seen[key] = row
     return memories
 

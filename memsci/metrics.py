@@ -3,6 +3,7 @@
 The paper's judge is a language model. `judge` applies its two conditions as fixed rules, so that a score needs no
 network and is the same tomorrow: the answer contains the true answer, and it is at most one sentence.
 """
+
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
@@ -69,8 +70,10 @@ def recall_cosine(recalled: Sequence[str], originals: Sequence[str], embed: Call
         If the lists differ in length, or `embed` does not give one finite vector per text.
     """
     if isinstance(recalled, str) or isinstance(originals, str) or len(recalled) != len(originals):
-        raise MemsciError("As many recalled texts as originals are needed, in two lists; given: "
-                          f"{_count(recalled)} and {_count(originals)}.")
+        raise MemsciError(
+            "As many recalled texts as originals are needed, in two lists; given: "
+            f"{_count(recalled)} and {_count(originals)}."
+        )
     scores = np.zeros(len(recalled))
     rows = [row for row, text in enumerate(recalled) if text.strip()]
     if rows:
@@ -130,15 +133,22 @@ def correct_gate(target_ids: Iterable[str | Sequence[str]], top_ids: Iterable[st
     targets, tops = list(target_ids), list(top_ids)
     if len(targets) != len(tops):
         raise MemsciError(f"As many right ids as top ids are needed; given: {len(targets)} and {len(tops)}.")
-    return np.array([top == target if isinstance(target, str) else top in target
-                     for target, top in zip(targets, tops, strict=True)], dtype=bool)
+    return np.array(
+        [
+            top == target if isinstance(target, str) else top in target
+            for target, top in zip(targets, tops, strict=True)
+        ],
+        dtype=bool,
+    )
 
 
 def _unit_vectors(texts: list[str], embed: Callable[[list[str]], Any]) -> np.ndarray:
     vectors = np.asarray(embed(texts), dtype=float)
     if vectors.ndim != 2 or len(vectors) != len(texts) or not np.isfinite(vectors).all():
-        raise MemsciError(f"embed must give one finite vector for each of {len(texts)} texts; it gave shape "
-                          f"{vectors.shape}{'' if np.isfinite(vectors).all() else ' with values that are not finite'}.")
+        raise MemsciError(
+            f"embed must give one finite vector for each of {len(texts)} texts; it gave shape "
+            f"{vectors.shape}{'' if np.isfinite(vectors).all() else ' with values that are not finite'}."
+        )
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
     return np.divide(vectors, norms, out=np.zeros_like(vectors), where=norms > 0)
 

@@ -16,10 +16,9 @@ from typing import Any
 
 import pandas as pd
 import torch
-from torch import Tensor
 
-from memsci import generate, prompts
 from memsci import gate as gating
+from memsci import generate, prompts
 from memsci.config import Embedding, Encoding, GateRule
 from memsci.embed import Embedder, embedder
 from memsci.encode import Encoded, encode

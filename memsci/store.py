@@ -17,7 +17,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -193,7 +193,7 @@ class Store:
             for entry in entries.values():
                 self._check_apart(record, entry.record)
             order = max((entry.record.order for entry in entries.values()), default=-1) + 1
-            record = replace(record, order=order, created=datetime.now(timezone.utc).isoformat(timespec="seconds"))
+            record = replace(record, order=order, created=datetime.now(UTC).isoformat(timespec="seconds"))
             temporary = self._memories / _hidden("new")
             temporary.mkdir()
             try:

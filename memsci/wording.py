@@ -4,6 +4,7 @@
 units, dates, ranges), so that different ways of writing one thing end as the same tokens; tokens are then compared
 whole.
 """
+
 from __future__ import annotations
 
 import re
@@ -12,13 +13,22 @@ from collections.abc import Sequence
 
 from memsci.errors import MemsciError
 
-_UNITS = ("zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
-          "seventeen eighteen nineteen").split()
+_UNITS = (
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
+    "seventeen eighteen nineteen"
+).split()
 _TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()
 _NUMBERS = {word: n for n, word in enumerate(_UNITS)} | {word: 10 * n for n, word in enumerate(_TENS, start=2)}
 _POWERS = {"hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9}
-_IRREGULAR = {"first": "one", "second": "two", "third": "three", "fifth": "five", "eighth": "eight", "ninth": "nine",
-              "twelfth": "twelve"}
+_IRREGULAR = {
+    "first": "one",
+    "second": "two",
+    "third": "three",
+    "fifth": "five",
+    "eighth": "eight",
+    "ninth": "nine",
+    "twelfth": "twelve",
+}
 _ORDINALS = _IRREGULAR | {word + "th": word for word in (*_UNITS, *_POWERS) if word not in _IRREGULAR.values()}
 _ORDINALS |= {word[:-1] + "ieth": word for word in _TENS}
 
@@ -76,7 +86,7 @@ def contains(answer: str, truth: str) -> bool:
 
 
 def _stands_in(part: list[str], whole: list[str]) -> bool:
-    return any(whole[i:i + len(part)] == part for i in range(len(whole) - len(part) + 1))
+    return any(whole[i : i + len(part)] == part for i in range(len(whole) - len(part) + 1))
 
 
 def tokens(text: str) -> list[str]:
@@ -141,7 +151,7 @@ def _numbers(words: list[str]) -> list[str]:
     out: list[str] = []
     i = 0
     while i < len(words):
-        value, used = _read_number(words[i:i + 20])
+        value, used = _read_number(words[i : i + 20])
         out.append(value if used else words[i])
         i += used or 1
     return out
@@ -206,8 +216,11 @@ def _dates(words: list[str]) -> list[str]:
 
     text = re.sub(rf"{start}between ([^,;]*?\d[^,;]{{0,15}}?) and (?=(?:[a-z]+ )?\d)", r"between \1 to ", text)
     to = rf"(?: (?:of )?{month} (?:to|until) | (?:-|to|and|until) )"
-    text = re.sub(rf"{start}{day}{to}{day} (?:of )?{month}{year}{end}",
-                  lambda m: write(m[1], m[3], m[4]) if m[2] in (None, m[4]) else m[0], text)
+    text = re.sub(
+        rf"{start}{day}{to}{day} (?:of )?{month}{year}{end}",
+        lambda m: write(m[1], m[3], m[4]) if m[2] in (None, m[4]) else m[0],
+        text,
+    )
     # "May 3 and 5" is a range of days only where nothing but a year follows: not in "on May 3 and 5 dogs".
     to = rf"(?:(?:-|to|until) (?:\1 )?{day}(?! (?:of )?{month})|and {day}(?=$|(?: ,)? \d{{4}}{end}))"
     text = re.sub(rf"{start}{month} {day} {to}{year}{end}", lambda m: write(m[2], m[3] or m[5], m[1]), text)
@@ -254,10 +267,10 @@ def one_sentence(text: str) -> bool:
     text = text.strip()
     for match in _END.finditer(text):
         mark = match[0].strip().strip(_QUOTES)
-        before = text[:match.start()].split()[-1].lstrip(_QUOTES) if text[:match.start()].strip() else ""
-        after = text[match.end():].lstrip(_QUOTES)
+        before = text[: match.start()].split()[-1].lstrip(_QUOTES) if text[: match.start()].strip() else ""
+        after = text[match.end() :].lstrip(_QUOTES)
         if mark == ".":
-            joined = _is_abbreviation(before, after) or text[:match.start()].isdigit()
+            joined = _is_abbreviation(before, after) or text[: match.start()].isdigit()
         elif mark in ("。", "！", "？") or match[0].count("\n") > 1:
             joined = False
         else:

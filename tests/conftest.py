@@ -30,7 +30,10 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
     raw.decoder = decoders.ByteLevel()
     raw.add_special_tokens(SPECIAL)
     tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=raw, bos_token="<|bos|>", eos_token="<|end|>", pad_token="<|pad|>",
+        tokenizer_object=raw,
+        bos_token="<|bos|>",
+        eos_token="<|end|>",
+        pad_token="<|pad|>",
         additional_special_tokens=["<|user|>", "<|assistant|>", "<|system|>"],
     )
     tokenizer.chat_template = TEMPLATE
@@ -48,12 +51,20 @@ def make_model(architecture: str = "Llama", *, seed: int = 0, width: int = 32, l
         config = transformers.GPT2Config(n_embd=width, n_layer=layers, n_head=4, n_positions=512, **common)
     else:
         config = getattr(transformers, f"{architecture}Config")(
-            hidden_size=width, intermediate_size=2 * width + 16, num_hidden_layers=layers, num_attention_heads=4,
-            max_position_embeddings=512, pad_token_id=0, **common,
+            hidden_size=width,
+            intermediate_size=2 * width + 16,
+            num_hidden_layers=layers,
+            num_attention_heads=4,
+            max_position_embeddings=512,
+            pad_token_id=0,
+            **common,
             **({} if architecture == "GPTNeoX" else {"num_key_value_heads": 2, "head_dim": width // 4}),
         )
-    model = getattr(transformers, f"{architecture}{'LMHead' if architecture == 'GPT2' else 'For'}"
-                    f"{'Model' if architecture == 'GPT2' else 'CausalLM'}")(config)
+    model = getattr(
+        transformers,
+        f"{architecture}{'LMHead' if architecture == 'GPT2' else 'For'}"
+        f"{'Model' if architecture == 'GPT2' else 'CausalLM'}",
+    )(config)
     return model.eval().requires_grad_(False)
 
 

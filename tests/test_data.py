@@ -1,4 +1,5 @@
 """Sources of memories: tables of one's own, the published files, MMLU."""
+
 from __future__ import annotations
 
 import hashlib
@@ -28,7 +29,7 @@ needs_data = pytest.mark.skipif(not (DATA / "mega").is_dir(), reason="no publish
 # ------------------------------------------------------------------------------------------------------------- tables
 
 MEMORIES = [
-    Memory("Nora hid the letter,\nin the \"old\" piano.", "one", "letter", ("Another.",), (Question("Who?", "Nora"),)),
+    Memory('Nora hid the letter,\nin the "old" piano.', "one", "letter", ("Another.",), (Question("Who?", "Nora"),)),
     Memory("NA"),  # a text, not a missing value
     Memory("Ünï — cödé"),
 ]
@@ -55,37 +56,40 @@ def test_a_table_gives_back_the_memories(tmp_path, name):
 
 def test_only_the_text_is_needed(tmp_path):
     path = tmp_path / "m.csv"
-    path.write_bytes("\ufefftext\r\nA.\r\n\r\n\"B, b.\"\r\n".encode())
+    path.write_bytes('\ufefftext\r\nA.\r\n\r\n"B, b."\r\n'.encode())
     assert table(path) == [Memory("A."), Memory("B, b.")]
     path = tmp_path / "m.jsonl"
     path.write_text('{"text": "A.", "id": 7}\n{"text": "B.", "questions": [["Who?", "Nora"]]}')
     assert table(path) == [Memory("A.", "7"), Memory("B.", questions=(Question("Who?", "Nora"),))]
 
 
-@pytest.mark.parametrize(("name", "content", "says"), [
-    ("m.csv", b"", "the file is empty"),
-    ("m.csv", b"text\n", "the table has no rows"),
-    ("m.csv", b"txt\nA.\n", "no column 'text' (found: txt)"),
-    ("m.csv", b"text,weather\nA.,fine\n", "column 'weather'"),
-    ("m.csv", b"text,text\nA.,B.\n", "more than one column 'text'"),
-    ("m.csv", b"text,id\nA.,a\n,b\n", "Row 2, column 'text': the cell is empty"),
-    ("m.csv", b"text,id\nA.,a\n  ,b\n", "Row 2, column 'text'"),
-    ("m.csv", b"text,id\nA.,a\nB.,a\n", "Memories 1 and 2 have the same id 'a'"),
-    ("m.csv", b"text\nA.\nB.\nA.\n", "Memories 1 and 3 have the same text"),
-    ("m.csv", b"text,id\n\"A\na.\",a\nB, b.,b\n", "Row 2 (it ends on line 4) has 3 cells where the header has 2"),
-    ("m.csv", b"text,id\nA.,a\nB.\n", "Row 2 (it ends on line 3) has 1 cells"),
-    ("m.csv", b"text\n\"A.\n", "not a well-formed CSV"),
-    ("m.csv", b"text\nA\xff.\n", "not valid UTF-8 text (byte 6)"),
-    ("m.csv", b"text,questions\nA.,Who?\n", "Row 1, column 'questions': not a JSON list"),
-    ("m.jsonl", b"", "the file is empty"),
-    ("m.jsonl", b'{"text": "A."}\n{"text": \n', "line 2: not valid JSON"),
-    ("m.jsonl", b'{"text": "A."}\n"B."\n', "line 2: an object"),
-    ("m.jsonl", b'{"text": "A."}\n{"txt": "B."}\n', "column 'txt'"),
-    ("m.jsonl", b'{"text": "A."}\n{"id": "b"}\n', "Row 2, column 'text': the cell is empty"),
-    ("m.jsonl", b'{"text": "A."}\n{"text": ["B."]}\n', "Row 2, column 'text': a string is needed"),
-    ("m.parquet", b"no parquet", "not a well-formed Parquet file"),
-    ("m.xlsx", b"", "must end in .csv, .jsonl, .ndjson, .parquet"),
-])
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("m.csv", b"", "the file is empty"),
+        ("m.csv", b"text\n", "the table has no rows"),
+        ("m.csv", b"txt\nA.\n", "no column 'text' (found: txt)"),
+        ("m.csv", b"text,weather\nA.,fine\n", "column 'weather'"),
+        ("m.csv", b"text,text\nA.,B.\n", "more than one column 'text'"),
+        ("m.csv", b"text,id\nA.,a\n,b\n", "Row 2, column 'text': the cell is empty"),
+        ("m.csv", b"text,id\nA.,a\n  ,b\n", "Row 2, column 'text'"),
+        ("m.csv", b"text,id\nA.,a\nB.,a\n", "Memories 1 and 2 have the same id 'a'"),
+        ("m.csv", b"text\nA.\nB.\nA.\n", "Memories 1 and 3 have the same text"),
+        ("m.csv", b'text,id\n"A\na.",a\nB, b.,b\n', "Row 2 (it ends on line 4) has 3 cells where the header has 2"),
+        ("m.csv", b"text,id\nA.,a\nB.\n", "Row 2 (it ends on line 3) has 1 cells"),
+        ("m.csv", b'text\n"A.\n', "not a well-formed CSV"),
+        ("m.csv", b"text\nA\xff.\n", "not valid UTF-8 text (byte 6)"),
+        ("m.csv", b"text,questions\nA.,Who?\n", "Row 1, column 'questions': not a JSON list"),
+        ("m.jsonl", b"", "the file is empty"),
+        ("m.jsonl", b'{"text": "A."}\n{"text": \n', "line 2: not valid JSON"),
+        ("m.jsonl", b'{"text": "A."}\n"B."\n', "line 2: an object"),
+        ("m.jsonl", b'{"text": "A."}\n{"txt": "B."}\n', "column 'txt'"),
+        ("m.jsonl", b'{"text": "A."}\n{"id": "b"}\n', "Row 2, column 'text': the cell is empty"),
+        ("m.jsonl", b'{"text": "A."}\n{"text": ["B."]}\n', "Row 2, column 'text': a string is needed"),
+        ("m.parquet", b"no parquet", "not a well-formed Parquet file"),
+        ("m.xlsx", b"", "must end in .csv, .jsonl, .ndjson, .parquet"),
+    ],
+)
 def test_a_bad_table_is_refused_with_file_and_row(tmp_path, name, content, says):
     path = tmp_path / name
     path.write_bytes(content)
@@ -104,6 +108,7 @@ def test_a_file_that_is_not_there(tmp_path, name):
 
 
 # --------------------------------------------------------------------------------------------------------- partitions
+
 
 def test_a_partition_checks_its_compositional_questions():
     a, b = Memory("A.", "a"), Memory("B.", "b")
@@ -155,9 +160,14 @@ def test_a_local_folder_is_read(tmp_path, monkeypatch):
         published("wiki", 0)
 
 
-@pytest.mark.parametrize(("content", "says"), [
-    (["a", 3], "must be a string"), ({"Theme": []}, "columns Theme, Passage"), (["a"], "columns Theme, Passage"),
-])
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (["a", 3], "must be a string"),
+        ({"Theme": []}, "columns Theme, Passage"),
+        (["a"], "columns Theme, Passage"),
+    ],
+)
 def test_a_file_of_other_content_is_refused(tmp_path, content, says):
     setting = "fictional" if content == ["a", 3] else "wiki"
     path = tmp_path / "mega" / FOLDERS[setting] / file_name(setting, 10)
@@ -207,6 +217,7 @@ def test_a_download_that_fails_says_what_to_do(monkeypatch):
 
 
 # -------------------------------------------------------------------------------------------------- hostile pickles
+
 
 def text(value: str) -> bytes:
     return b"\x8c" + bytes([len(value)]) + value.encode()
@@ -306,6 +317,7 @@ def test_damaged_files_are_refused():
 
 # -------------------------------------------------------------------------------------------------- the authors' files
 
+
 @pytest.mark.data
 @needs_data
 @pytest.mark.parametrize("partition", [0, 5, 9])
@@ -358,14 +370,19 @@ def test_the_right_memory_is_found_with_sentence_embeddings_and_cosine():
     for partition in (0, 1, 2):
         memories = published("wiki", partition, DATA).memories
         asked = [(question.text, memory.id) for memory in memories for question in memory.questions]
-        found = gate(embed([question for question, _ in asked]), embed([m.text for m in memories]), similarity="cosine",
-                     ids=[m.id for m in memories])
+        found = gate(
+            embed([question for question, _ in asked]),
+            embed([m.text for m in memories]),
+            similarity="cosine",
+            ids=[m.id for m in memories],
+        )
         rates.append(correct_gate([target for _, target in asked], found.top()).mean())
     print(f"correct gate, MiniLM and cosine: {[f'{rate:.1%}' for rate in rates]}, mean {np.mean(rates):.2%}")
     assert np.mean(rates) >= 0.99
 
 
 # --------------------------------------------------------------------------------------------------------------- mmlu
+
 
 def quiz_folder(folder: Path, content: str) -> Path:
     (folder / "test").mkdir(parents=True)
@@ -382,10 +399,15 @@ def test_mmlu_from_a_folder(tmp_path, monkeypatch):
     assert mmlu(["anatomy"]) == items
 
 
-@pytest.mark.parametrize(("content", "says"), [
-    ("What?,1,2,3,4,A\nWhat?,1,2,3,B\n", "row 2 must hold"), ("What?,1,2,3,4,E\n", "row 1 must hold"),
-    ("What?,1,2,3,4,AB\n", "row 1 must hold"), (",1,2,3,4,A\n", "row 1: the text of a quiz question is empty"),
-])
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("What?,1,2,3,4,A\nWhat?,1,2,3,B\n", "row 2 must hold"),
+        ("What?,1,2,3,4,E\n", "row 1 must hold"),
+        ("What?,1,2,3,4,AB\n", "row 1 must hold"),
+        (",1,2,3,4,A\n", "row 1: the text of a quiz question is empty"),
+    ],
+)
 def test_mmlu_names_the_row_that_is_wrong(tmp_path, content, says):
     with pytest.raises(MemsciError) as caught:
         mmlu(["anatomy"], source=quiz_folder(tmp_path, content))
@@ -414,10 +436,16 @@ def test_mmlu_from_the_hub(monkeypatch):
         mmlu(["nothing"], split="val", source="hub")
 
 
-@pytest.mark.parametrize("values", [
-    ("s", "Q?", ("1", "2", "3"), 0), ("s", "Q?", tuple("1234"), 4), ("s", "Q?", tuple("1234"), True),
-    ("s", "", tuple("1234"), 0), ("s", "Q?", ("1", "2", "3", ""), 0),
-])
+@pytest.mark.parametrize(
+    "values",
+    [
+        ("s", "Q?", ("1", "2", "3"), 0),
+        ("s", "Q?", tuple("1234"), 4),
+        ("s", "Q?", tuple("1234"), True),
+        ("s", "", tuple("1234"), 0),
+        ("s", "Q?", ("1", "2", "3", ""), 0),
+    ],
+)
 def test_a_quiz_item_is_checked(values):
     with pytest.raises(MemsciError):
         QuizItem(*values)

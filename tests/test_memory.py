@@ -1,4 +1,5 @@
 """Memories as values and as tables."""
+
 from __future__ import annotations
 
 import dataclasses
@@ -34,50 +35,64 @@ def test_given_values_are_kept_and_frozen():
         memory.text = "x"
 
 
-@pytest.mark.parametrize("form", [["Who?", "Nora"], ("Who?", "Nora"), np.array(["Who?", "Nora"], object),
-                                  {"question": "Who?", "answer": "Nora"}, Question("Who?", "Nora")])
+@pytest.mark.parametrize(
+    "form",
+    [
+        ["Who?", "Nora"],
+        ("Who?", "Nora"),
+        np.array(["Who?", "Nora"], object),
+        {"question": "Who?", "answer": "Nora"},
+        Question("Who?", "Nora"),
+    ],
+)
 def test_questions_in_every_form(form):
     assert Memory(TEXT, questions=[form]).questions == (Question("Who?", "Nora"),)
 
 
-@pytest.mark.parametrize(("make", "says"), [
-    (lambda: Memory(""), "text of a memory is empty"),
-    (lambda: Memory(" \n\t"), "text of a memory is empty"),
-    (lambda: Memory(None), "must be a string, not None"),
-    (lambda: Memory(7), "must be a string, not 7"),
-    (lambda: Memory("a\ud800b"), "not valid Unicode"),
-    (lambda: Memory(TEXT, id=7), "must be strings"),
-    (lambda: Memory(TEXT, id="../up"), "cannot be the id"),
-    (lambda: Memory(TEXT, id="a/b"), "cannot be the id"),
-    (lambda: Memory(TEXT, id=".."), "cannot be the id"),
-    (lambda: Memory(TEXT, id=".hidden"), "cannot be the id"),
-    (lambda: Memory(TEXT, id="ends."), "cannot be the id"),
-    (lambda: Memory(TEXT, id="a\n"), "cannot be the id"),
-    (lambda: Memory(TEXT, id="x" * 101), "cannot be the id"),
-    (lambda: Memory(TEXT, paraphrases="one string"), "must be a list of strings"),
-    (lambda: Memory(TEXT, paraphrases=["good", " "]), "is empty"),
-    (lambda: Memory(TEXT, questions="Who?"), "must be a list"),
-    (lambda: Memory(TEXT, questions=["ab"]), "must be [question, answer]"),
-    (lambda: Memory(TEXT, questions=[["Who?"]]), "must be [question, answer]"),
-    (lambda: Memory(TEXT, questions=[{"question": "Who?", "answr": "Nora"}]), "must be [question, answer]"),
-    (lambda: Question("Who?", ""), "answer to the question 'Who?' is empty"),
-    (lambda: Question("", "Nora"), "text of a question is empty"),
-    (lambda: Question("Who?", "Nora", about="m1"), "must be a list of strings"),
-])
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda: Memory(""), "text of a memory is empty"),
+        (lambda: Memory(" \n\t"), "text of a memory is empty"),
+        (lambda: Memory(None), "must be a string, not None"),
+        (lambda: Memory(7), "must be a string, not 7"),
+        (lambda: Memory("a\ud800b"), "not valid Unicode"),
+        (lambda: Memory(TEXT, id=7), "must be strings"),
+        (lambda: Memory(TEXT, id="../up"), "cannot be the id"),
+        (lambda: Memory(TEXT, id="a/b"), "cannot be the id"),
+        (lambda: Memory(TEXT, id=".."), "cannot be the id"),
+        (lambda: Memory(TEXT, id=".hidden"), "cannot be the id"),
+        (lambda: Memory(TEXT, id="ends."), "cannot be the id"),
+        (lambda: Memory(TEXT, id="a\n"), "cannot be the id"),
+        (lambda: Memory(TEXT, id="x" * 101), "cannot be the id"),
+        (lambda: Memory(TEXT, paraphrases="one string"), "must be a list of strings"),
+        (lambda: Memory(TEXT, paraphrases=["good", " "]), "is empty"),
+        (lambda: Memory(TEXT, questions="Who?"), "must be a list"),
+        (lambda: Memory(TEXT, questions=["ab"]), "must be [question, answer]"),
+        (lambda: Memory(TEXT, questions=[["Who?"]]), "must be [question, answer]"),
+        (lambda: Memory(TEXT, questions=[{"question": "Who?", "answr": "Nora"}]), "must be [question, answer]"),
+        (lambda: Question("Who?", ""), "answer to the question 'Who?' is empty"),
+        (lambda: Question("", "Nora"), "text of a question is empty"),
+        (lambda: Question("Who?", "Nora", about="m1"), "must be a list of strings"),
+    ],
+)
 def test_bad_values_are_refused_with_the_reason(make, says):
     with pytest.raises(MemsciError) as caught:
         make()
     assert says in str(caught.value)
 
 
-@pytest.mark.parametrize(("memories", "says"), [
-    ([Memory("A."), Memory("B."), Memory("A.")], "Memories 1 and 3 have the same text"),
-    ([Memory("A b."), Memory("A  b.\n", id="other")], "Memories 1 and 2 have the same text"),
-    ([Memory("A.", id="x"), Memory("B.", id="X")], "Memories 1 and 2 have the same id 'X'"),
-    ([Memory("A."), "B."], "Memory 2 is a str"),
-    (Memory("A."), "put it in a list"),
-    ("A.", "put it in a list"),
-])
+@pytest.mark.parametrize(
+    ("memories", "says"),
+    [
+        ([Memory("A."), Memory("B."), Memory("A.")], "Memories 1 and 3 have the same text"),
+        ([Memory("A b."), Memory("A  b.\n", id="other")], "Memories 1 and 2 have the same text"),
+        ([Memory("A.", id="x"), Memory("B.", id="X")], "Memories 1 and 2 have the same id 'X'"),
+        ([Memory("A."), "B."], "Memory 2 is a str"),
+        (Memory("A."), "put it in a list"),
+        ("A.", "put it in a list"),
+    ],
+)
 def test_memories_that_cannot_be_told_apart(memories, says):
     with pytest.raises(MemsciError) as caught:
         check_memories(memories)
@@ -90,8 +105,13 @@ def test_check_takes_any_iterable():
 
 
 MEMORIES = [
-    Memory(TEXT, "one", "letter", ("P 1, with \"quotes\".", "P\n2"),
-           (Question("Who?", "Nora", ("one", "two")), Question("Ünï?", "é"))),
+    Memory(
+        TEXT,
+        "one",
+        "letter",
+        ('P 1, with "quotes".', "P\n2"),
+        (Question("Who?", "Nora", ("one", "two")), Question("Ünï?", "é")),
+    ),
     Memory("Second text."),
 ]
 
@@ -113,26 +133,35 @@ def test_round_trip(way):
 
 
 def test_missing_optional_cells_mean_not_given():
-    frame = pd.DataFrame({"text": ["A.", "B.", "C."], "id": [7.0, None, float("nan")], "label": ["x", pd.NA, ""],
-                          "paraphrases": [["A!"], None, "[]"]})
+    frame = pd.DataFrame(
+        {
+            "text": ["A.", "B.", "C."],
+            "id": [7.0, None, float("nan")],
+            "label": ["x", pd.NA, ""],
+            "paraphrases": [["A!"], None, "[]"],
+        }
+    )
     assert from_frame(frame) == [Memory("A.", id="7", label="x", paraphrases=("A!",)), Memory("B."), Memory("C.")]
 
 
-@pytest.mark.parametrize(("columns", "says"), [
-    ({"txt": ["A."]}, "no column 'text' (found: txt)"),
-    ({"text": ["A."], "paraphrase": [["B."]]}, "'paraphrase' that means nothing here: did you mean 'paraphrases'?"),
-    ({"text": ["A."], "weather": [1]}, "column 'weather' that means nothing here: remove it"),
-    ({"text": ["A.", ""]}, "Row 2, column 'text': the cell is empty"),
-    ({"text": ["A.", None]}, "Row 2, column 'text': the cell is empty"),
-    ({"text": ["A.", "  "]}, "Row 2, column 'text': the text of a memory is empty"),
-    ({"text": ["A.", 3]}, "Row 2, column 'text': a string is needed"),
-    ({"text": ["A.", "B."], "paraphrases": ["[]", "plain"]}, "Row 2, column 'paraphrases': not a JSON list"),
-    ({"text": ["A.", "B."], "questions": ["[]", "{}"]}, "Row 2, column 'questions': a list is needed"),
-    ({"text": ["A.", "B."], "questions": [[], [["Who?"]]]}, "Row 2: a question must be [question, answer]"),
-    ({"text": ["A.", "B."], "id": ["a", "a/b"]}, "Row 2: 'a/b' cannot be the id"),
-    ({"text": ["A.", "B."], "label": ["a", ["b"]]}, "Row 2, column 'label': a string is needed"),
-    ({"text": ["A.", "B.", "A."]}, "Memories 1 and 3 have the same text"),
-])
+@pytest.mark.parametrize(
+    ("columns", "says"),
+    [
+        ({"txt": ["A."]}, "no column 'text' (found: txt)"),
+        ({"text": ["A."], "paraphrase": [["B."]]}, "'paraphrase' that means nothing here: did you mean 'paraphrases'?"),
+        ({"text": ["A."], "weather": [1]}, "column 'weather' that means nothing here: remove it"),
+        ({"text": ["A.", ""]}, "Row 2, column 'text': the cell is empty"),
+        ({"text": ["A.", None]}, "Row 2, column 'text': the cell is empty"),
+        ({"text": ["A.", "  "]}, "Row 2, column 'text': the text of a memory is empty"),
+        ({"text": ["A.", 3]}, "Row 2, column 'text': a string is needed"),
+        ({"text": ["A.", "B."], "paraphrases": ["[]", "plain"]}, "Row 2, column 'paraphrases': not a JSON list"),
+        ({"text": ["A.", "B."], "questions": ["[]", "{}"]}, "Row 2, column 'questions': a list is needed"),
+        ({"text": ["A.", "B."], "questions": [[], [["Who?"]]]}, "Row 2: a question must be [question, answer]"),
+        ({"text": ["A.", "B."], "id": ["a", "a/b"]}, "Row 2: 'a/b' cannot be the id"),
+        ({"text": ["A.", "B."], "label": ["a", ["b"]]}, "Row 2, column 'label': a string is needed"),
+        ({"text": ["A.", "B.", "A."]}, "Memories 1 and 3 have the same text"),
+    ],
+)
 def test_table_errors_name_row_and_column(columns, says):
     with pytest.raises(MemsciError) as caught:
         from_frame(pd.DataFrame(columns))

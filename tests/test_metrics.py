@@ -1,4 +1,5 @@
 """Scores, against examples labelled by hand."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -196,8 +197,10 @@ def test_judge_says_wrong(answer, truth):
 
 @pytest.mark.parametrize("n", range(101))
 def test_every_number_to_a_hundred_in_digits_and_words(n):
-    units = ("zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
-             "seventeen eighteen nineteen").split()
+    units = (
+        "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
+        "seventeen eighteen nineteen"
+    ).split()
     tens = "_ _ twenty thirty forty fifty sixty seventy eighty ninety".split()
     ten, unit = divmod(n, 10)
     word = units[n] if n < 20 else "one hundred" if n == 100 else "-".join([tens[ten]] + [units[unit]] * (unit > 0))
@@ -213,26 +216,56 @@ def test_a_truth_without_words_is_an_error(truth):
 
 
 ONE = [
-    "", "Nora", "Nora.", "Nora!", "  Nora hid it.\n", "Nora...", "Nora hid the letter in the piano.",
-    "Dr. Smith met Mrs. Jones on St. James Street.", "J. K. Rowling wrote it.", "It was J.-P. Sartre.",
+    "",
+    "Nora",
+    "Nora.",
+    "Nora!",
+    "  Nora hid it.\n",
+    "Nora...",
+    "Nora hid the letter in the piano.",
+    "Dr. Smith met Mrs. Jones on St. James Street.",
+    "J. K. Rowling wrote it.",
+    "It was J.-P. Sartre.",
     "The U.S. Navy came.",
-    "The U.S. and the U.K. won.", "It weighs 3.5 kg.", "It cost $1,240.50 at 5 p.m. on Monday.",
+    "The U.S. and the U.K. won.",
+    "It weighs 3.5 kg.",
+    "It cost $1,240.50 at 5 p.m. on Monday.",
     "He lives in Washington D.C.",
-    "Rooms no. 5 and No. 6.", "Inc. and Ltd. firms, e.g. Acme Inc. of Ohio, won.", "Martin Luther King Jr. spoke.",
-    "He got a Ph.D. from MIT.", "Oct. 3 was the day.", "“Help!” he cried.", "Well... it was Nora.",
+    "Rooms no. 5 and No. 6.",
+    "Inc. and Ltd. firms, e.g. Acme Inc. of Ohio, won.",
+    "Martin Luther King Jr. spoke.",
+    "He got a Ph.D. from MIT.",
+    "Oct. 3 was the day.",
+    "“Help!” he cried.",
+    "Well... it was Nora.",
     "Arsenal vs. Chelsea",
-    "1. Nora", "Nora; she hid it: in the piano, at night", "It is version 2.0.1 of memsci.org",
+    "1. Nora",
+    "Nora; she hid it: in the piano, at night",
+    "It is version 2.0.1 of memsci.org",
     "Nora hid the letter\nin the piano.",
-    "Prof. He spoke.", "“Nora hid it.”", "Yahoo! is a firm",
+    "Prof. He spoke.",
+    "“Nora hid it.”",
+    "Yahoo! is a firm",
 ]
 MORE = [
-    "Nora. She hid it.", "Nora! She hid it.", "Is it Nora? Yes.", "Nora.\nShe hid it.", "Nora\nThe piano",
+    "Nora. She hid it.",
+    "Nora! She hid it.",
+    "Is it Nora? Yes.",
+    "Nora.\nShe hid it.",
+    "Nora\nThe piano",
     "Nora\n\nthe piano",
-    "Nora hid it. the piano was old.", "It was 5 p.m. He left.", "He lives in the U.S. She does not.",
+    "Nora hid it. the piano was old.",
+    "It was 5 p.m. He left.",
+    "He lives in the U.S. She does not.",
     "It cost $3.50. Nora paid.",
-    "It was in 2024. Nora won.", "No. He left.", "“It was Nora.” She left.", "It was Nora.She left.",
+    "It was in 2024. Nora won.",
+    "No. He left.",
+    "“It was Nora.” She left.",
+    "It was Nora.She left.",
     "Wait… Nora did it.",
-    "They sold apples etc. Then they left.", "It was (Nora.) Then he left.", "はい。そうです。",
+    "They sold apples etc. Then they left.",
+    "It was (Nora.) Then he left.",
+    "はい。そうです。",
     "He works at Acme Inc. The firm is old.",
     "1. Nora 2. Tom. He left.",
 ]
@@ -263,13 +296,16 @@ def test_recall_cosine_by_hand():
     assert recall_cosine([""], ["a"], embed).tolist() == [0.0]
 
 
-@pytest.mark.parametrize(("recalled", "originals", "with_", "says"), [
-    (["a"], ["a", "b"], embed, "given: 1 and 2"),
-    ("a", ["a"], embed, "given: one string and 1"),
-    (["a"], ["a"], lambda texts: [1.0], "it gave shape (1,)"),
-    (["a"], ["a"], lambda texts: [[1.0], [1.0]], "it gave shape (2, 1)"),
-    (["a"], ["a"], lambda texts: [[np.nan]], "not finite"),
-])
+@pytest.mark.parametrize(
+    ("recalled", "originals", "with_", "says"),
+    [
+        (["a"], ["a", "b"], embed, "given: 1 and 2"),
+        ("a", ["a"], embed, "given: one string and 1"),
+        (["a"], ["a"], lambda texts: [1.0], "it gave shape (1,)"),
+        (["a"], ["a"], lambda texts: [[1.0], [1.0]], "it gave shape (2, 1)"),
+        (["a"], ["a"], lambda texts: [[np.nan]], "not finite"),
+    ],
+)
 def test_recall_cosine_refuses(recalled, originals, with_, says):
     with pytest.raises(MemsciError) as caught:
         recall_cosine(recalled, originals, with_)
@@ -288,11 +324,18 @@ def test_macro_accuracy_weighs_subjects_alike():
     assert macro_accuracy(frame.assign(correct=frame.correct.astype(int))) == pytest.approx(0.375)
 
 
-@pytest.mark.parametrize("columns", [
-    {"subject": ["x"]}, {"correct": [True]}, {"subject": [], "correct": []},
-    {"subject": ["x", None], "correct": [True, True]},
-    {"subject": ["x"], "correct": [None]}, {"subject": ["x"], "correct": [0.5]}, {"subject": ["x"], "correct": ["yes"]},
-])
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"subject": ["x"]},
+        {"correct": [True]},
+        {"subject": [], "correct": []},
+        {"subject": ["x", None], "correct": [True, True]},
+        {"subject": ["x"], "correct": [None]},
+        {"subject": ["x"], "correct": [0.5]},
+        {"subject": ["x"], "correct": ["yes"]},
+    ],
+)
 def test_macro_accuracy_refuses(columns):
     with pytest.raises(MemsciError):
         macro_accuracy(pd.DataFrame(columns))

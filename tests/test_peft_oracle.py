@@ -77,7 +77,11 @@ def test_peft_opens_our_folder(tmp_path, architecture, rslora, recwarn):
 @pytest.mark.parametrize("architecture", ["Llama", "GPT2"])
 def test_we_open_pefts_folder(tmp_path, architecture):
     config = peft.LoraConfig(
-        r=4, lora_alpha=6, use_rslora=True, init_lora_weights=False, task_type="CAUSAL_LM",
+        r=4,
+        lora_alpha=6,
+        use_rslora=True,
+        init_lora_weights=False,
+        task_type="CAUSAL_LM",
         target_modules=["c_fc", "mlp.c_proj"] if architecture == "GPT2" else ["up_proj", "down_proj"],
         fan_in_fan_out=architecture == "GPT2",
     )

@@ -2,6 +2,7 @@
 
 Every source gives the same plain values (`memsci.memory`): lists of `Memory`, a `Partition`, or a list of `QuizItem`.
 """
+
 from __future__ import annotations
 
 from memsci.data.builtin import builtin, quiz

@@ -1,4 +1,5 @@
 """MMLU, by which the paper checks that general abilities survive (section "Metrics"; Hendrycks et al. 2021)."""
+
 from __future__ import annotations
 
 import csv
@@ -56,8 +57,10 @@ def _folder(subject: str, split: str, source: str | Path) -> list[QuizItem]:
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = list(csv.reader(file, strict=True))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise MemsciError(f"{path}: the file cannot be read ({error}). MMLU in its original layout has one file per "
-                          'subject, such as test/anatomy_test.csv; source="hub" downloads it.') from None
+        raise MemsciError(
+            f"{path}: the file cannot be read ({error}). MMLU in its original layout has one file per "
+            'subject, such as test/anatomy_test.csv; source="hub" downloads it.'
+        ) from None
     items = []
     for number, row in enumerate(rows, start=1):
         if len(row) != 6 or row[5] not in ("A", "B", "C", "D"):
@@ -70,15 +73,20 @@ def _hub(subject: str, split: str, source: str) -> list[QuizItem]:
     try:
         import datasets  # heavy, and needed only here
     except ImportError:
-        raise MemsciError("MMLU from the hub needs the package datasets: pip install datasets, "
-                          "or give source a folder.") from None
+        raise MemsciError(
+            "MMLU from the hub needs the package datasets: pip install datasets, or give source a folder."
+        ) from None
     try:
         rows = datasets.load_dataset("cais/mmlu", subject, split=SPLITS[split], revision=REVISION)
     except Exception as error:  # the package raises many kinds: no network, no such subject, …
-        raise MemsciError(f"cais/mmlu, subject {subject!r}, could not be had from the hub ({error}). Without network, "
-                          "give  source a folder with the original CSV files.") from None
-    return [_item(f"cais/mmlu, {subject}, row {number}", subject, row["question"], row["choices"], row["answer"])
-            for number, row in enumerate(rows, start=1)]
+        raise MemsciError(
+            f"cais/mmlu, subject {subject!r}, could not be had from the hub ({error}). Without network, "
+            "give  source a folder with the original CSV files."
+        ) from None
+    return [
+        _item(f"cais/mmlu, {subject}, row {number}", subject, row["question"], row["choices"], row["answer"])
+        for number, row in enumerate(rows, start=1)
+    ]
 
 
 def _item(where: str, subject: str, question: str, options: list[str], answer: int) -> QuizItem:

@@ -5,6 +5,7 @@ looked up in a short list and replaced by an inert record of what the file wante
 those records. No code of pandas or numpy is reached from a file, so neither an old module path nor a hostile file
 matters.
 """
+
 from __future__ import annotations
 
 import hashlib
@@ -127,8 +128,10 @@ def _checksum(setting: str, partition: int) -> str | None:
 def _local(setting: str, partition: int, folder: Path) -> Path:
     path = folder / "mega" / FOLDERS[setting] / file_name(setting, partition)
     if not path.is_file():
-        raise MemsciError(f"{path}: there is no such file. Partitions are looked for in the folder given, or in that "
-                          "of the environment variable MEMSCI_DATA; unset it to download them from the authors' own.")
+        raise MemsciError(
+            f"{path}: there is no such file. Partitions are looked for in the folder given, or in that "
+            "of the environment variable MEMSCI_DATA; unset it to download them from the authors' own."
+        )
     expected = _checksum(setting, partition)
     if expected and hashlib.sha256(path.read_bytes()).hexdigest() != expected:
         raise MemsciError(f"{path}: this is not the published file (its SHA-256 differs). Get it again from {URL}.")
@@ -142,11 +145,19 @@ def _download(setting: str, partition: int) -> Path:
         warnings.warn(f"No checksum is recorded for {url}: it is taken from its fixed commit unchecked.", stacklevel=3)
     try:
         # Commits apart, so that another commit's file of the same name is never taken for this one.
-        return Path(pooch.retrieve(url, expected and f"sha256:{expected}", path=pooch.os_cache("memsci") / COMMIT[:12],
-                                   fname=file_name(setting, partition)))
+        return Path(
+            pooch.retrieve(
+                url,
+                expected and f"sha256:{expected}",
+                path=pooch.os_cache("memsci") / COMMIT[:12],
+                fname=file_name(setting, partition),
+            )
+        )
     except (OSError, ValueError) as error:  # no network; a checksum that differs
-        raise MemsciError(f"{url} could not be downloaded ({error}). Put the file into a folder and name that folder "
-                          "in the environment variable MEMSCI_DATA.") from None
+        raise MemsciError(
+            f"{url} could not be downloaded ({error}). Put the file into a folder and name that folder "
+            "in the environment variable MEMSCI_DATA."
+        ) from None
 
 
 class _Node:
@@ -186,8 +197,10 @@ _ALLOWED = {
 class _Reader(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> type[_Node]:
         if (module, name) not in _ALLOWED:
-            raise MemsciError(f"the file asks for {module}.{name}, which is not among the few classes that a published "
-                              "partition needs. It was refused, and nothing of it was run. Do not trust this file.")
+            raise MemsciError(
+                f"the file asks for {module}.{name}, which is not among the few classes that a published "
+                "partition needs. It was refused, and nothing of it was run. Do not trust this file."
+            )
         # A new class at each request: whatever a file may set on it dies with the file.
         return type(name, (_Node,), {})
 
@@ -223,7 +236,7 @@ def _columns(frame: _Node) -> dict[str, list[Any]]:
         if len(where) != width or len(cells) != width * height:
             raise MemsciError(f"{len(cells)} cells do not fill {height} rows of {len(where)} columns.")
         for k, column in enumerate(where):
-            table[names[column]] = cells[k * height:(k + 1) * height]
+            table[names[column]] = cells[k * height : (k + 1) * height]
     return table
 
 

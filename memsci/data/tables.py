@@ -1,4 +1,5 @@
 """Memories of the user's own, from a CSV, JSON Lines or Parquet file."""
+
 from __future__ import annotations
 
 import csv
@@ -64,8 +65,10 @@ def _csv(path: Path) -> pd.DataFrame:
     header = rows[0][1]
     for number, (line, row) in enumerate(rows[1:], start=1):
         if len(row) != len(header):
-            raise MemsciError(f"Row {number} (it ends on line {line}) has {len(row)} cells where the header has "
-                              f"{len(header)}: put quotes around a cell that contains commas.")
+            raise MemsciError(
+                f"Row {number} (it ends on line {line}) has {len(row)} cells where the header has "
+                f"{len(header)}: put quotes around a cell that contains commas."
+            )
     return pd.DataFrame([row for _, row in rows[1:]], columns=header, dtype=object)
 
 

@@ -63,9 +63,20 @@ def report(base: Base, partitions: Sequence[int] = (16, 17, 18, 19), quiz_items:
         row(ability, 100 * _correct(base, turns, [q.answer for _, q in asked]), "%", guess, must, len(asked))
 
     items = data.quiz("test", quiz_items)
-    chosen = generate.choose(base, [base.chat(prompts.mmlu(i.subject, i.question, i.options)) for i in items], batch_size=BATCH)
-    table = pd.DataFrame({"subject": [i.subject for i in items], "correct": [c == i.answer for c, i in zip(chosen, items)]})
-    row("knows: quiz in unseen phrasings, macro over four subjects", 100 * macro_accuracy(table), "%", 25.0, ">= 90", len(items))
+    chosen = generate.choose(
+        base, [base.chat(prompts.mmlu(i.subject, i.question, i.options)) for i in items], batch_size=BATCH
+    )
+    table = pd.DataFrame(
+        {"subject": [i.subject for i in items], "correct": [c == i.answer for c, i in zip(chosen, items)]}
+    )
+    row(
+        "knows: quiz in unseen phrasings, macro over four subjects",
+        100 * macro_accuracy(table),
+        "%",
+        25.0,
+        ">= 90",
+        len(items),
+    )
     for subject, group in table.groupby("subject"):
         row(f"  {subject}", 100 * group["correct"].mean(), "%", 25.0, "", len(group))
 
@@ -75,7 +86,14 @@ def report(base: Base, partitions: Sequence[int] = (16, 17, 18, 19), quiz_items:
         ("stores and extracts: facts met as stories and as questions", corpus.known_events()[:half]),
     ):
         known = [stories.ask(event, 0, rng) for life in people for event in life]
-        row(ability, 100 * _correct(base, [prompts.qa(k.text) for k in known], [k.answer for k in known]), "%", guess, "", len(known))
+        row(
+            ability,
+            100 * _correct(base, [prompts.qa(k.text) for k in known], [k.answer for k in known]),
+            "%",
+            guess,
+            "",
+            len(known),
+        )
 
     embed = embedder(base, Embedding.paper())
     hits, count = 0, 0
@@ -84,11 +102,25 @@ def report(base: Base, partitions: Sequence[int] = (16, 17, 18, 19), quiz_items:
         pairs = [(memory.id, question.text) for memory in world.memories for question in memory.questions]
         top = gate(embed([text for _, text in pairs]), keys, ids=[memory.id for memory in world.memories]).top()
         hits, count = hits + int(correct_gate([id for id, _ in pairs], top).sum()), count + len(pairs)
-    row("indexes: right one of 50 stories of one person (the paper's f and gate)", 100 * hits / count, "%", 2.0, ">= 90", count)
+    row(
+        "indexes: right one of 50 stories of one person (the paper's f and gate)",
+        100 * hits / count,
+        "%",
+        2.0,
+        ">= 90",
+        count,
+    )
 
     prompt = base.chat(prompts.encoding())
     sums, tokens = generate.logprob(base, [prompt] * len(memories), [base.reply(m.text) for m in memories], BATCH)
-    row("fluent: perplexity per token of unseen stories", float((-sums.sum() / tokens.sum()).exp()), "", float(base.model.config.vocab_size), "", int(tokens.sum()))
+    row(
+        "fluent: perplexity per token of unseen stories",
+        float((-sums.sum() / tokens.sum()).exp()),
+        "",
+        float(base.model.config.vocab_size),
+        "",
+        int(tokens.sum()),
+    )
     return pd.DataFrame(rows)
 
 
@@ -162,7 +194,9 @@ def card(base: Base, table: pd.DataFrame, run: dict, partitions: Sequence[int]) 
     config = base.model.config
     lines = ["| ability | value | target | chance | n |", "| --- | --- | --- | --- | --- |"]
     for row in table.itertuples():
-        lines.append(f"| {row.ability.strip()} | {row.value:.1f} {row.unit} | {row.must} | {row.chance:.1f} | {row.n} |")
+        lines.append(
+            f"| {row.ability.strip()} | {row.value:.1f} {row.unit} | {row.must} | {row.chance:.1f} | {row.n} |"
+        )
     return CARD.format(
         **run,
         width=config.hidden_size,
@@ -182,7 +216,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model", nargs="?", help="folder or hub name; default: the shipped model")
     parser.add_argument("--out", type=Path, help="CSV to write")
-    parser.add_argument("--card", type=Path, help="folder of the training run (run.json); writes README.md beside the model")
+    parser.add_argument(
+        "--card", type=Path, help="folder of the training run (run.json); writes README.md beside the model"
+    )
     parser.add_argument("--partitions", type=int, nargs="+", default=[16, 17, 18, 19])
     options = parser.parse_args()
     base = load(options.model)

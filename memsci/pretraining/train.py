@@ -200,7 +200,9 @@ def train(out: Path, recipe: Recipe, checkpoint_minutes: float = 5.0, minutes: f
                 optim.step()
                 optim.zero_grad()
             if step % 20 == 0:
-                row = dict(step=step, loss=float(loss), gate=float(accuracy), norm=float(norm), seconds=round(elapsed(), 1))
+                row = dict(
+                    step=step, loss=float(loss), gate=float(accuracy), norm=float(norm), seconds=round(elapsed(), 1)
+                )
                 log.write(json.dumps(row) + "\n")
                 log.flush()
                 bar.set_postfix(loss=f"{row['loss']:.3f}", gate=f"{row['gate']:.2f}", refresh=False)

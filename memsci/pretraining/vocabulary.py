@@ -47,7 +47,9 @@ def build(events: int = 20000, seed: int = 0) -> Tokenizer:
     )
     constants = [prompts.RECALL, prompts.RAG, prompts.MMLU_SYSTEM, prompts.MMLU_USER, prompts.MMLU_PREFIX]
     constants += [text for texts in (prompts.ENCODING_PROMPTS, prompts.IRAG_PROMPTS) for text in texts.values()]
-    tokenizer.train_from_iterator((text for source in (text_sample(events, seed), constants * 200) for text in source), trainer)
+    tokenizer.train_from_iterator(
+        (text for source in (text_sample(events, seed), constants * 200) for text in source), trainer
+    )
     return tokenizer
 
 

@@ -92,7 +92,9 @@ def draw_event(kind: Kind, rng: random.Random, person: Person | None = None) -> 
 def tell(event: Event, rng: random.Random) -> str:
     """The story of an event in two sentences, in one of its wordings."""
     values = event.values()
-    return " ".join(grammar.realise(rng.choice(frames), values, rng) for frames in (event.kind.opening, event.kind.closing))
+    return " ".join(
+        grammar.realise(rng.choice(frames), values, rng) for frames in (event.kind.opening, event.kind.closing)
+    )
 
 
 def wordings(event: Event, rng: random.Random, count: int) -> list[str]:
