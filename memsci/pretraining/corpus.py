@@ -36,7 +36,7 @@ from . import vocabulary
 ROW = 256
 FACT_WEIGHT = 4.0
 BARE_REPLIES = 0.25  # share of replies that are the short answer alone
-MIXTURE = {"read": 0.28, "recall": 0.25, "retell": 0.09, "notes": 0.15, "quiz": 0.16, "known": 0.07}
+MIXTURE = {"read": 0.23, "recall": 0.22, "retell": 0.08, "notes": 0.20, "quiz": 0.19, "known": 0.08}
 KNOWN_PEOPLE, KNOWN_EVENTS = 8, 40
 
 
@@ -132,7 +132,7 @@ def notes(row: Row, rng: random.Random) -> None:
     a word by its kind and copy it, and that find the letter of an option, form much sooner.
     """
     while row.room > 0:
-        if rng.random() < 0.5:
+        if rng.random() < 0.35:
             pools = rng.sample(stories.pool_names(), rng.randint(4, 9))
             drawn = {pool: stories.draw_value(pool, rng) for pool in pools}
             row.turn("user", f"Notes: {'; '.join(drawn.values())}.")
@@ -140,9 +140,11 @@ def notes(row: Row, rng: random.Random) -> None:
         else:
             pool = rng.choice(stories.pool_names() + ["number", "town"] * 5)
             options = list(dict.fromkeys(stories.draw_value(pool, rng) for _ in range(8)))[:4]
-            drawn = dict(zip(options, knowledge.LETTERS))
-            lines = "\n".join(f"{letter}) {option}" for option, letter in drawn.items())
+            lettered = dict(zip(knowledge.LETTERS, options))
+            lines = "\n".join(f"{letter}) {option}" for letter, option in lettered.items())
             row.turn("user", f"Choose the correct answer from the following options:\n{lines}")
+            # From letter to option is a plain induction and learnt first; the way back then shares its heads.
+            drawn = lettered if rng.random() < 0.5 else {option: letter for letter, option in lettered.items()}
             form = rng.choice(("{0}: {1}", "{0} is {1}"))
         asked = rng.sample(sorted(drawn), len(drawn))
         text = "; ".join(form.format(key, drawn[key]) for key in asked)
