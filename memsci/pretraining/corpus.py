@@ -37,6 +37,8 @@ ROW = 256
 FACT_WEIGHT = 4.0
 BARE_REPLIES = 0.25  # share of replies that are the short answer alone
 MIXTURE = {"read": 0.23, "recall": 0.22, "retell": 0.08, "notes": 0.20, "quiz": 0.19, "known": 0.08}
+# Pools whose values are mostly single tokens, as are the options of the quiz.
+OPTION_POOLS = ("number", "age", "town", "friend", "animal", "bird", "color", "month", "instrument", "job", "country", "year")
 KNOWN_PEOPLE, KNOWN_EVENTS = 8, 40
 
 
@@ -138,13 +140,19 @@ def notes(row: Row, rng: random.Random) -> None:
             row.turn("user", f"Notes: {'; '.join(drawn.values())}.")
             form = rng.choice(("{0}: {1}", "the {0} is {1}"))
         else:
-            pool = rng.choice(stories.pool_names() + ["number", "town"] * 5)
-            options = list(dict.fromkeys(stories.draw_value(pool, rng) for _ in range(8)))[:4]
+            pool = rng.choice(OPTION_POOLS)
+            options = list(dict.fromkeys(stories.draw_value(pool, rng) for _ in range(12)))[:4]
+            if rng.random() < 0.4:
+                right = rng.randrange(4)
+                *messages, prefix = prompts.mmlu(pool, f"{options[right]}?", options)[1:]
+                answer = f"{knowledge.LETTERS[right]}) {options[right]}"
+                row.chat(messages, f"{prefix['content']} {answer}", (answer,))
+                continue
             lettered = dict(zip(knowledge.LETTERS, options))
             lines = "\n".join(f"{letter}) {option}" for letter, option in lettered.items())
             row.turn("user", f"Choose the correct answer from the following options:\n{lines}")
             # From letter to option is a plain induction and learnt first; the way back then shares its heads.
-            drawn = lettered if rng.random() < 0.5 else {option: letter for letter, option in lettered.items()}
+            drawn = lettered if rng.random() < 0.3 else {option: letter for letter, option in lettered.items()}
             form = rng.choice(("{0}: {1}", "{0} is {1}"))
         asked = rng.sample(sorted(drawn), len(drawn))
         text = "; ".join(form.format(key, drawn[key]) for key in asked)
