@@ -36,7 +36,7 @@ from . import vocabulary
 ROW = 256
 FACT_WEIGHT = 4.0
 BARE_REPLIES = 0.25  # share of replies that are the short answer alone
-MIXTURE = {"read": 0.23, "recall": 0.22, "retell": 0.08, "notes": 0.20, "quiz": 0.19, "known": 0.08}
+MIXTURE = {"read": 0.28, "recall": 0.25, "retell": 0.06, "notes": 0.17, "quiz": 0.16, "known": 0.08}
 # Pools whose values are mostly single tokens, as are the options of the quiz.
 OPTION_POOLS = ("number", "age", "town", "friend", "animal", "bird", "color", "month", "instrument", "job", "country", "year")
 KNOWN_PEOPLE, KNOWN_EVENTS = 8, 40
@@ -136,15 +136,19 @@ def notes(row: Row, rng: random.Random) -> None:
     while row.room > 0:
         if rng.random() < 0.35:
             pools = rng.sample(stories.pool_names(), rng.randint(4, 9))
-            drawn = {pool: stories.draw_value(pool, rng) for pool in pools}
+            drawn = {pool: split.training_value(pool, rng) for pool in pools}
             row.turn("user", f"Notes: {'; '.join(drawn.values())}.")
             form = rng.choice(("{0}: {1}", "the {0} is {1}"))
         else:
             pool = rng.choice(OPTION_POOLS)
-            options = list(dict.fromkeys(stories.draw_value(pool, rng) for _ in range(12)))[:4]
-            if rng.random() < 0.4:
+            options = list(dict.fromkeys(split.training_value(pool, rng) for _ in range(12)))[:4]
+            if rng.random() < 0.6:
+                # The option is marked or named: finding its letter is then all there is to do.
                 right = rng.randrange(4)
-                *messages, prefix = prompts.mmlu(pool, f"{options[right]}?", options)[1:]
+                marked = rng.random() < 0.5
+                shown = [f"* {option}" if marked and k == right else option for k, option in enumerate(options)]
+                question = "Which one is marked?" if marked else f"{options[right]}?"
+                *messages, prefix = prompts.mmlu(pool, question, shown)[1:]
                 answer = f"{knowledge.LETTERS[right]}) {options[right]}"
                 row.chat(messages, f"{prefix['content']} {answer}", (answer,))
                 continue

@@ -181,7 +181,7 @@ def train(out: Path, recipe: Recipe, checkpoint_minutes: float = 5.0, minutes: f
     loss_of = torch.compile(corpus_loss, dynamic=False)
     loader = DataLoader(Batches(recipe, tokenizer), batch_size=None, sampler=range(start, recipe.steps), num_workers=1)
     log = open(out / "log.jsonl", "a")
-    accuracy = float("nan")
+    accuracy, step = float("nan"), start - 1
     with trange(start, recipe.steps, initial=start, total=recipe.steps, desc="training", mininterval=10) as bar:
         for step, (batch, pairs) in zip(bar, loader):
             for optim in optims:

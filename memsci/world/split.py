@@ -74,6 +74,14 @@ def training_person(rng: random.Random) -> Person:
             return person
 
 
+def training_value(pool: str, rng: random.Random) -> str:
+    """A value of a pool that is nobody's name whom a partition is about."""
+    while True:
+        value = stories.draw_value(pool, rng)
+        if value not in _held_out_names():
+            return value
+
+
 def training_event(setting: str, rng: random.Random, kind=None, person: Person | None = None) -> Event:
     """An event that tells nothing about a held-out one; kind and person are drawn unless given."""
     if setting == "episodic" and person is None:
