@@ -113,7 +113,7 @@ def encode(
     if parallel is not None and parallel < 1:
         raise MemsciError(f"parallel must be None or at least 1; {parallel} was given.")
     prompt = base.chat(prompts.encoding(encoding.prompt))
-    examples = {memory.id: _examples(base, memory, len(prompt)) for memory in memories}
+    examples = {memory.id: _examples(base, memory, len(prompt), encoding.text_copies) for memory in memories}
     paths = targets(base.model, encoding.where, encoding.layers)
     room = PASS_TOKENS.get(base.device.type, PASS_TOKENS["cpu"])
     done: dict[str, Encoded] = {}
@@ -139,9 +139,9 @@ def draws(generator: torch.Generator, epochs: int, k: int) -> torch.Tensor:
     return torch.stack([torch.randperm(k, generator=generator) for _ in range(epochs)])
 
 
-def _examples(base: Base, memory: Memory, prompt_length: int) -> list[list[int]]:
-    """Tokens of the text and of each paraphrase, each with the end of turn."""
-    examples = [base.reply(text) for text in (memory.text, *memory.paraphrases)]
+def _examples(base: Base, memory: Memory, prompt_length: int, copies: int) -> list[list[int]]:
+    """Tokens of the text, so many times, and of each paraphrase, each with the end of turn."""
+    examples = [base.reply(text) for text in (*[memory.text] * copies, *memory.paraphrases)]
     base.check_length(prompt_length + max(map(len, examples)), f"Memory {memory.id} with its prompt")
     return examples
 

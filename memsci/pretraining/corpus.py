@@ -38,7 +38,20 @@ FACT_WEIGHT = 4.0
 BARE_REPLIES = 0.25  # share of replies that are the short answer alone
 MIXTURE = {"read": 0.28, "recall": 0.25, "retell": 0.06, "notes": 0.17, "quiz": 0.16, "known": 0.08}
 # Pools whose values are mostly single tokens, as are the options of the quiz.
-OPTION_POOLS = ("number", "age", "town", "friend", "animal", "bird", "color", "month", "instrument", "job", "country", "year")
+OPTION_POOLS = (
+    "number",
+    "age",
+    "town",
+    "friend",
+    "animal",
+    "bird",
+    "color",
+    "month",
+    "instrument",
+    "job",
+    "country",
+    "year",
+)
 KNOWN_PEOPLE, KNOWN_EVENTS = 8, 40
 
 

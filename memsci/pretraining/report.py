@@ -156,8 +156,8 @@ pipeline_tag: text-generation
 
 The small base model that memsci ships: a Llama of {parameters:,} parameters ({width} wide, {layers} layers, {heads} heads,
 vocabulary {vocabulary:,}) with a tokenizer and chat template of its own, trained from scratch on text of the built-in
-world. It is a model organism for memory experiments, not a language model for any other use: it knows the world's English,
-four subjects of general knowledge, and how to read a story and answer about it.
+world. It is a model organism for memory experiments, not a language model for any other use. What it can do and what it
+cannot stands below, as measured.
 
 ## How it was made
 

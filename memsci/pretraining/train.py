@@ -138,7 +138,7 @@ def gate_loss(model, cues, texts):
 def learning_rate(recipe: Recipe, step: int) -> float:
     """Warm-up, constant, linear decay to zero: the constant part can be prolonged without starting anew."""
     left = (recipe.steps - step) / max(1, recipe.decay * recipe.steps)
-    return recipe.lr * min(1.0, (step + 1) / recipe.warmup, left)
+    return recipe.lr * min(1.0, (step + 1) / max(1, recipe.warmup), left)
 
 
 def optimisers(model, recipe: Recipe):
@@ -201,7 +201,11 @@ def train(out: Path, recipe: Recipe, checkpoint_minutes: float = 5.0, minutes: f
                 optim.zero_grad()
             if step % 20 == 0:
                 row = dict(
-                    step=step, loss=float(loss), gate=float(accuracy), norm=float(norm), seconds=round(elapsed(), 1)
+                    step=step,
+                    loss=float(loss.detach()),
+                    gate=float(accuracy),
+                    norm=float(norm),
+                    seconds=round(elapsed(), 1),
                 )
                 log.write(json.dumps(row) + "\n")
                 log.flush()
