@@ -51,6 +51,9 @@ def pins() -> dict[str, Version]:
     return found
 
 
+DISTRIBUTIONS = {"sklearn": "scikit-learn"}  # modules that are not called like their package
+
+
 def third_party(tree: ast.AST) -> Iterator[str]:
     """Distributions behind the imports of a piece of code, also imports by name (import_module, find_spec, files)."""
     for node in ast.walk(tree):
@@ -65,7 +68,7 @@ def third_party(tree: ast.AST) -> Iterator[str]:
         for module in modules:
             top = module.split(".")[0]
             if top not in sys.stdlib_module_names and top != "memsci":
-                yield canonicalize_name(top)
+                yield canonicalize_name(DISTRIBUTIONS.get(top, top))
 
 
 def trees() -> dict[Path, ast.Module]:
