@@ -108,7 +108,7 @@ def _compose(events: tuple[Event, ...], memories: tuple[Memory, ...], rng: rando
             continue
         asked_together.add(about)
         ones = [question for question in memories[first].questions if ";" not in question.text]
-        others = [question for question in memories[second].questions if question.text.split()[0] in _SMALL]
+        others = [q for q in memories[second].questions if q.text.split()[0] in _SMALL and ";" not in q.text]
         if not ones or not others:
             continue
         one, other = rng.choice(ones), rng.choice(others)

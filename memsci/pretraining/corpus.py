@@ -75,7 +75,7 @@ class Row:
         """Append a turn; the assistant's tokens count, those within one of ``facts`` count more."""
         encoded = self.tokenizer.encode(text, add_special_tokens=False)
         weight = float(role == "assistant") if weight is None else weight
-        spans = [found.span() for fact in facts for found in re.finditer(re.escape(fact), text)]
+        spans = [found.span() for fact in facts for found in re.finditer(re.escape(fact), text, re.IGNORECASE)]
         self.control(f"<|{role}|>")
         for token, (start, stop) in zip(encoded.ids, encoded.offsets):
             within = any(start < high and stop > low for low, high in spans)

@@ -3,7 +3,7 @@
 The 20 + 20 built-in partitions are drawn first. Training text is drawn afterwards and rejected when it would tell
 anything about them, so the split holds by construction:
 
-- nobody in it has the full name of a partition's character;
+- nobody in it has the full name of a partition's character, or of a person named in a semantic partition;
 - no event in it shares *two* facts with a held-out event of the same kind (so no pair of facts that a question could
   connect is ever read).
 """
@@ -63,11 +63,19 @@ def fact_pairs(event: Event) -> list:
 
 @cache
 def _held_out_names() -> frozenset[str]:
-    return frozenset(person.name for person in characters())
+    """Full names of the characters, and of the people who are named in the semantic partitions."""
+    named = {
+        event.facts[slot]
+        for partition in range(PARTITIONS)
+        for event in held_out("semantic", partition)
+        for slot, pool in event.kind.slots.items()
+        if pool == "person"
+    }
+    return frozenset(named | {person.name for person in characters()})
 
 
 def training_person(rng: random.Random) -> Person:
-    """A character whom no partition is about."""
+    """A character whose full name is in no partition."""
     while True:
         person = stories.draw_person(rng)
         if person.name not in _held_out_names():
@@ -75,7 +83,7 @@ def training_person(rng: random.Random) -> Person:
 
 
 def training_value(pool: str, rng: random.Random) -> str:
-    """A value of a pool that is nobody's name whom a partition is about."""
+    """A value of a pool that is the full name of nobody in a partition."""
     while True:
         value = stories.draw_value(pool, rng)
         if value not in _held_out_names():
