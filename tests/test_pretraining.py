@@ -371,3 +371,16 @@ def test_training_lowers_both_losses(raw):
             optim.zero_grad()
         seen.append((loss.item(), gate.item()))
     assert seen[-1][0] < seen[0][0] - 1 and seen[-1][1] < 0.8 * seen[0][1], seen
+
+
+def test_a_run_keeps_its_tokenizer(quick, monkeypatch, tmp_path):
+    monkeypatch.setattr(train, "export", lambda *rest: None)
+    train.train(tmp_path, train.Recipe(size="tiny", steps=2, rows=2, gate_pairs=4), minutes=1e-9)
+    assert checkpoint(tmp_path)["step"] == 1
+
+    def build():
+        raise AssertionError("a tokenizer was built anew for a run that has one")
+
+    monkeypatch.setattr(train.vocabulary, "build", build)
+    train.train(tmp_path, train.Recipe(size="tiny", steps=2, rows=2, gate_pairs=4))
+    assert checkpoint(tmp_path)["step"] == 2

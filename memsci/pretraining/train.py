@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
+from tokenizers import Tokenizer
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 from tqdm.auto import trange
@@ -157,7 +158,10 @@ def train(out: Path, recipe: Recipe, checkpoint_minutes: float = 5.0, minutes: f
     """Run the recipe, or what is left of it, and write the model to ``out / "model"``."""
     out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(os.cpu_count() or 1)
-    tokenizer = vocabulary.build()
+    # Kept with the run: were the world changed while it rests, a tokenizer built anew would number other tokens.
+    words = out / "tokenizer.json"
+    tokenizer = Tokenizer.from_file(str(words)) if words.exists() else vocabulary.build()
+    tokenizer.save(str(words))
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = build_model(recipe.size, recipe.seed).to(device)
     optims = optimisers(model, recipe)
