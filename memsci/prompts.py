@@ -114,7 +114,7 @@ def rag(question: str, passage: str) -> Messages:
     return _user(RAG.format(passage=passage, question=question))
 
 
-def mmlu(subject: str, question: str, options: Sequence[str]) -> Messages:
+def mmlu(subject: str, question: str, options: Sequence[str], *, labels: Sequence[str] = MMLU_LETTERS) -> Messages:
     """Multiple choice; ends in the assistant's "The answer is", so that the next token is the letter.
 
     Parameters
@@ -125,6 +125,8 @@ def mmlu(subject: str, question: str, options: Sequence[str]) -> Messages:
     question : str
     options : sequence of 4 str
         Printed as ``A) ...`` to ``D) ...``.
+    labels : sequence of 4 str
+        What stands before the options; other labels than the paper's letters serve to train a model on.
 
     Raises
     ------
@@ -133,7 +135,7 @@ def mmlu(subject: str, question: str, options: Sequence[str]) -> Messages:
     """
     if len(options) != len(MMLU_LETTERS):
         raise MemsciError(f"An MMLU question has {len(MMLU_LETTERS)} options; {len(options)} were given.")
-    lines = "\n".join(f"{letter}) {option}" for letter, option in zip(MMLU_LETTERS, options, strict=True))
+    lines = "\n".join(f"{letter}) {option}" for letter, option in zip(labels, options, strict=True))
     return [
         {"role": "system", "content": MMLU_SYSTEM.format(subject=subject.replace("_", " "))},
         *_user(MMLU_USER.format(question=question, options=lines)),

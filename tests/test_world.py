@@ -31,7 +31,7 @@ SENTENCES = re.compile(r"(?<=[.?!])\s+")
 
 # The shipped base model was kept from reading exactly these facts. Whatever alters them (kinds, slots, pools, seeds)
 # needs a base model trained anew; rewording a frame does not.
-HELD_OUT_FACTS = "b973961a3c54de9c"
+HELD_OUT_FACTS = "b4201f9780a84da7"
 
 DIGEST = """
 import hashlib
@@ -244,18 +244,15 @@ def test_questions_give_ample_context_and_leave_the_answer_out():
 
 def test_answers_are_found_in_the_text_by_the_judge(monkeypatch):
     monkeypatch.setattr(wording, "tokens", cache(wording.tokens))  # four questions share a text
-    # The judge reads "51 thousand" as 51000: see the test after this one.
     lost = [
         (memory.id, question.answer)
         for event, memory in owned()
-        if event.kind.name != "festival_record"
         for question in memory.questions
         if not contains(memory.text, question.answer)
     ]
     assert lost == []
 
 
-@pytest.mark.xfail(reason="'51 thousand people' is asked for as '51': the judge refuses '51 thousand'", strict=True)
 def test_number_of_thousands_is_found_in_the_text():
     assert all(
         contains(memory.text, question.answer)
@@ -401,7 +398,7 @@ def leaks(turns: list[str], events: list[Event], held_out: dict[str, set]) -> li
 
 
 def test_training_rows_tell_nothing_about_held_out_partitions(tokenizer, told, held_out):
-    turns = training_turns(tokenizer, range(30))
+    turns = training_turns(tokenizer, range(40))
     assert len(turns) > 3000 and len(told) > 2000
     assert {event.kind.name for event in told} == {kind.name for _, kind in KINDS}
     assert leaks(turns, told, held_out) == []
@@ -448,8 +445,8 @@ def test_a_draw_that_tells_about_a_held_out_event_is_refused(setting, monkeypatc
     event = split.held_out(setting, 7)[11]
     rng = random.Random("fresh")
     person = split.training_person(rng) if setting == "episodic" else None
-    fresh = split.training_event(setting, rng, event.kind, person)
-    assert not set(fresh.facts.items()) & set(event.facts.items())
+    apart = lambda other: not set(other.facts.items()) & set(event.facts.items())
+    fresh = next(filter(apart, (split.training_event(setting, rng, event.kind, person) for _ in range(100))))
     taken = dict(list(event.facts.items())[:2])
     slot = next(iter(event.facts))
     named = Event(fresh.kind, fresh.facts | {slot: split.characters()[0].name}, person)

@@ -1,7 +1,7 @@
 """The base model's reading matter: conversations about the training world, as rows of tokens with loss weights.
 
 Each row is one conversation (never two: a row is its own attention window), extended by further turns until it is
-full. Six sorts of row give the abilities that the paper takes from an instruct model:
+full. Seven sorts of row give the abilities that the paper takes from an instruct model:
 
 ========== =====================================================================================================
 sort       what is learnt
@@ -9,7 +9,8 @@ sort       what is learnt
 read       a story stands in the question's turn; answer questions about it
 recall     write a story for a question, then answer questions about one's own story (the form of internal RAG)
 retell     tell a story, then tell it again in other words: every fact is a copy, which teaches retrieval quickly
-notes      a list of facts, and each of them by its kind; options, and the letter of each: retrieval, many times in a row
+notes      a list of facts, and each of them by its kind: retrieval, many times in a row
+lookup     a list of pairs, and the partner of each, both ways; options, and the label of the one that is named
 quiz       four-option questions on general knowledge, and the same facts asked and told plainly
 known      stories of a fixed set of people met again and again; for half of the people also questions without the
            story, so that the model learns that what is stored as a story can be asked for
@@ -22,6 +23,8 @@ from __future__ import annotations
 
 import random
 import re
+import string
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
 
@@ -36,9 +39,9 @@ from . import vocabulary
 ROW = 256
 FACT_WEIGHT = 4.0
 BARE_REPLIES = 0.25  # share of replies that are the short answer alone
-MIXTURE = {"read": 0.28, "recall": 0.25, "retell": 0.06, "notes": 0.17, "quiz": 0.16, "known": 0.08}
+MIXTURE = {"read": 0.26, "recall": 0.24, "retell": 0.05, "notes": 0.07, "lookup": 0.13, "quiz": 0.18, "known": 0.07}
 # Pools whose values are mostly single tokens, as are the options of the quiz.
-OPTION_POOLS = (
+SHORT_POOLS = (
     "number",
     "age",
     "town",
@@ -141,59 +144,83 @@ def retell(row: Row, rng: random.Random) -> None:
 
 
 def notes(row: Row, rng: random.Random) -> None:
-    """Notes on anything, and then each note by its kind, or options, and then the letter of each.
+    """Notes on anything, and then each note by its kind.
 
     A question about a passage is one retrieval in a row of 256 tokens; here are about twenty, so the circuits that find
-    a word by its kind and copy it, and that find the letter of an option, form much sooner.
+    a word by its kind and copy it form much sooner.
     """
     while row.room > 0:
-        if rng.random() < 0.35:
-            pools = rng.sample(stories.pool_names(), rng.randint(4, 9))
-            drawn = {pool: split.training_value(pool, rng) for pool in pools}
-            row.turn("user", f"Notes: {'; '.join(drawn.values())}.")
-            form = rng.choice(("{0}: {1}", "the {0} is {1}"))
-        else:
-            pool = rng.choice(OPTION_POOLS)
-            options = list(dict.fromkeys(split.training_value(pool, rng) for _ in range(12)))[:4]
-            if rng.random() < 0.6:
-                # The option is marked or named: finding its letter is then all there is to do.
-                right = rng.randrange(4)
-                marked = rng.random() < 0.5
-                shown = [f"* {option}" if marked and k == right else option for k, option in enumerate(options)]
-                question = "Which one is marked?" if marked else f"{options[right]}?"
-                *messages, prefix = prompts.mmlu(pool, question, shown)[1:]
-                answer = f"{knowledge.LETTERS[right]}) {options[right]}"
-                row.chat(messages, f"{prefix['content']} {answer}", (answer,))
-                continue
-            lettered = dict(zip(knowledge.LETTERS, options))
-            lines = "\n".join(f"{letter}) {option}" for letter, option in lettered.items())
-            row.turn("user", f"Choose the correct answer from the following options:\n{lines}")
-            # From letter to option is a plain induction and learnt first; the way back then shares its heads.
-            drawn = lettered if rng.random() < 0.3 else {option: letter for letter, option in lettered.items()}
-            form = rng.choice(("{0}: {1}", "{0} is {1}"))
-        asked = rng.sample(sorted(drawn), len(drawn))
-        text = "; ".join(form.format(key, drawn[key]) for key in asked)
+        pools = rng.sample(stories.pool_names(), rng.randint(4, 9))
+        drawn = {pool: split.training_value(pool, rng) for pool in pools}
+        row.turn("user", f"Notes: {'; '.join(drawn.values())}.")
+        form = rng.choice(("{0}: {1}", "the {0} is {1}"))
+        text = "; ".join(form.format(pool, drawn[pool]) for pool in rng.sample(pools, len(pools)))
         row.turn("assistant", text, tuple(f" {value}" for value in drawn.values()))
+
+
+def short_values(rng: random.Random, count: int) -> tuple[str, ...]:
+    """Different values of one pool of short words."""
+    pool = rng.choice(SHORT_POOLS)
+    values: dict[str, None] = {}
+    while len(values) < count:
+        values[split.training_value(pool, rng)] = None
+    return tuple(values)
+
+
+def labels(rng: random.Random, options: Sequence[str]) -> tuple[str, ...]:
+    """What options are called: A, B, C, ... most of the time, any letters or words otherwise.
+
+    With four letters alone the match of an option is not learnt: the loss stays on the plateau of one in four. Among
+    many labels it is learnt within some hundred steps, and then holds for the four letters too.
+    """
+    form, count = rng.random(), len(options)
+    if form < 0.5:
+        drawn = tuple(string.ascii_uppercase[:count])
+    else:
+        drawn = tuple(rng.sample(string.ascii_uppercase, count)) if form < 0.7 else short_values(rng, count)
+    return drawn if set(drawn).isdisjoint(options) else labels(rng, options)
+
+
+def four_options(row: Row, rng: random.Random, subject: str, question: str, options: Sequence[str], right: int) -> None:
+    """A question in the form of MMLU; the right label and option in reply."""
+    drawn = labels(rng, options)
+    messages = prompts.mmlu(subject, question, options, labels=drawn)
+    # The system turn, which names the subject, stands at the start of a row only.
+    *messages, prefix = messages if len(row.tokens) == 1 else messages[1:]
+    answer = f"{drawn[right]}) {options[right]}"
+    row.chat(messages, f"{prefix['content']} {answer}", (answer,))
+
+
+def lookup(row: Row, rng: random.Random) -> None:
+    """Pairs, and the partner of many of them, forth or back; or options, and the label of the one that is named."""
+    while row.room > 0:
+        if rng.random() < 0.3:
+            options, right = short_values(rng, 4), rng.randrange(4)
+            name = options[right]
+            four_options(row, rng, "words", rng.choice((name, f"{name[0].upper()}{name[1:]}?")), options, right)
+        else:
+            values = short_values(rng, rng.randint(4, 8))
+            pairs = list(zip(labels(rng, values), values))
+            form = rng.choice(("{0}) {1}", "{0}: {1}", "{0} - {1}"))
+            row.turn("user", "\n".join(form.format(*pair) for pair in pairs))
+            backwards = rng.random() < 0.7
+            asked = [pair[::-1] if backwards else pair for pair in rng.choices(pairs, k=10)]
+            text = "; ".join(f"{key}: {value}" for key, value in asked)
+            row.turn("assistant", text, tuple({f": {value}" for _, value in asked}))
 
 
 def quiz(row: Row, rng: random.Random) -> None:
     """One subject: four-option questions, plain questions, statements."""
     subject = rng.choice(knowledge.SUBJECTS)
     facts = knowledge.facts(subject)
-    system = True
     while row.room > 0:
         fact = rng.choice(facts)
-        form = rng.random()
-        beside_options = system or form < 0.65
-        question = knowledge.question(fact, "beside_options" if beside_options and rng.random() < 0.4 else "train", rng)
-        if beside_options:
-            drawn, right = knowledge.options(fact, rng)
-            messages = prompts.mmlu(subject, question, drawn)
-            *messages, prefix = messages if system else messages[1:]
-            letter = knowledge.LETTERS[right]
-            row.chat(messages, f"{prefix['content']} {letter}) {drawn[right]}", (f"{letter}) {drawn[right]}",))
-            system = False
-        elif form < 0.9:
+        form = rng.random() if len(row.tokens) > 1 else 0.0
+        if form < 0.4:
+            question = knowledge.question(fact, "beside_options" if rng.random() < 0.2 else "train", rng)
+            four_options(row, rng, subject, question, *knowledge.options(fact, rng))
+        elif form < 0.85:
+            question = knowledge.question(fact, "train", rng)
             row.chat([{"role": "user", "content": question}], fact.answer, (fact.answer,))
         else:
             row.chat([{"role": "user", "content": f"Tell me a fact about {subject}."}], knowledge.statement(fact, rng))
@@ -226,7 +253,7 @@ def known(row: Row, rng: random.Random) -> None:
             row.chat(prompts.encoding("methods"), stories.tell(event, rng))
 
 
-SORTS = {"read": read, "recall": recall, "retell": retell, "notes": notes, "quiz": quiz, "known": known}
+SORTS = {"read": read, "recall": recall, "retell": retell, "notes": notes, "lookup": lookup, "quiz": quiz, "known": known}
 
 
 def rows(tokenizer: Tokenizer, rng: random.Random, count: int) -> tuple[torch.Tensor, torch.Tensor]:

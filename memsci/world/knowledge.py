@@ -75,6 +75,16 @@ def _answers(subject: str, relation: str) -> tuple[str, ...]:
     return tuple(sorted({fact.answer for fact in facts(subject) if fact.relation == relation}))
 
 
+@cache
+def _alike(subject: str, relation: str) -> dict[str, frozenset[str]]:
+    """The words near in meaning to each answer: as wrong options beside it they could pass for right."""
+    near: dict[str, frozenset[str]] = {}
+    for group in _tables()[subject][relation].get("alike", ()):
+        for word in group:
+            near[word] = near.get(word, frozenset()).union(group)
+    return near
+
+
 def phrase(frame: str, fact: Fact) -> str:
     """A phrasing of a fact, with a capital at its start."""
     text = frame.format(**dict(fact.values))
@@ -84,9 +94,11 @@ def phrase(frame: str, fact: Fact) -> str:
 def options(fact: Fact, rng: random.Random) -> tuple[list[str], int]:
     """Four options in random order, three of them answers to other facts of the relation, and the right one's index.
 
-    Wrong sums lie within five of the right one, so that they cannot be told by size.
+    Wrong sums lie within five of the right one, so that they cannot be told by size. No wrong option is near in meaning
+    to the right one.
     """
-    others = [answer for answer in _answers(fact.subject, fact.relation) if answer != fact.answer]
+    near = _alike(fact.subject, fact.relation).get(fact.answer, frozenset()) | {fact.answer}
+    others = [answer for answer in _answers(fact.subject, fact.relation) if answer not in near]
     if fact.subject == "opposites":
         others = [answer for answer in others if answer not in dict(fact.values).values()]
     if fact.subject == "sums":
