@@ -1,7 +1,7 @@
 """The base model's reading matter: conversations about the training world, as rows of tokens with loss weights.
 
 Each row is one conversation (never two: a row is its own attention window), extended by further turns until it is
-full. Seven sorts of row give the abilities that the paper takes from an instruct model:
+full. Nine sorts of row give the abilities that the paper takes from an instruct model:
 
 ========== =====================================================================================================
 sort       what is learnt
@@ -10,7 +10,9 @@ read       a story stands in the question's turn; answer questions about it
 recall     write a story for a question, then answer questions about one's own story (the form of internal RAG)
 retell     tell a story, then tell it again in other words: every fact is a copy, which teaches retrieval quickly
 notes      a list of facts, and each of them by its kind: retrieval, many times in a row
-lookup     a list of pairs, and the partner of each, both ways; options, and the label of the one that is named
+lookup     a labelled list, and the partner of each, both ways; options, and the label of the one that is named
+pairs      the same with lists of any two sorts of words
+exam       four-option questions on general knowledge alone, now and then just after their answer was given
 quiz       four-option questions on general knowledge, and the same facts asked and told plainly
 known      stories of a fixed set of people met again and again; for half of the people also questions without the
            story, so that the model learns that what is stored as a story can be asked for
@@ -39,7 +41,14 @@ from . import vocabulary
 ROW = 256
 FACT_WEIGHT = 4.0
 BARE_REPLIES = 0.25  # share of replies that are the short answer alone
-MIXTURE = {"read": 0.26, "recall": 0.24, "retell": 0.05, "notes": 0.07, "lookup": 0.13, "quiz": 0.18, "known": 0.07}
+# From which share of the training on, and what part each sort has in it. Pairs come in when words can be copied, and the
+# match of an option is learnt from them; exams come in when that match is there, and join it to what is known.
+PHASES = (
+    (0.00, dict(read=0.26, recall=0.24, retell=0.05, notes=0.07, lookup=0.13, quiz=0.18, known=0.07, pairs=0.0, exam=0.0)),
+    (0.33, dict(read=0.16, recall=0.16, retell=0.02, notes=0.03, lookup=0.16, quiz=0.19, known=0.05, pairs=0.23, exam=0.0)),
+    (0.50, dict(read=0.24, recall=0.22, retell=0.03, notes=0.03, lookup=0.12, quiz=0.27, known=0.07, pairs=0.02, exam=0.0)),
+    (0.62, dict(read=0.20, recall=0.19, retell=0.02, notes=0.02, lookup=0.10, quiz=0.15, known=0.07, pairs=0.01, exam=0.24)),
+)
 # Pools whose values are mostly single tokens, as are the options of the quiz.
 SHORT_POOLS = (
     "number",
@@ -192,7 +201,7 @@ def four_options(row: Row, rng: random.Random, subject: str, question: str, opti
 
 
 def lookup(row: Row, rng: random.Random) -> None:
-    """Pairs, and the partner of many of them, forth or back; or options, and the label of the one that is named."""
+    """A labelled list, and the partner of many of its entries; or options, and the label of the one that is named."""
     while row.room > 0:
         if rng.random() < 0.3:
             options, right = short_values(rng, 4), rng.randrange(4)
@@ -200,13 +209,27 @@ def lookup(row: Row, rng: random.Random) -> None:
             four_options(row, rng, "words", rng.choice((name, f"{name[0].upper()}{name[1:]}?")), options, right)
         else:
             values = short_values(rng, rng.randint(4, 8))
-            pairs = list(zip(labels(rng, values), values))
-            form = rng.choice(("{0}) {1}", "{0}: {1}", "{0} - {1}"))
-            row.turn("user", "\n".join(form.format(*pair) for pair in pairs))
-            backwards = rng.random() < 0.7
-            asked = [pair[::-1] if backwards else pair for pair in rng.choices(pairs, k=10)]
-            text = "; ".join(f"{key}: {value}" for key, value in asked)
-            row.turn("assistant", text, tuple({f": {value}" for _, value in asked}))
+            partners(row, rng, labels(rng, values), values)
+
+
+def pairs(row: Row, rng: random.Random) -> None:
+    """Pairs of words, and the partner of many of them."""
+    while row.room > 0:
+        values = short_values(rng, rng.randint(4, 8))
+        others = short_values(rng, len(values))
+        if set(others).isdisjoint(values):
+            partners(row, rng, others, values)
+
+
+def partners(row: Row, rng: random.Random, ones: Sequence[str], others: Sequence[str]) -> None:
+    """A list of pairs, and the partners of ten of them, forth or back."""
+    listed = list(zip(ones, others))
+    form = rng.choice(("{0}) {1}", "{0}: {1}", "{0} - {1}"))
+    row.turn("user", "\n".join(form.format(*pair) for pair in listed))
+    backwards = rng.random() < 0.7
+    asked = [pair[::-1] if backwards else pair for pair in rng.choices(listed, k=10)]
+    text = "; ".join(f"{key}: {value}" for key, value in asked)
+    row.turn("assistant", text, tuple({f": {value}" for _, value in asked}))
 
 
 def quiz(row: Row, rng: random.Random) -> None:
@@ -224,6 +247,18 @@ def quiz(row: Row, rng: random.Random) -> None:
             row.chat([{"role": "user", "content": question}], fact.answer, (fact.answer,))
         else:
             row.chat([{"role": "user", "content": f"Tell me a fact about {subject}."}], knowledge.statement(fact, rng))
+
+
+def exam(row: Row, rng: random.Random) -> None:
+    """Four-option questions of one subject; before some of them the same is asked plainly, and answered."""
+    subject = rng.choice(knowledge.SUBJECTS)
+    facts = knowledge.facts(subject)
+    while row.room > 0:
+        fact = rng.choice(facts)
+        if len(row.tokens) > 1 and rng.random() < 0.3:
+            row.chat([{"role": "user", "content": knowledge.question(fact, "train", rng)}], fact.answer, (fact.answer,))
+        question = knowledge.question(fact, "beside_options" if rng.random() < 0.4 else "train", rng)
+        four_options(row, rng, subject, question, *knowledge.options(fact, rng))
 
 
 @cache
@@ -253,15 +288,33 @@ def known(row: Row, rng: random.Random) -> None:
             row.chat(prompts.encoding("methods"), stories.tell(event, rng))
 
 
-SORTS = {"read": read, "recall": recall, "retell": retell, "notes": notes, "lookup": lookup, "quiz": quiz, "known": known}
+SORTS = {
+    "read": read,
+    "recall": recall,
+    "retell": retell,
+    "notes": notes,
+    "lookup": lookup,
+    "quiz": quiz,
+    "known": known,
+    "pairs": pairs,
+    "exam": exam,
+}
 
 
-def rows(tokenizer: Tokenizer, rng: random.Random, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+def mixture(progress: float) -> dict[str, float]:
+    """The part of each sort of row when so much of the training is done, from 0 to 1."""
+    return [shares for start, shares in PHASES if start <= progress][-1]
+
+
+def rows(
+    tokenizer: Tokenizer, rng: random.Random, count: int, progress: float = 0.0
+) -> tuple[torch.Tensor, torch.Tensor]:
     """``count`` rows: tokens and weights, both ``[count, ROW]``; what exceeds a row is cut, the rest is padding."""
     pad = tokenizer.token_to_id(vocabulary.PAD)
     tokens = torch.full((count, ROW), pad)
     weights = torch.zeros(count, ROW)
-    for index, sort in enumerate(rng.choices(list(MIXTURE), list(MIXTURE.values()), k=count)):
+    shares = mixture(progress)
+    for index, sort in enumerate(rng.choices(list(shares), list(shares.values()), k=count)):
         row = Row(tokenizer)
         SORTS[sort](row, rng)
         length = min(len(row.tokens), ROW)

@@ -62,7 +62,7 @@ class Batches(Dataset):
 
     def __getitem__(self, step):
         rng = random.Random(f"{self.recipe.seed} {step}")
-        tokens, weights = corpus.rows(self.tokenizer, rng, self.recipe.rows)
+        tokens, weights = corpus.rows(self.tokenizer, rng, self.recipe.rows, step / self.recipe.steps)
         batch = tokens, *targets(tokens, weights)
         pairs = None
         if step % self.recipe.gate_every == 0:
@@ -81,7 +81,7 @@ def padded(texts: list[list[int]]):
     return tokens, mask
 
 
-def targets(tokens, weights, share: float = 0.42):
+def targets(tokens, weights, share: float = 0.46):
     """Where the loss looks: flat positions, next tokens and weights, a fixed ``share`` of all so that shapes are static."""
     next_tokens, next_weights = tokens.roll(-1, 1).flatten(), weights.roll(-1, 1)
     next_weights[:, -1] = 0
