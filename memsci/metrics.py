@@ -7,6 +7,7 @@ network and is the same tomorrow: the answer contains the true answer, and it is
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,83 @@ import pandas as pd
 from memsci.errors import MemsciError
 from memsci.wording import contains, one_sentence
 
-__all__ = ["contains", "correct_gate", "judge", "macro_accuracy", "one_sentence", "random_pair_cosine", "recall_cosine"]
+__all__ = [
+    "METRICS",
+    "Metric",
+    "contains",
+    "correct_gate",
+    "gate_confusion",
+    "judge",
+    "macro_accuracy",
+    "one_sentence",
+    "random_pair_cosine",
+    "recall_cosine",
+    "retrieval_cosine",
+]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What the values of one metric in a table of scores are.
+
+    Parameters
+    ----------
+    label
+        What a figure writes at its axis.
+    unit
+        Unit of a single value: "share" (0 to 1), "nats", "nats per token" or "cosine".
+    higher_is_better
+        Whether a greater value is a better one.
+    protocol
+        How a value is obtained, in one sentence.
+    """
+
+    label: str
+    unit: str
+    higher_is_better: bool
+    protocol: str
+
+
+# Every metric that a table of scores may hold, by the name that it has there.
+METRICS: dict[str, Metric] = {
+    "qa": Metric(
+        "QA accuracy", "share", True,
+        "1 if the answer contains the true answer and is at most one sentence, both by rule (memsci.metrics.judge), else 0.",
+    ),
+    "qa by model": Metric(
+        "QA accuracy (language-model judge)", "share", True,
+        "1 if a language model that reads article, question, true answer and answer finds that the answer contains the "
+        "true answer and is at most one sentence, else 0 (paper, Metrics).",
+    ),
+    "logprob": Metric(
+        "log prob of the answer", "nats", True,
+        "Sum over the tokens of the true answer of their log probabilities after the prompt; the end of the turn does not "
+        "count.",
+    ),
+    "logprob per token": Metric(
+        "log prob per token", "nats per token", True,
+        "Mean over the tokens of the true answer of their log probabilities after the prompt; the end of the turn does not "
+        "count.",
+    ),
+    "recall cos": Metric(
+        "recall cosine", "cosine", True,
+        "Cosine between the embeddings of the recalled text and of the original memory, 0 for an empty recall; RAG, which "
+        "recalls nothing, has 1 for a hit and the mean cosine of random pairs for a miss.",
+    ),
+    "random pair cos": Metric(
+        "random-pair cosine", "cosine", False,
+        "Mean cosine over all pairs of different memories of the partition: what recall of a wrong memory scores.",
+    ),
+    "correct gate": Metric(
+        "correct gate", "share", True,
+        "1 if the memory with the highest gate (for RAG: the memory retrieved) is one that the question is about, else 0.",
+    ),
+    "knowledge": Metric(
+        "general knowledge", "share", True,
+        "1 if the most probable next token among the option letters is the right one, else 0; averaged within each subject, "
+        "then over subjects.",
+    ),
+}  # fmt: skip
 
 
 def judge(answer: str, truth: str) -> bool:
@@ -92,6 +169,24 @@ def random_pair_cosine(texts: Sequence[str], embed: Callable[[list[str]], Any]) 
     return float(cosines[~np.eye(len(texts), dtype=bool)].mean())
 
 
+def retrieval_cosine(hits: Iterable[bool], random_pair: float) -> np.ndarray:
+    """Recall cosine of RAG: hit · 1 + (1 − hit) · c, [b]; the mean is the paper's formula with the hit rate.
+
+    Parameters
+    ----------
+    hits
+        For each of b questions, whether the right memory was retrieved.
+    random_pair
+        c, from `random_pair_cosine`.
+
+    Notes
+    -----
+    Paper, section "Metrics": what RAG retrieves is a stored text, so a hit is a perfect recall and a miss is another memory.
+    """
+    hit = np.array(list(hits), dtype=float)
+    return hit + (1 - hit) * random_pair
+
+
 def macro_accuracy(frame: pd.DataFrame) -> float:
     """Mean over subjects of the share of right answers, each subject counting alike whatever its size.
 
@@ -140,6 +235,56 @@ def correct_gate(target_ids: Iterable[str | Sequence[str]], top_ids: Iterable[st
         ],
         dtype=bool,
     )
+
+
+def gate_confusion(
+    target_ids: Iterable[str | Sequence[str]], top_ids: Iterable[str], ids: Sequence[str]
+) -> pd.DataFrame:
+    """Which memory the gate opens most for questions about each memory: the gate's confusion matrix, [n, n].
+
+    Parameters
+    ----------
+    target_ids
+        The id of the right memory of each query, or several ids; a query with several counts by equal shares in the rows
+        of all of them.
+    top_ids
+        The id with the highest gate for each query.
+    ids
+        All n memories, in the order that rows and columns are to have.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Share of the queries about the row's memory for which the column's memory had the highest gate. A row sums to 1;
+        the row of a memory that no query is about is missing values. The diagonal is the correct-gate rate by memory.
+
+    Raises
+    ------
+    MemsciError
+        If there are not as many right ids as top ids, or an id is not among `ids`, or one stands there twice.
+
+    Notes
+    -----
+    Paper, Fig. 8. How queries about two memories are counted is *not stated in the paper*.
+    """
+    targets, tops, known = list(target_ids), list(top_ids), list(ids)
+    if len(targets) != len(tops):
+        raise MemsciError(f"As many right ids as top ids are needed; given: {len(targets)} and {len(tops)}.")
+    place = {id: position for position, id in enumerate(known)}
+    if len(place) != len(known):
+        raise MemsciError("The ids of a confusion matrix must be different; one is given twice.")
+    counts = np.zeros((len(known), len(known)))
+    for target, top in zip(targets, tops, strict=True):
+        about = [target] if isinstance(target, str) else list(target)
+        if unknown := [id for id in (*about, top) if id not in place]:
+            raise MemsciError(
+                f"There is no memory {unknown[0]!r} among the {len(known)} ids: give the ids of all memories."
+            )
+        for id in about:
+            counts[place[id], place[top]] += 1 / len(about)
+    sums = counts.sum(axis=1, keepdims=True)
+    shares = np.divide(counts, sums, out=np.full_like(counts, np.nan), where=sums > 0)
+    return pd.DataFrame(shares, index=pd.Index(known, name="memory_id"), columns=pd.Index(known, name="top_id"))
 
 
 def _unit_vectors(texts: list[str], embed: Callable[[list[str]], Any]) -> np.ndarray:

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from memsci.errors import MemsciError
-from memsci.metrics import correct_gate, judge, macro_accuracy, one_sentence, random_pair_cosine, recall_cosine
+from memsci.metrics import (
+    METRICS,
+    correct_gate,
+    gate_confusion,
+    judge,
+    macro_accuracy,
+    one_sentence,
+    random_pair_cosine,
+    recall_cosine,
+    retrieval_cosine,
+)
 
 RIGHT = [  # (answer, truth)
     # the same words
@@ -346,6 +358,55 @@ def test_correct_gate_by_hand():
     assert right.dtype == bool and right.tolist() == [True, False, True, False]
     with pytest.raises(MemsciError, match="given: 1 and 2"):
         correct_gate(["m1"], ["m1", "m2"])
+
+
+def test_retrieval_cosine_is_the_papers_formula():
+    hits = [True, True, False, True]
+    scores = retrieval_cosine(hits, 0.465)
+    assert scores.tolist() == [1, 1, 0.465, 1]
+    assert scores.mean() == pytest.approx(0.75 * 1 + 0.25 * 0.465)
+
+
+def test_gate_confusion_by_hand():
+    table = gate_confusion(["m1", "m1", "m2", ("m1", "m3")], ["m1", "m2", "m2", "m3"], ["m1", "m2", "m3", "m4"])
+    assert table.index.tolist() == table.columns.tolist() == ["m1", "m2", "m3", "m4"]
+    assert (table.index.name, table.columns.name) == ("memory_id", "top_id")
+    # m1: one query at m1, one at m2, half of one at m3
+    np.testing.assert_allclose(table, [[0.4, 0.4, 0.2, 0], [0, 1, 0, 0], [0, 0, 1, 0], [np.nan] * 4])
+
+
+def test_the_diagonal_of_the_confusion_is_the_correct_gate_rate():
+    draw = np.random.default_rng(0)
+    ids = [f"m{n}" for n in range(6)]
+    targets = np.repeat(ids, 5).tolist()
+    tops = draw.choice(ids, 30).tolist()
+    table = gate_confusion(targets, tops, ids)
+    assert np.diag(table).mean() == pytest.approx(correct_gate(targets, tops).mean())
+    np.testing.assert_allclose(table.sum(axis=1), 1)
+
+
+@pytest.mark.parametrize(
+    ("targets", "tops", "ids", "says"),
+    [
+        (["a"], ["a", "b"], ["a", "b"], "given: 1 and 2"),
+        (["a"], ["c"], ["a", "b"], "no memory 'c' among the 2"),
+        ([("a", "d")], ["a"], ["a", "b"], "no memory 'd'"),
+        (["a"], ["a"], ["a", "a"], "given twice"),
+    ],
+)
+def test_gate_confusion_refuses(targets, tops, ids, says):
+    with pytest.raises(MemsciError) as caught:
+        gate_confusion(targets, tops, ids)
+    assert says in str(caught.value)
+
+
+def test_every_metric_says_what_it_is():
+    for name, metric in METRICS.items():
+        assert metric.unit in {"share", "nats", "nats per token", "cosine"}, name
+        assert metric.label and metric.protocol.endswith("."), name
+        assert len(re.split(r"\.\s", metric.protocol)) == 1, f"{name}: one sentence"
+    with pytest.raises(AttributeError):
+        METRICS["qa"].unit = "%"
 
 
 def test_metrics_do_not_import_torch():

@@ -1,0 +1,212 @@
+"""Forgetting: how well each memory is known at each time, and what becomes of it as others are learnt.
+
+Everything rests on one matrix per run, a(t, p): the score, after t memories have been learnt, on the memory that was learnt
+at place p. It exists for p ≤ t. `matrix` makes it from a table of scores, the other functions read it, and `over_groups`
+does either for every group of a table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pandas as pd
+
+from memsci.errors import MemsciError, check_in
+
+# Within one group there is one learner, one way of asking and one order of memories, hence one matrix per metric.
+GROUP = ("dataset", "partition", "method", "setting", "way", "gate")
+
+
+def matrix(scores: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """The time × memory matrix a(t, p) of one metric.
+
+    a(t, p) is the mean score at stop t over the questions of the memory at position p that were asked at *every* stop at
+    which this memory was asked about. Questions that were put at some stops only would change the mean without anything
+    being forgotten; they are left out.
+
+    Parameters
+    ----------
+    scores
+        Scores of one group (see `GROUP`): columns stop, position, question, metric, value, and those of `GROUP`.
+    metric
+        One of the metrics in the table.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Index stop and columns position, both ascending; missing where p > t or nothing was asked.
+
+    Raises
+    ------
+    MemsciError
+        If a column is missing, the metric does not occur or belongs to no memory, the table holds several groups, no
+        question of a memory was asked at all its stops, a value is missing, or a memory was asked about before it was
+        learnt.
+
+    Notes
+    -----
+    The paper asks about the first memory at each stop; which questions of the others are asked is *not stated*.
+    """
+    _check_columns(scores)
+    check_in("metric", metric, scores["metric"].unique().tolist())
+    rows = scores[scores["metric"] == metric]
+    for name in GROUP:
+        if rows[name].nunique(dropna=False) > 1:
+            several = ", ".join(map(repr, rows[name].unique()[:3].tolist()))
+            raise MemsciError(
+                f"A matrix belongs to one group; the table holds several values of {name!r} ({several}). Select one, or use "
+                "over_groups."
+            )
+    return _cells(rows, pd.Series(0, index=rows.index)).loc[0].unstack("position")
+
+
+def first_memory_curve(known: pd.DataFrame) -> pd.DataFrame:
+    """The paper's forgetting curve, a(t, 1) against t: the memory learnt first, as others are added.
+
+    Parameters
+    ----------
+    known
+        From `matrix`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns stop and value, without the stops at which the first memory was not asked about.
+
+    Raises
+    ------
+    MemsciError
+        If the matrix has no first memory.
+
+    Notes
+    -----
+    Paper, Figs 2, 3 and 6.
+    """
+    check_in("the position of the first memory", 1, known.columns.tolist())
+    return known[1].dropna().rename("value").rename_axis("stop").reset_index()
+
+
+def retention_by_lag(known: pd.DataFrame) -> pd.DataFrame:
+    """How well a memory is known by the number of memories learnt since: the mean of a(t, p) over all t − p = lag.
+
+    Parameters
+    ----------
+    known
+        From `matrix`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns lag (ascending), value and n (cells of the matrix that the mean is over). Different lags rest on different
+        memories wherever stops are further apart than one.
+
+    Notes
+    -----
+    *Not in the paper*, which follows the first memory alone.
+    """
+    cells = known.stack().dropna()
+    lags = cells.index.get_level_values("stop") - cells.index.get_level_values("position")
+    table = cells.groupby(lags.to_numpy()).agg(["mean", "size"])
+    return table.set_axis(["value", "n"], axis=1).rename_axis("lag").reset_index()
+
+
+def backward_transfer(known: pd.DataFrame) -> float:
+    """What later learning did to what was known: the mean over memories of a(T, p) − a(s_p, p).
+
+    T is the last stop and s_p < T the first at which memory p was asked about: the stop after which it was just learnt, as
+    far as stops tell. Below zero memories were forgotten, above zero they gained.
+
+    Parameters
+    ----------
+    known
+        From `matrix`.
+
+    Returns
+    -------
+    float
+        Missing (NaN) if no memory was asked about both at the last stop and before.
+
+    Notes
+    -----
+    Lopez-Paz and Ranzato 2017 with stops in the place of tasks; *not in the paper*.
+    """
+    last = known.iloc[-1]
+    before = known.iloc[:-1].bfill().iloc[:1]
+    changes = (last - before.iloc[0]).dropna() if len(before) else pd.Series(dtype=float)
+    return float(changes.mean()) if len(changes) else float("nan")
+
+
+def over_groups(scores: pd.DataFrame, measure: Callable[[pd.DataFrame], pd.DataFrame | float]) -> pd.DataFrame:
+    """A measure of the matrix for every group and metric of a table of scores.
+
+    Parameters
+    ----------
+    scores
+        As for `matrix`, any number of groups. Rows that belong to no memory (general knowledge) are passed over.
+    measure
+        `first_memory_curve`, `retention_by_lag`, `backward_transfer`, or any function of a matrix that gives a table or a
+        number.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The columns of `GROUP`, metric, and those that the measure gives (value alone for a number), groups in the order of
+        their first rows; ready for `memsci.statistics.mean_table`.
+
+    Raises
+    ------
+    MemsciError
+        As `matrix`.
+
+    Examples
+    --------
+    ::
+
+        curves = over_groups(scores, first_memory_curve)
+        mean_table(curves, ["dataset", "method", "way", "gate", "setting", "metric", "stop"])
+    """
+    _check_columns(scores)
+    about = scores[scores["position"].notna()].reset_index(drop=True)
+    if about.empty:
+        raise MemsciError("No row of the table of scores has a position, so there is nothing that could be forgotten.")
+    names = [*GROUP, "metric"]
+    number = about.groupby(names, sort=False, dropna=False).ngroup()
+    tables = []
+    for _, cells in _cells(about, number).groupby(level="group"):
+        found = measure(cells.droplevel("group").unstack("position"))
+        tables.append(found if isinstance(found, pd.DataFrame) else pd.DataFrame({"value": [found]}))
+    groups = about.loc[~number.duplicated(), names]
+    found = pd.concat(tables, ignore_index=True)
+    owners = groups.loc[groups.index.repeat([len(table) for table in tables])].reset_index(drop=True)
+    return pd.concat([owners, found], axis=1)
+
+
+def _cells(rows: pd.DataFrame, group: pd.Series) -> pd.Series:
+    """a(t, p) of every group, for `matrix`: values by group, stop and position, all ascending."""
+    if (lacking := rows[["position", "question", "value"]].isna().any(axis=1)).any():
+        metric = rows.loc[lacking, "metric"].iloc[0]
+        raise MemsciError(f"Scores of {metric!r} lack a position, a question or a value, and cannot stand in a matrix.")
+    # Beside rows without a position, pandas keeps positions as decimals.
+    rows = rows[["stop", "position", "question", "value"]].astype({"stop": int, "position": int, "value": float})
+    rows["group"] = group
+    if (early := rows["position"] > rows["stop"]).any():
+        one = rows[early].iloc[0]
+        raise MemsciError(
+            f"The memory at position {one['position']} has scores at stop {one['stop']}, before it was learnt."
+        )
+    memory = ["group", "position"]
+    # Published data have memories with the same question twice: the first is the first at every stop.
+    rows["time"] = rows.groupby([*memory, "stop", "question"]).cumcount()
+    asked = rows.groupby([*memory, "question", "time"])["stop"].transform("nunique")
+    always = asked == rows.groupby(memory)["stop"].transform("nunique")
+    if (lost := ~always.groupby([rows[name] for name in memory]).transform("any")).any():
+        raise MemsciError(
+            f"No question about the memory at position {rows.loc[lost, 'position'].iloc[0]} was asked at all of its stops, "
+            "so its scores at different stops cannot be compared. Ask the same question of a memory at every stop."
+        )
+    return rows[always].groupby(["group", "stop", "position"])["value"].mean()
+
+
+def _check_columns(scores: pd.DataFrame) -> None:
+    for name in (*GROUP, "stop", "position", "question", "metric", "value"):
+        check_in("a column of the table of scores", name, [*scores.columns])
