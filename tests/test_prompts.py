@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from memsci import prompts
+from memsci.config import Encoding
 from memsci.errors import MemsciError
 
 QUESTION = "Where did {Nora} hide the letter?"  # braces must survive
@@ -15,6 +16,38 @@ def test_encoding_has_both_wordings():
     assert prompts.encoding("appendix")[0]["content"] == "Please tell me a story that you memorized:"
     with pytest.raises(MemsciError, match="'methods', 'appendix'.*'main'"):
         prompts.encoding("main")
+
+
+def test_fine_tuning_prompts_are_the_papers_six_categories():
+    assert {category: len(named) for category, named in prompts.FINE_TUNING_PROMPTS.items()} == {
+        "fact": 15, "generic": 7, "fake": 10, "random strings": 24, "spaces": 4, "special characters": 10,
+    }  # fmt: skip
+    texts = [text for named in prompts.FINE_TUNING_PROMPTS.values() for text in named.values()]
+    assert len(set(texts)) == 70 and all(texts)
+    kinds = prompts.FINE_TUNING_PROMPTS
+    assert all(text.isspace() for text in kinds["spaces"].values())
+    assert all(text.isalnum() for text in kinds["random strings"].values())
+    assert not any(letter.isalnum() for text in kinds["special characters"].values() for letter in text)
+    assert all(text[0].isupper() for kind in ("fact", "generic", "fake") for text in kinds[kind].values())
+
+
+def test_an_encoding_takes_every_prompt_by_name_and_any_text(base):
+    names = [name for named in prompts.FINE_TUNING_PROMPTS.values() for name in named]
+    assert {"fact-1", "random-strings-24", "special-characters-10"} < set(names)
+    chats = set()
+    for name in (*names, "text:What happened, Nora: {all} of it?"):
+        encoding = Encoding(prompt=name)
+        assert Encoding.from_dict(encoding.to_dict()) == encoding
+        chats.add(tuple(base.chat(prompts.encoding(encoding.prompt))))
+    assert len(chats) == 71
+    assert prompts.encoding("fact-3")[0]["content"] == "Tell me a true story that you remember."
+    assert prompts.encoding("text: Hm. ")[0] == {"role": "user", "content": " Hm. "}
+
+
+@pytest.mark.parametrize("prompt", ["fact-16", "facts", "Tell me a story.", "text:", "", None])
+def test_an_encoding_refuses_other_prompts(prompt):
+    with pytest.raises(MemsciError, match="'methods', 'appendix', 'fact-1' to 'fact-15', .* or 'text:' and the prompt"):
+        Encoding(prompt=prompt)
 
 
 def test_recall():

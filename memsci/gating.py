@@ -1,0 +1,322 @@
+"""What decides the gate: how often the right memory comes first, by embedding, by layer, by number of memories.
+
+Nothing is learnt here and nothing spoken: every passage and every question is embedded, and the best memory of each
+question is noted (paper, Figs 7 to 9). The three experiments give tables of one form; `correct_rate` makes rates of them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from itertools import product
+
+import pandas as pd
+from torch import Tensor
+
+from memsci.config import Embedding
+from memsci.embed import embedders, weighted
+from memsci.errors import MemsciError
+from memsci.gate import gate
+from memsci.memory import Memory, check_memories
+from memsci.metrics import correct_gate
+from memsci.models import Base
+from memsci.statistics import mean_table
+
+COLUMNS = ("n", "embedding", "layer", "site", "pooling", "similarity", "memory_id", "question", "top_id")
+QUERIES = 512  # compared with all keys at once
+
+# Embeddings by which a gate can be driven, each with its similarity; the paper's first.
+EMBEDDINGS: dict[str, tuple[Embedding, str]] = {
+    "own (the paper's)": (Embedding.paper(), "inner"),
+    "own, cosine": (Embedding.paper(), "cosine"),
+    "own, by surprisal, cosine": (Embedding(pooling="surprisal"), "cosine"),
+    "own, by IDF, cosine": (Embedding(pooling="idf"), "cosine"),
+    "own, by IDF, whitened, cosine": (Embedding(pooling="idf", whiten=True), "cosine"),
+    "own first layer, by IDF, whitened, cosine": (
+        Embedding(layer=0, site="attention", pooling="idf", whiten=True),
+        "cosine",
+    ),
+    "MiniLM-L6": (Embedding(kind="sentence"), "cosine"),
+    "TF-IDF": (Embedding(kind="words"), "cosine"),
+    "MiniLM-L6 + TF-IDF": (Embedding(kind="hybrid"), "cosine"),
+}
+
+# Who a set of stories is about once its names are unified.
+PERSON = "Alex Whitlam"
+_WORD = re.compile(r"[^\W\d_]\w*")
+
+Embeddings = Mapping[str, tuple[Embedding, str]]
+
+
+def by_embedding(base: Base | None, memories: Sequence[Memory], embeddings: Embeddings = EMBEDDINGS) -> pd.DataFrame:
+    """Which memory each embedding puts first for every question about these memories (paper, Figs 8 and 9).
+
+    Parameters
+    ----------
+    base
+        Whose activations are read; None will do if no embedding is of kind "activations".
+    memories
+        Stored all together: what depends on all that is stored (IDF, whitening) is fitted to them.
+    embeddings
+        By the name in the table: the embedding, and the similarity ("inner" or "cosine") of question and passage.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row per embedding and question: n (memories stored), embedding, layer (counted from 0), site, pooling,
+        similarity, memory_id (the one asked about), question, top_id (the one with the highest gate). Layer, site and
+        pooling ("idf", "idf, whitened") are missing where the embedding is not of the base's activations.
+
+    Raises
+    ------
+    MemsciError
+        No memory has a question, two memories cannot be told apart, or an embedding cannot be made.
+    """
+    memories = check_memories(memories)
+    asked = _asked(memories)
+    vectors = _vectors(base, memories, asked, embeddings)
+    return pd.concat(
+        [_best(base, name, *embeddings[name], *vectors[name], memories, asked) for name in embeddings],
+        ignore_index=True,
+    )
+
+
+def by_layer(
+    base: Base,
+    memories: Sequence[Memory],
+    sites: Sequence[str] = ("mlp", "attention"),
+    poolings: Sequence[str] = ("mean",),
+    similarities: Sequence[str] = ("inner",),
+    whiten: bool = False,
+) -> pd.DataFrame:
+    """Which memory comes first by the activations of every layer, in one pass over each text (paper, Fig. 7).
+
+    Parameters
+    ----------
+    base, memories
+        As for `by_embedding`.
+    sites
+        Where in a layer: input of its "mlp", input of its "attention" (the paper compares both).
+    poolings
+        Of the tokens, see `memsci.config.Embedding`; the paper's is "mean".
+    similarities
+        "inner" (the paper's) or "cosine".
+    whiten
+        Whiten the activations, see `memsci.config.Embedding`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        As `by_embedding`, for every combination; embedding is "own".
+
+    Raises
+    ------
+    MemsciError
+        As `by_embedding`.
+    """
+    layers = range(base.model.config.get_text_config().num_hidden_layers)
+    embeddings = {
+        str(key): (Embedding(layer=key[0], site=key[1], pooling=key[2], whiten=whiten), key[3])
+        for key in product(layers, sites, poolings, similarities)
+    }
+    return by_embedding(base, memories, embeddings).assign(embedding="own")
+
+
+def by_count(
+    base: Base | None,
+    partitions: Mapping[Hashable, Sequence[Memory]],
+    ns: Iterable[int] | None = None,
+    embeddings: Embeddings = EMBEDDINGS,
+) -> pd.DataFrame:
+    """Which memory comes first as more and more are stored together, up to all partitions (paper, Fig. 9).
+
+    The memories of all partitions stand in one row and are cut into sets of n neighbours; each question is asked of the
+    set that its memory is in, so that every n is measured on the same questions. If n does not divide the number of
+    memories, the last set takes its missing memories from the set before it. (That partitions are put one behind the
+    other is the paper's; the cut into sets is *not stated in the paper*.)
+
+    Parameters
+    ----------
+    base, embeddings
+        As for `by_embedding`.
+    partitions
+        By the name in the table. For stories about one person each, unify the names first (`unify_names`), or the name
+        would tell the partitions apart.
+    ns
+        Numbers of memories. Default: as many as are in the first 1, 2, 4, 8, ... partitions, and all.
+
+    Returns
+    -------
+    pandas.DataFrame
+        As `by_embedding`, behind a column partition: that of the memory asked about.
+
+    Raises
+    ------
+    MemsciError
+        As `by_embedding`; also if an n is not a whole number from 1 to the number of all memories.
+    """
+    memories = check_memories(memory for part in partitions.values() for memory in part)
+    owner = {memory.id: name for name, part in partitions.items() for memory in part}
+    ns = _doubling([len(part) for part in partitions.values()]) if ns is None else list(ns)
+    for n in ns:
+        if isinstance(n, bool) or not isinstance(n, int) or not 1 <= n <= len(memories):
+            raise MemsciError(f"n must be a whole number from 1 to {len(memories)}, all memories; {n!r} was given.")
+    asked = _asked(memories)
+    # What is fitted to the texts stored is embedded anew for every set, all else once.
+    fitted = {name for name, (embedding, _) in embeddings.items() if embedding.fitted}
+    once = _vectors(base, memories, asked, {name: embeddings[name] for name in embeddings if name not in fitted})
+    tables = []
+    for n in ns:
+        for end in range(n, len(memories) + n, n):
+            end = min(end, len(memories))
+            stored = slice(end - n, end)
+            new = {memory.id for memory in memories[(end - 1) // n * n : end]}
+            here = asked[asked["memory_id"].isin(new)]
+            if here.empty:
+                continue
+            anew = _vectors(base, memories[stored], here, {name: embeddings[name] for name in fitted})
+            for name, (embedding, similarity) in embeddings.items():
+                cues, keys = anew[name] if name in fitted else (once[name][0][here.index], once[name][1][stored])
+                tables.append(_best(base, name, embedding, similarity, cues, keys, memories[stored], here))
+    table = pd.concat(tables, ignore_index=True)
+    table.insert(0, "partition", table["memory_id"].map(owner))
+    return table
+
+
+def unify_names(partitions: Mapping[Hashable, Sequence[Memory]], person: str = PERSON) -> dict[Hashable, list[Memory]]:
+    """The same partitions, each about one and the same person (paper, Fig. 9, fictional set).
+
+    A partition's person is the name that most of its memories have, in text or questions, and the capitalised word that
+    follows it most often ("Nora", "Blake"). Both are replaced wherever they stand in texts, labels, paraphrases, questions
+    and answers; pronouns stay as they are. How the paper unifies the names is *not stated in the paper*.
+
+    Parameters
+    ----------
+    partitions
+        Each with stories about a person of its own.
+    person
+        First and last name of the one person.
+
+    Raises
+    ------
+    MemsciError
+        A partition has no name that half of its memories share, or `person` is not two words.
+    """
+    if len(person.split()) != 2:
+        raise MemsciError(f"person must be a first and a last name; {person!r} was given.")
+    return {name: _renamed(name, part, person) for name, part in partitions.items()}
+
+
+def correct_rate(gates: pd.DataFrame) -> pd.DataFrame:
+    """Share of questions for which the right memory comes first, as curves over partitions (paper, Figs 7 and 9).
+
+    Parameters
+    ----------
+    gates
+        Tables of this module, with a column partition and any others in front, such as dataset.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row per group: the columns of the table that are not of one question (n is called stop, as in all curves), metric
+        ("correct gate"), and mean, sd, low, high, n over partitions, see `memsci.statistics.mean_table`.
+
+    Raises
+    ------
+    MemsciError
+        A column is missing or the table is empty.
+    """
+    if missing := [name for name in ("partition", *COLUMNS) if name not in gates.columns]:
+        raise MemsciError(f"The table of gates needs the column {missing[0]!r}; it has {list(gates.columns)}.")
+    single = ("partition", "memory_id", "question", "top_id")
+    scores = gates.rename(columns={"n": "stop"}).assign(
+        layer=gates["layer"].astype("Int64"),  # from a file, where some are missing, they come as 4.0
+        metric="correct gate",
+        value=correct_gate(gates["memory_id"], gates["top_id"]),
+    )
+    return mean_table(scores, [name for name in scores.columns if name not in (*single, "value")])
+
+
+def _asked(memories: Sequence[Memory]) -> pd.DataFrame:
+    """Every question of every memory: columns memory_id, question."""
+    rows = [(memory.id, question.text) for memory in memories for question in memory.questions]
+    if not rows:
+        raise MemsciError(f"None of the {len(memories)} memories has a question. Give memories with questions.")
+    return pd.DataFrame(rows, columns=["memory_id", "question"])
+
+
+def _vectors(
+    base: Base | None, memories: Sequence[Memory], asked: pd.DataFrame, embeddings: Embeddings
+) -> dict[str, tuple[Tensor, Tensor]]:
+    """Cues [q, d] of the questions and keys [n, d] of the memories, by name of the embedding."""
+    settings = dict.fromkeys(embedding for embedding, _ in embeddings.values())
+    texts = [memory.text for memory in memories]
+    embed = embedders(base, list(settings), stored=texts)
+    found = zip(settings, embed(asked["question"].tolist()), embed(texts), strict=True)
+    vectors = {embedding: (cues, keys) for embedding, cues, keys in found}
+    return {name: vectors[embedding] for name, (embedding, _) in embeddings.items()}
+
+
+def _best(
+    base: Base | None,
+    name: str,
+    embedding: Embedding,
+    similarity: str,
+    cues: Tensor,
+    keys: Tensor,
+    memories: Sequence[Memory],
+    asked: pd.DataFrame,
+) -> pd.DataFrame:
+    """The best memory of each question, as rows of the table."""
+    ids = [memory.id for memory in memories]
+    top: list[str] = []
+    for part in cues.split(QUERIES):
+        top += gate(*weighted(embedding, part, keys), similarity=similarity, ids=ids).top()
+    own = embedding.kind == "activations"
+    layer = embedding.layer % base.model.config.get_text_config().num_hidden_layers if own else pd.NA
+    table = pd.DataFrame({"n": len(ids), "embedding": name, "layer": layer}, index=range(len(asked)))
+    table["layer"] = table["layer"].astype("Int64")
+    pooling = embedding.pooling + (", whitened" if embedding.whiten else "")
+    table["site"], table["pooling"] = (embedding.site, pooling) if own else (None, None)
+    table["similarity"] = similarity
+    return table.assign(memory_id=asked["memory_id"].tolist(), question=asked["question"].tolist(), top_id=top)
+
+
+def _doubling(sizes: Sequence[int]) -> list[int]:
+    counts = [2**k for k in range(len(sizes).bit_length()) if 2**k < len(sizes)]
+    return [sum(sizes[:count]) for count in (*counts, len(sizes))]
+
+
+def _renamed(partition: Hashable, memories: Sequence[Memory], person: str) -> list[Memory]:
+    told = [_WORD.findall("\n".join(_texts(memory))) for memory in memories]
+    every = Counter(word for words in told for word in words)
+    # A name has a capital everywhere, unlike the first word of a sentence.
+    named = Counter(word for words in told for word in set(words) if word[0].isupper() and word.lower() not in every)
+    first = max(every, key=lambda word: (named[word], every[word]), default="")
+    if 2 * named[first] < len(memories) or not first:
+        raise MemsciError(
+            f"Partition {partition!r} is not about one person: no name stands in half of its {len(memories)} memories. "
+            "Unify names only in sets of stories about one person each."
+        )
+    follows = re.compile(rf"\b{first} ([A-Z]\w+)")
+    last = Counter(name for memory in memories for text in _texts(memory) for name in follows.findall(text))
+    old = (first, *(name for name, _ in last.most_common(1)))
+    new = dict(zip(old, person.split()))
+    pattern = re.compile(rf"\b({'|'.join(old)})\b")
+    swap = lambda text: pattern.sub(lambda found: new[found.group()], text)
+    return [
+        replace(
+            memory,
+            text=swap(memory.text),
+            label=swap(memory.label),
+            paraphrases=tuple(map(swap, memory.paraphrases)),
+            questions=tuple(replace(q, text=swap(q.text), answer=swap(q.answer)) for q in memory.questions),
+        )
+        for memory in memories
+    ]
+
+
+def _texts(memory: Memory) -> list[str]:
+    return [memory.text, *(question.text for question in memory.questions)]
