@@ -1,25 +1,499 @@
-"""Figures: a tidy table in, matplotlib Axes out. No torch here: a figure can be redrawn from its CSV."""
+"""Figures: a tidy table in, matplotlib Axes out. No torch here: a figure can be redrawn from its CSV.
+
+The figures of results take curves (see `memsci.statistics.mean_table`): one row per point, with what it is of in the first
+columns, then metric, mean, sd, low and high (an interval of the mean) and n (how many partitions). Bands and bars show that
+interval. A table must hold one dataset, and one row per line and point; colours, markers and order of the methods are those
+of `METHODS_STYLE` in every figure.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex, to_rgb
+from matplotlib.transforms import ScaledTranslation
+
+from memsci import paper
+from memsci.errors import MemsciError, check_in
+from memsci.metrics import METRICS, correct_gate, gate_confusion
 
 # Without dates, so that the same numbers give the same bytes.
 _METADATA = {"pdf": {"CreationDate": None}, "png": {"Software": None}, "svg": {"Date": None}}
 
+SIZES = {"print": ("memsci.mplstyle",), "slide": ("memsci.mplstyle", "memsci-slide.mplstyle")}
 
-def style() -> AbstractContextManager:
-    """The style sheet of all figures, for a ``with`` block."""
-    return mpl.rc_context(fname=str(resources.files("memsci") / "memsci.mplstyle"))
+# Okabe and Ito's colours, two of them darkened; no two methods share a marker, so that none is known by its colour alone.
+METHODS_STYLE: dict[str, dict[str, Any]] = {
+    "Base": {"color": "#8A8A8A", "marker": "x", "linestyle": ":"},
+    "RAG": {"color": "#000000", "marker": "D", "linestyle": "--"},
+    "Full": {"color": "#0072B2", "marker": "o", "linestyle": "-"},
+    "Full+L2": {"color": "#56B4E9", "marker": "s", "linestyle": "--"},
+    "Full+EWC": {"color": "#00406B", "marker": "^", "linestyle": "-."},
+    "Full batch": {"color": "#009E73", "marker": "P", "linestyle": "--"},
+    "LoRA": {"color": "#E69F00", "marker": "v", "linestyle": "-"},
+    "LoRA+L2": {"color": "#8C6100", "marker": "<", "linestyle": "--"},
+    "MEGa": {"color": "#D55E00", "marker": "X", "linestyle": "-"},
+    "iRAG": {"color": "#CC79A7", "marker": "h", "linestyle": "-"},
+}
+_SITES = {  # of the gate's embedding (paper, Fig 7)
+    "mlp": {"color": "#0072B2", "marker": "o", "linestyle": "-"},
+    "attention": {"color": "#E69F00", "marker": "s", "linestyle": "--"},
+}
+_DASHES = ("-", "--", ":", "-.", (0, (5, 1, 1, 1, 1, 1)))
+_MARKERS = "osD^vPXh<>"
+_REFERENCE = {"color": "#555555", "linestyle": (0, (1, 1.5)), "linewidth": 1.2}  # lines that are no method
+
+# Recall and knowledge are the same however a question is put afterwards: one line per learner.
+_WAYLESS = ("recall cos", "correct gate", "knowledge")
+_UNITS = {"share": " (%)", "nats": " (nats)", "nats per token": " (nats per token)", "cosine": ""}
+_DECIMALS = {"share": 1, "cosine": 3}  # 2 for all others
+_SYMBOLS = {"rank": "r", "beta": "β", "strength": "λ"}
+# Which of the paper's tables an experiment repeats.
+_TABLES = {"main": 1, "compositional": 2, "where-lora": 3, "regularisation": 4}
+_WRITTEN = {
+    "questions=compositional": "two memories asked about",
+    "where=mlp": "MLP, every layer",
+    "where=attention": "attention, every layer",
+    "where=all": "both, every layer",
+    "layers=early": "MLP, early layers",
+    "layers=middle": "MLP, middle layers",
+    "layers=late": "MLP, late layers",
+}
+_SWEPT = {
+    "rank": "rank r of the adapter",
+    "beta": "inverse temperature β of the gate",
+    "strength": "strength λ of the penalty",
+    "paraphrases": "paraphrases per memory",
+}
+
+
+def style(size: str = "print") -> AbstractContextManager:
+    """The style sheets of all figures, for a ``with`` block: size "print" or "slide".
+
+    Raises
+    ------
+    MemsciError
+        The size is neither.
+    """
+    check_in("size", size, SIZES)
+    return plt.style.context([str(resources.files("memsci") / name) for name in SIZES[size]])
+
+
+def look(label: str) -> dict[str, Any]:
+    """Colour, marker and line of a method by its label (`memsci.paper.label`).
+
+    "iRAG on X" and "X, true gate" have X's, with hollow markers and a dotted line. Other names are grey.
+    """
+    base = METHODS_STYLE.get(_learner(label), {"color": "#666666", "marker": ".", "linestyle": "-"})
+    return dict(base) if _learner(label) == label else {**base, "linestyle": ":", "markerfacecolor": "white"}
+
+
+def forgetting_curve(
+    curves: pd.DataFrame,
+    metric: str = "recall cos",
+    ax: Axes | None = None,
+    *,
+    methods: Sequence[str] | None = None,
+    random: float | None = None,
+    title: str = "The first memory, as more are stored",
+    size: str = "print",
+) -> Axes:
+    """A metric of the first memory against the number of memories stored, a line per method (paper, Figs 2, 3 and 6).
+
+    Parameters
+    ----------
+    curves
+        Columns method (way and gate too, where there are several), stop, metric, mean, low, high. Where a method comes with
+        several settings, each has its line.
+    metric
+        Which of the table's metrics.
+    ax
+        Axes to draw into; by default a new figure.
+    methods
+        Labels of the methods to draw; by default all but "iRAG on X", and "iRAG" where the way of asking changes nothing.
+    random
+        Height of the line for random pairs of memories, what the recall of a wrong memory would score; by default the mean
+        of the metric "random pair cos" in the table, if it is there. For "recall cos" alone.
+    title
+        Over the axes.
+    size
+        "print" or "slide".
+
+    Raises
+    ------
+    MemsciError
+        A column, the metric or every method is missing, or there is more than one row for a method at a stop.
+    """
+    if random is None and (curves["metric"] == "random pair cos").any():
+        random = curves.loc[curves["metric"] == "random pair cos", "mean"].mean()
+    references = {"random pair": random if metric == "recall cos" else None}
+    return _over_memories(curves, "stop", metric, ax, methods, references, title, size)
+
+
+def retention_curve(
+    curves: pd.DataFrame,
+    metric: str = "qa",
+    ax: Axes | None = None,
+    *,
+    methods: Sequence[str] | None = None,
+    title: str = "All memories, by how long ago they were learnt",
+    size: str = "print",
+) -> Axes:
+    """A metric against the lag, the number of memories learnt since (not in the paper).
+
+    The table is of means of `memsci.forgetting.retention_by_lag`. Parameters and errors are those of `forgetting_curve`,
+    with a column lag instead of stop.
+    """
+    return _over_memories(curves, "lag", metric, ax, methods, {}, title, size)
+
+
+def knowledge_curve(
+    curves: pd.DataFrame,
+    ax: Axes | None = None,
+    *,
+    methods: Sequence[str] | None = None,
+    chance: float | None = 0.25,
+    title: str = "General knowledge, as more memories are stored",
+    size: str = "print",
+) -> Axes:
+    """General knowledge (the metric "knowledge") along the sequence of memories (paper, Fig 4).
+
+    Parameters and errors are those of `forgetting_curve`; `chance` is the height of the line for guesses among four options.
+    """
+    return _over_memories(curves, "stop", "knowledge", ax, methods, {"chance": chance}, title, size)
+
+
+def method_bars(
+    curves: pd.DataFrame,
+    metric: str = "qa",
+    ax: Axes | None = None,
+    *,
+    methods: Sequence[str] | None = None,
+    title: str = "",
+    size: str = "print",
+) -> Axes:
+    """A bar per method or setting, with the interval of its mean, and mean ± SD in figures (paper, Tables 1 to 3).
+
+    Parameters
+    ----------
+    curves
+        Columns method (way, gate, setting too, where there are several), metric, mean, sd, low, high, n. Values in a
+        column ``paper`` (see `memsci.paper.compare`) are set beside ours as hollow diamonds.
+    metric, ax, methods, title, size
+        As in `forgetting_curve`.
+
+    Raises
+    ------
+    MemsciError
+        A column, the metric or every method is missing, or there is more than one row for a bar.
+    """
+    frame, looks = _series(_wanted(_of(curves, metric, "method", "sd"), metric, methods))
+    _check_single(frame, ["series"])
+    frame = frame.set_index("series").loc[list(looks)]
+    with style(size):
+        ax = _axes(ax, down=0.3 + 0.075 * len(frame))
+        places = np.arange(len(frame))
+        # Another way of asking, or another gate, has an empty bar, beside the filled ones of the learner.
+        empty = ["markerfacecolor" in look(label) for label in frame["label"]]
+        for place, mean, one, hollow in zip(places, frame["mean"], looks.values(), empty):
+            # Paler than the lines of the same methods, so that the interval is seen on every bar.
+            fill = "white" if hollow and not all(empty) else _paler(one["color"], 0.45)
+            ax.barh(place, mean, height=0.66, color=fill, edgecolor=one["color"], linewidth=1)
+        whiskers = np.abs(frame[["low", "high"]].sub(frame["mean"], axis=0).T.to_numpy())
+        ax.errorbar(frame["mean"], places, xerr=whiskers, fmt="none", label=_over(frame) or None, **_whiskers())
+        if "paper" in frame and frame["paper"].notna().any():
+            ax.plot(
+                frame["paper"], places, linestyle="", marker="D", markerfacecolor="white", markeredgecolor="black",
+                label="the paper's figure (Llama-3.1-8B)",
+            )  # fmt: skip
+        for place, mean, sd in zip(places, frame["mean"], frame["sd"]):
+            ax.annotate(
+                _printed(mean, sd, metric), (1, place), xycoords=ax.get_yaxis_transform(), xytext=(6, 0),
+                textcoords="offset points", va="center", annotation_clip=False,
+            )  # fmt: skip
+        ax.set_yticks(places, frame.index)
+        ax.set_ylim(len(frame) - 0.4, -0.6)
+        ax.tick_params(axis="y", length=0)
+        _value_axis(ax, metric, "x")
+        ax.set_title(title)
+        beside = {"xycoords": "axes fraction", "textcoords": "offset points", "annotation_clip": False}
+        ax.annotate("mean ± SD" if frame["sd"].notna().any() else "mean", (1, 1), xytext=(6, 2), **beside)
+        _legend(ax, below=4)
+    return ax
+
+
+def sweep(
+    curves: pd.DataFrame,
+    setting: str,
+    metric: str = "qa",
+    ax: Axes | None = None,
+    *,
+    methods: Sequence[str] | None = None,
+    title: str = "",
+    size: str = "print",
+) -> Axes:
+    """A metric against the values of one setting, a line per method: rank, β, λ, paraphrases (paper, Table 4).
+
+    Parameters
+    ----------
+    curves
+        Columns method (way and gate too, where there are several), setting ("name=value; name=value"), metric, mean, low,
+        high. Rows whose setting does not name the swept one are left out.
+    setting
+        Name of the swept setting, e.g. "rank". Its values stand in order and at equal distances, "inf" last.
+    metric, ax, methods, title, size
+        As in `forgetting_curve`.
+
+    Raises
+    ------
+    MemsciError
+        A column, the metric, the setting or every method is missing, or there is more than one row for a point.
+    """
+    frame = _wanted(_of(curves, metric, "method", "setting"), metric, methods)
+    parts = [_parts(text) for text in frame["setting"].fillna("")]
+    if not any(setting in one for one in parts):
+        raise MemsciError(f"No row has the setting {setting!r}; settings of the table: {sorted(set(frame['setting']))}.")
+    frame = frame.assign(value=[float(one.pop(setting, "nan")) for one in parts])
+    frame["setting"] = ["; ".join(f"{name}={value}" for name, value in one.items()) for one in parts]
+    frame, looks = _series(frame.dropna(subset="value"))
+    values = sorted(frame["value"].unique())
+    frame = frame.assign(place=frame["value"].map(values.index))
+    with style(size):
+        ax = _axes(ax)
+        _lines(ax, frame, "place", looks)
+        ax.set_xticks(range(len(values)), ["∞" if np.isinf(value) else f"{value:g}" for value in values])
+        ax.set_xlabel(_SWEPT.get(setting, setting))
+        _value_axis(ax, metric)
+        ax.set_title(title)
+        _legend(ax)
+    return ax
+
+
+def prompt_categories(
+    curves: pd.DataFrame, metric: str = "qa", ax: Axes | None = None, *, title: str = "", size: str = "print"
+) -> Axes:
+    """A metric by kind of the prompt that memories were encoded under, and by prompt (paper, Fig 5).
+
+    Parameters
+    ----------
+    curves
+        Columns category, prompt, metric, mean, low, high: a row per prompt, drawn as a dot, and for each category a row
+        with an empty prompt for all of them together, drawn with its interval. Categories stand as first named.
+    metric, ax, title, size
+        As in `forgetting_curve`.
+
+    Raises
+    ------
+    MemsciError
+        A column or the metric is missing, or a category has not exactly one row of its own.
+    """
+    frame = _of(curves, metric, "category", "prompt").fillna({"prompt": ""})
+    _check_single(frame, ["category", "prompt"])
+    whole, single = frame[frame["prompt"] == ""], frame[frame["prompt"] != ""]
+    order = list(dict.fromkeys(frame["category"]))
+    if sorted(order) != sorted(whole["category"]):
+        raise MemsciError(f"Each of the categories {order} needs a row with an empty prompt, for all its prompts together.")
+    with style(size):
+        ax = _axes(ax)
+        for place, category in enumerate(order):
+            dots = single.loc[single["category"] == category, "mean"].sort_values()
+            # From left to right in order of height: no two dots hide one another.
+            across = place + np.linspace(-0.22, 0.22, len(dots)) if len(dots) > 1 else [place] * len(dots)
+            together = ", ".join(filter(None, ("all prompts", _over(whole))))
+            named = ("one prompt", together) if place == 0 else (None, None)
+            ax.plot(across, dots, "o", color="#56B4E9", alpha=0.8, markeredgewidth=0, label=named[0])
+            row = whole[whole["category"] == category].iloc[0]
+            ax.errorbar(
+                place + 0.36, row["mean"], yerr=[[row["mean"] - row["low"]], [row["high"] - row["mean"]]], fmt="D",
+                color="black", label=named[1], **_whiskers(),
+            )  # fmt: skip
+        counts = [int((single["category"] == category).sum()) for category in order]
+        written = [f"{name} ({count})".replace(" ", "\n") for name, count in zip(order, counts)]
+        ax.set_xticks(range(len(order)), written)
+        ax.set_xlim(-0.5, len(order) - 0.35)
+        ax.set_xlabel("kind of encoding prompt (number of prompts)")
+        _value_axis(ax, metric)
+        ax.set_title(title)
+        _legend(ax, below=6)
+    return ax
+
+
+def gate_by_layer(curves: pd.DataFrame, ax: Axes | None = None, *, title: str = "", size: str = "print") -> Axes:
+    """Correct-gate rate by the layer whose activations are the embedding, MLP input against attention input (paper, Fig 7).
+
+    Parameters
+    ----------
+    curves
+        Columns layer (counted from 0), site ("mlp" or "attention"), metric ("correct gate"), mean, low, high; lines are
+        also told apart by pooling and similarity where the table has several.
+    ax, title, size
+        As in `forgetting_curve`.
+
+    Raises
+    ------
+    MemsciError
+        A column or the metric is missing, or there is more than one row for a point.
+    """
+    frame = _of(curves, "correct gate", "layer", "site")
+    kinds = [name for name in ("pooling", "similarity") if name in frame and frame[name].nunique() > 1]
+    variants = frame[kinds].astype(str).agg(", ".join, axis=1) if kinds else pd.Series("", index=frame.index)
+    rules = list(dict.fromkeys(variants))
+    looks = {}
+    for site in (site for site in _SITES if (frame["site"] == site).any()):
+        for rule in rules:
+            name = f"{'MLP' if site == 'mlp' else site} input" + (f", {rule}" if rule else "")
+            looks[name] = _variant(_SITES[site], rules.index(rule), len(rules)) if len(rules) > 1 else _SITES[site]
+    named = frame["site"].map({"mlp": "MLP"}).fillna(frame["site"]) + " input"
+    frame = frame.assign(series=named.where(variants == "", named + ", " + variants))
+    with style(size):
+        ax = _axes(ax, across=1.2)  # names are long
+        _lines(ax, frame, "layer", looks)
+        layers = sorted(frame["layer"].unique())
+        ax.set_xticks(layers[:: 1 + len(layers) // 16])
+        ax.set_xlabel("layer of the embedding, counted from 0")
+        _value_axis(ax, "correct gate")
+        ax.set_title(title)
+        _legend(ax)
+    return ax
+
+
+def embedding_curve(
+    curves: pd.DataFrame,
+    metric: str = "correct gate",
+    ax: Axes | None = None,
+    *,
+    x: str = "stop",
+    title: str = "",
+    size: str = "print",
+) -> Axes:
+    """A metric against the number of memories stored, a line per embedding of the gate (paper, Figs 8 and 9).
+
+    Parameters
+    ----------
+    curves
+        Columns embedding, `x`, metric, mean, low, high. Embeddings keep the order in which they are first named.
+    x
+        Column with the number of memories.
+    metric, ax, title, size
+        As in `forgetting_curve`.
+
+    Raises
+    ------
+    MemsciError
+        A column or the metric is missing, or there is more than one row for a point.
+    """
+    frame = _of(curves, metric, "embedding", x)
+    frame = frame.assign(series=frame["embedding"])
+    with style(size):
+        ax = _axes(ax, across=1.2)  # names are long
+        _lines(ax, frame, x, _cycle(dict.fromkeys(frame["series"])))
+        _value_axis(ax, metric)
+        _memory_axis(ax, frame[x], "memories stored")
+        ax.set_title(title)
+        _legend(ax)
+    return ax
+
+
+def gate_per_partition(rates: pd.DataFrame, ax: Axes | None = None, *, title: str = "", size: str = "print") -> Axes:
+    """Correct-gate rate of every partition, by embedding (paper, Fig 9).
+
+    Parameters
+    ----------
+    rates
+        Columns embedding, partition, mean: a dot each. The line across is their mean.
+    ax, title, size
+        As in `forgetting_curve`.
+
+    Raises
+    ------
+    MemsciError
+        A column is missing, or an embedding has more than one row for a partition.
+    """
+    _check_columns(rates, ["embedding", "partition", "mean"])
+    _check_single(rates, ["embedding", "partition"])
+    with style(size):
+        looks = _cycle(dict.fromkeys(rates["embedding"]))
+        ax = _axes(ax, down=0.3 + 0.1 * len(looks))
+        for place, (embedding, one) in enumerate(looks.items()):
+            values = rates.loc[rates["embedding"] == embedding, "mean"].sort_values()
+            # Partitions of the same rate stand beside one another.
+            same = values.groupby(values).cumcount() - (values.groupby(values).transform("size") - 1) / 2
+            ax.plot(
+                values, place + 0.085 * same.clip(-4, 4), one["marker"], color=one["color"], alpha=0.75, markeredgewidth=0
+            )
+            ax.vlines(values.mean(), place - 0.38, place + 0.38, color="black", linewidth=1.2)
+        ax.set_yticks(range(len(looks)), list(looks))
+        ax.set_ylim(len(looks) - 0.5, -0.5)
+        ax.tick_params(axis="y", length=0)
+        _value_axis(ax, "correct gate", "x")
+        ax.set_xlabel(f"{ax.get_xlabel()}; a point per partition, their mean as a line")
+        ax.set_xlim(right=1.01)
+        ax.set_title(title)
+    return ax
+
+
+def confusion(
+    shares: pd.DataFrame,
+    ax: Axes | None = None,
+    *,
+    ids: Sequence[str] | None = None,
+    title: str = "",
+    size: str = "print",
+) -> Axes:
+    """Which memory the gate opens most for questions about each memory (paper, Fig 8).
+
+    Parameters
+    ----------
+    shares
+        Columns memory_id (asked about), top_id (highest gate) and share, as `memsci.metrics.gate_confusion` has them once
+        it is stacked; pairs that are not there never occurred.
+    ids
+        Order of the memories; by default that in which column memory_id first names them, then top_id.
+    ax, title, size
+        As in `forgetting_curve`.
+
+    Raises
+    ------
+    MemsciError
+        A column is missing, a pair is there twice, or `ids` lacks a memory.
+    """
+    _check_columns(shares, ["memory_id", "top_id", "share"])
+    _check_single(shares, ["memory_id", "top_id"])
+    named = list(dict.fromkeys([*shares["memory_id"], *shares["top_id"]]))
+    ids = named if ids is None else list(ids)
+    if lacking := [id for id in named if id not in ids]:
+        raise MemsciError(f"ids must name every memory of the table, and {lacking[0]!r} is not among the {len(ids)} given.")
+    grid = shares.pivot(index="memory_id", columns="top_id", values="share").reindex(index=ids, columns=ids).fillna(0)
+    with style(size):
+        ax = _axes(ax, across=0.72, down=1.15)
+        # A power scale: a third of the questions of one memory must be seen beside a diagonal of ones.
+        edge = len(ids) + 0.5
+        image = ax.imshow(
+            grid.to_numpy(), cmap="Blues", norm=mpl.colors.PowerNorm(0.6, 0, 1), extent=(0.5, edge, edge, 0.5),
+            interpolation="nearest",
+        )  # fmt: skip
+        bar = ax.figure.colorbar(image, ax=ax, shrink=0.7, ticks=[0, 0.1, 0.33, 0.67, 1])
+        bar.set_label("share of the questions (%)")
+        bar.ax.yaxis.set_major_formatter(_per_cent)
+        bar.outline.set_visible(False)
+        ticks = [1, *range(10 * (1 + len(ids) // 100), len(ids) + 1, 10 * (1 + len(ids) // 100))]
+        ax.set_xticks(ticks)
+        ax.set_yticks(ticks)
+        ax.spines[["top", "right"]].set_visible(True)
+        ax.set(xlabel="memory with the highest gate", ylabel="memory asked about", title=title)
+    return ax
 
 
 def gate_map(frame: pd.DataFrame, ax: Axes | None = None, ids: Sequence[str] | None = None) -> Axes:
@@ -83,3 +557,348 @@ def save(ax: Axes, stem: str | Path, table: pd.DataFrame) -> list[Path]:
     files.append(stem.with_name(f"{stem.name}.csv"))
     table.to_csv(files[-1], index=False, float_format="%.6g")
     return files
+
+
+def redraw(run: str | Path, out: str | Path = "figures", size: str = "print") -> list[Path]:
+    """Draw all figures of a run anew from its tables, and set its results beside the paper's.
+
+    What is drawn follows from what the tables hold: forgetting, retention and knowledge where there are several stops; a
+    curve over each setting with three or more numbers; kinds of encoding prompts; bars for all else; and the figures of the
+    gate by layer, embedding and number of memories.
+
+    Parameters
+    ----------
+    run
+        Folder of a run, named after its experiment: "main-0123456789ab". Its curves.csv is read, and gates.csv where it has
+        one.
+    out
+        Folder for the figures: ``main_episodic_first-memory_qa.pdf``, .png and .csv (the rows that are drawn), and for
+        results that have a counterpart in the paper ``main_paper.csv`` (`memsci.paper.compare`) and ``main_order.csv``
+        (`memsci.paper.ordering`).
+    size
+        "print" or "slide".
+
+    Returns
+    -------
+    list of Path
+        The files, the same bytes for the same tables.
+
+    Raises
+    ------
+    MemsciError
+        The folder has no curves.
+    """
+    folder, out = Path(run), Path(out)
+    check_in("size", size, SIZES)
+    if not (folder / "curves.csv").is_file():
+        raise MemsciError(f"{folder} has no curves.csv. Give the folder of a run that 'memsci run' made and finished.")
+    experiment = folder.name.rpartition("-")[0] or folder.name
+    curves = _read(folder / "curves.csv")
+    gates = _read(folder / "gates.csv") if (folder / "gates.csv").is_file() else None
+    files = []
+    for dataset, rows in curves.groupby("dataset", sort=False):
+        plan = _results(rows, experiment) if gates is None else _gate_results(rows, gates[gates["dataset"] == dataset])
+        for name, drawn, draw in plan:
+            stem = out / "_".join(re.sub(r"[^\w.+]+", "-", part) for part in (experiment, str(dataset), *name))
+            ax = draw(drawn, size=size)
+            named = dataset.capitalize() if dataset in paper.COUNTERPARTS else str(dataset)
+            with style(size):
+                ax.set_title(": ".join(filter(None, (named, ax.get_title(loc="left")))))
+            files += save(ax, stem, drawn)
+    if gates is None and experiment in _TABLES and curves["dataset"].isin(list(paper.COUNTERPARTS)).any():
+        compared = paper.compare(_last(curves), _TABLES[experiment])
+        for name, table in (("paper", compared), ("order", paper.ordering(compared))):
+            files.append(out / f"{experiment}_{name}.csv")
+            table.to_csv(files[-1], index=False, float_format="%.6g")
+    return files
+
+
+_Plan = Iterator[tuple[tuple[str, ...], pd.DataFrame, Callable[..., Axes]]]  # of figures: parts of the name, rows, how
+
+
+def _results(curves: pd.DataFrame, experiment: str) -> _Plan:
+    """The figures of a run in which memories were learnt and asked about, for one dataset."""
+    known = [name for name in METRICS if name not in ("random pair cos", "logprob per token")]
+    last = _last(curves)
+    for over, draw in (("first memory", forgetting_curve), ("lag", retention_curve)):
+        rows = curves[(curves["over"] == over) & curves["metric"].isin(known)]
+        for metric, drawn in rows.groupby("metric", sort=False):
+            drawn = _wanted(drawn, metric, None).drop(columns="label")
+            if metric == "recall cos":
+                drawn = pd.concat([drawn, last[last["metric"] == "random pair cos"].head(1)])
+            yield (over.replace(" ", "-"), metric), drawn, partial(draw, metric=metric)
+    rows = curves[(curves["over"] == "all memories") & (curves["metric"] == "knowledge")]
+    if rows["stop"].nunique() > 1:
+        yield ("knowledge-curve",), rows, knowledge_curve
+    kinds = curves[(curves["category"] != "") & (curves["way"] != "recall first")]
+    if (kinds["over"] == "category").any():
+        kinds = kinds.assign(prompt=kinds["setting"].str.removeprefix("prompt="))
+        for metric, drawn in kinds[kinds["metric"].isin(known)].groupby("metric", sort=False):
+            yield ("prompts", metric), drawn, partial(prompt_categories, metric=metric)
+        return
+    swept = _swept(last)
+    for metric in (name for name in known if (last["metric"] == name).any()):
+        rows = last[last["metric"] == metric]
+        drawn = _wanted(rows, metric, None).drop(columns="label")
+        title = f"After {drawn['stop'].max():.0f} memories"
+        if swept:
+            yield (swept, metric), drawn, partial(sweep, setting=swept, metric=metric, title=title)
+            continue
+        beside = paper.beside(drawn, _TABLES[experiment]) if experiment in _TABLES else drawn
+        yield ("bars", metric), beside, partial(method_bars, metric=metric, title=title)
+        told = rows[rows["way"] == "recall first"]
+        if metric not in _WAYLESS and set(told["method"]) - {"MEGa"}:
+            both = rows[rows["method"].isin(told["method"])]
+            labels = list(dict.fromkeys(paper.labels(both)))
+            yield ("ways", metric), both, partial(method_bars, metric=metric, methods=labels, title=title)
+
+
+def _gate_results(curves: pd.DataFrame, gates: pd.DataFrame) -> _Plan:
+    """The figures of a run in which the gate alone was measured, for one dataset."""
+    for comparison, drawn in curves.groupby("comparison", sort=False):
+        if comparison == "by layer":
+            yield ("layers",), drawn, partial(gate_by_layer, title="By the layer that is embedded")
+        elif comparison == "by count":
+            yield ("count",), drawn, partial(embedding_curve, title="By number of memories")
+    chosen = gates[gates["comparison"] == "by embedding"]
+    if chosen.empty:
+        return
+    right = chosen.assign(mean=correct_gate(chosen["memory_id"], chosen["top_id"]))
+    rates = right.groupby(["embedding", "partition"], sort=False)["mean"].mean().reset_index()
+    yield ("partitions",), rates, partial(gate_per_partition, title="Every partition")
+    partition = chosen["partition"].iloc[0]
+    first = chosen[chosen["partition"] == partition]
+    ids = list(dict.fromkeys([*first["memory_id"], *first["top_id"]]))
+    names = list(dict.fromkeys(first["embedding"]))
+    for name in dict.fromkeys((names[0], names[-1])):  # the paper's own and the strongest, if they stand so
+        rows = first[first["embedding"] == name]
+        shares = gate_confusion(rows["memory_id"], rows["top_id"], ids).stack().rename("share").reset_index()
+        drawn = shares[shares["share"] > 0].reset_index(drop=True)
+        yield ("confusion", name), drawn, partial(confusion, ids=ids, title=f"{name}, partition {partition}")
+
+
+def _last(curves: pd.DataFrame) -> pd.DataFrame:
+    """What is known of all memories at the end of each dataset."""
+    rows = curves[curves["over"] == "all memories"]
+    return rows[rows["stop"] == rows.groupby("dataset")["stop"].transform("max")]
+
+
+def _swept(curves: pd.DataFrame) -> str | None:
+    """The setting that takes three or more numbers, if there is one."""
+    values: dict[str, set[float]] = {}
+    for setting in curves["setting"].unique():
+        for name, value in _parts(setting).items():
+            try:
+                values.setdefault(name, set()).add(float(value))
+            except ValueError:
+                continue
+    return next((name for name, taken in values.items() if len(taken) > 2), None)
+
+
+def _read(path: Path) -> pd.DataFrame:
+    """A table of a run: texts are never missing, numbers may be."""
+    numbers = dict.fromkeys(("stop", "lag", "layer", "memories", "mean", "sd", "low", "high", "n"), [""])
+    texts = dict.fromkeys(("memory_id", "top_id", "setting", "category", "embedding"), str)
+    return pd.read_csv(path, keep_default_na=False, na_values=numbers, dtype=texts)
+
+
+def _over_memories(
+    curves: pd.DataFrame,
+    x: str,
+    metric: str,
+    ax: Axes | None,
+    methods: Sequence[str] | None,
+    references: Mapping[str, float | None],
+    title: str,
+    size: str,
+) -> Axes:
+    """A metric against a number of memories, and level lines to compare it with."""
+    frame, looks = _series(_wanted(_of(curves, metric, "method", x), metric, methods))
+    with style(size):
+        ax = _axes(ax)
+        _lines(ax, frame, x, looks)
+        for name, height in references.items():
+            if height is not None:
+                ax.axhline(height, label=name, zorder=1, **_REFERENCE)
+        _value_axis(ax, metric)
+        _memory_axis(ax, frame[x], "memories learnt since" if x == "lag" else "memories stored")
+        ax.set_title(title)
+        _legend(ax)
+    return ax
+
+
+def _axes(ax: Axes | None, across: float = 1, down: float = 1) -> Axes:
+    """The axes given, or those of a new figure, so many times the size that the style gives."""
+    if ax is not None:
+        return ax
+    width, height = mpl.rcParams["figure.figsize"]
+    return plt.subplots(layout="constrained", figsize=(across * width, down * height))[1]
+
+
+def _check_columns(frame: pd.DataFrame, needed: Sequence[str]) -> None:
+    if missing := [name for name in needed if name not in frame.columns]:
+        raise MemsciError(f"The table needs the column {missing[0]!r} for this figure; it has {list(frame.columns)}.")
+
+
+def _check_single(frame: pd.DataFrame, key: list[str]) -> None:
+    if (twice := frame.duplicated(key)).any():
+        raise MemsciError(
+            f"The table has more than one row for {frame.loc[twice, key].iloc[0].to_dict()}. Choose the rows of one figure "
+            "first: one dataset, one setting, one stop where stops are not its axis."
+        )
+
+
+def _of(curves: pd.DataFrame, metric: str, *columns: str) -> pd.DataFrame:
+    """The rows of one metric."""
+    _check_columns(curves, [*columns, "metric", "mean", "low", "high"])
+    check_in("metric", metric, METRICS)
+    frame = curves[curves["metric"] == metric]
+    if frame.empty:
+        raise MemsciError(f"The table has no metric {metric!r}; it has {sorted(set(curves['metric']))}.")
+    return frame
+
+
+def _wanted(frame: pd.DataFrame, metric: str, methods: Sequence[str] | None) -> pd.DataFrame:
+    """The rows of the methods to draw, with their labels."""
+    frame = frame.assign(label=paper.labels(frame))
+    there = set(frame["label"])
+    if methods is None:
+        left_out = {"iRAG"} if metric in _WAYLESS and "MEGa" in there else set()
+        methods = [name for name in there - left_out if not name.startswith("iRAG on ")]
+    kept = frame[frame["label"].isin(list(methods))]
+    if kept.empty:
+        raise MemsciError(f"None of the methods {sorted(methods)} is in the table; it has {sorted(there)}.")
+    return kept
+
+
+def _series(frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, dict[str, Any]]]:
+    """A column series, the name of the line of each row, and the look of every line, in order.
+
+    A line is a method; a method with several settings has a line for each, of one colour from dark to light.
+    """
+    settings = frame["setting"].fillna("") if "setting" in frame else pd.Series("", index=frame.index)
+    labels = sorted(dict.fromkeys(frame["label"]), key=lambda one: _order(one))
+    names, looks = {}, {}
+    for label in labels:
+        own = list(dict.fromkeys(settings[frame["label"] == label]))
+        for place, setting in enumerate(own):
+            written = _written(setting)
+            if len(own) == 1 or not written:
+                written = label
+            elif len(labels) > 1 or "" in own:
+                written = f"{label}, {written}"
+            names[label, setting] = name = written
+            looks[name] = look(label) if len(own) == 1 else _variant(look(label), place, len(own))
+    return frame.assign(series=[names[pair] for pair in zip(frame["label"], settings)]), looks
+
+
+def _order(label: str) -> int:
+    """Place of a method: the paper's, "iRAG on X" and "X, true gate" with X, names of others last."""
+    known = [name for name in (label, _learner(label)) if name in paper.METHODS]
+    return paper.METHODS.index(known[0]) if known else len(paper.METHODS)
+
+
+def _learner(label: str) -> str:
+    return label.removesuffix(", true gate").removeprefix("iRAG on ")
+
+
+def _parts(setting: str) -> dict[str, str]:
+    """The names and values of a setting's text, "name=value; name=value"."""
+    return dict(part.split("=", 1) for part in setting.split("; ") if part)
+
+
+def _written(setting: str) -> str:
+    """A setting as a figure writes it; nothing for the preset."""
+    parts = _parts(setting).items()
+    return ", ".join(_WRITTEN.get(f"{name}={value}", f"{_SYMBOLS.get(name, name)} = {value}") for name, value in parts)
+
+
+def _variant(base: Mapping[str, Any], place: int, of: int) -> dict[str, Any]:
+    """The look of the variant at this place: lighter, dashed otherwise, hollow unless it is the first."""
+    color = _paler(base["color"], 0.45 * place / max(of - 1, 1))
+    varied = {**base, "color": color, "linestyle": _DASHES[place % len(_DASHES)]}
+    return varied if place == 0 else {**varied, "markerfacecolor": "white"}
+
+
+def _paler(color: str, share: float) -> str:
+    """A colour with this share of white."""
+    return to_hex(np.array(to_rgb(color)) * (1 - share) + share)
+
+
+def _cycle(names: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """A look for each name, in the order of the style's colours."""
+    colors = mpl.rcParams["axes.prop_cycle"].by_key()["color"]
+    kinds = {"color": colors, "marker": _MARKERS, "linestyle": _DASHES}
+    return {name: {kind: of[i % len(of)] for kind, of in kinds.items()} for i, name in enumerate(names)}
+
+
+def _lines(ax: Axes, frame: pd.DataFrame, x: str, looks: Mapping[str, Mapping[str, Any]]) -> None:
+    """A line with its markers and the band of its interval for every series, the last on top."""
+    _check_single(frame, ["series", x])
+    for place, (name, one) in enumerate(looks.items()):
+        rows = frame[frame["series"] == name].sort_values(x)
+        above = place / len(looks)
+        if len(rows) == 1:  # a band has no width at a single point
+            ax.vlines(rows[x], rows["low"], rows["high"], color=one["color"], linewidth=1, zorder=2 + above)
+        ax.fill_between(rows[x], rows["low"], rows["high"], color=one["color"], alpha=0.13, linewidth=0, zorder=2 + above)
+        ax.plot(rows[x], rows["mean"], label=name, zorder=3 + above, **one)
+
+
+def _value_axis(ax: Axes, metric: str, axis: str = "y") -> None:
+    """Name and unit of the metric; shares are written as per cent and never leave 0 to 100."""
+    one = METRICS[metric]
+    line = ax.yaxis if axis == "y" else ax.xaxis
+    line.set_label_text(one.label + _UNITS[one.unit])
+    if one.unit == "share":
+        line.set_major_formatter(_per_cent)
+        low, high = ax.get_ylim() if axis == "y" else ax.get_xlim()
+        limits = (max(low, -0.02), min(high, 1.02)) if axis == "y" else (max(low, 0), min(high, 1))
+        ax.set_ylim(limits) if axis == "y" else ax.set_xlim(limits)
+    ax.grid(True, axis=axis)
+
+
+def _per_cent(share: float, _: int | None = None) -> str:
+    return f"{100 * share:.5g}".replace("-", "−")
+
+
+def _memory_axis(ax: Axes, counts: pd.Series, name: str) -> None:
+    """Numbers of memories; ticks at those that stand far enough apart to be read."""
+    kept: list[float] = []
+    for count in sorted(counts.unique()):
+        if not kept or count - kept[-1] >= 0.08 * counts.max():
+            kept.append(count)
+    ax.set_xticks(kept, [f"{count:,.0f}" for count in kept])
+    ax.set_xlabel(name)
+
+
+def _legend(ax: Axes, below: int = 0) -> None:
+    """The legend at the right of the axes, or as many lines of text below them."""
+    if below:
+        lower = ScaledTranslation(0, -below * mpl.rcParams["font.size"] / 72, ax.figure.dpi_scale_trans)
+        handles, names = ax.get_legend_handles_labels()
+        where = {"bbox_to_anchor": (0, 0), "bbox_transform": ax.transAxes + lower}
+        ax.legend(handles[::-1], names[::-1], loc="upper left", borderaxespad=0, **where)
+    else:
+        ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1.02), borderaxespad=0)
+
+
+def _whiskers() -> dict[str, Any]:
+    """Bars of intervals, in proportion to the lines of the style."""
+    width = 0.75 * mpl.rcParams["lines.linewidth"]
+    return {"ecolor": "black", "elinewidth": width, "capthick": width, "capsize": 2.5 * width}
+
+
+def _over(frame: pd.DataFrame) -> str:
+    """What the bars of a figure are; nothing where there are none, with a single partition."""
+    counts = sorted(set(frame["n"].astype(int))) if "n" in frame else []
+    if counts and counts[-1] < 2:
+        return ""
+    number = f" over {'–'.join(map(str, dict.fromkeys((counts[0], counts[-1]))))} partitions" if counts else ""
+    return f"interval of the mean{number}"
+
+
+def _printed(mean: float, sd: float, metric: str) -> str:
+    unit = METRICS[metric].unit
+    factor, decimals = 100 if unit == "share" else 1, _DECIMALS.get(unit, 2)
+    spread = "" if np.isnan(sd) else f" ± {factor * sd:.{decimals}f}"
+    return f"{factor * mean:.{decimals}f}{spread}".replace("-", "−")

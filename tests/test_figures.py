@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
@@ -15,7 +16,8 @@ mpl.use("Agg")
 
 import matplotlib.pyplot as plt
 
-from memsci import figures
+from memsci import figures, paper
+from memsci.errors import MemsciError
 
 IDS = ["m", "c", "x"]  # in the order of encoding, which is not that of the alphabet
 LABELS = {"m": "Nora and the letter", "c": "The kite", "x": "Ada sings"}
@@ -102,3 +104,308 @@ def test_a_figure_is_drawn_again_from_its_table_without_torch(tmp_path):
     )
     assert again.stdout.strip() == "set()"
     assert all(path.read_bytes() == path.with_stem("again").read_bytes() for path in files)
+
+
+# Figures of results. The numbers are made up: test data, of no model.
+
+STOPS = (1, 2, 5, 10)
+ENDS = {"Base": 0.1, "RAG": 0.95, "Full+EWC": 0.2, "MEGa": 0.8}  # QA of each method at the last stop
+
+
+def point(mean: float, **key) -> dict:
+    return {**key, "mean": mean, "sd": 0.04, "low": mean - 0.02, "high": mean + 0.03, "n": 5}
+
+
+def results(over: str = "first memory") -> pd.DataFrame:
+    """Curves of four methods as a run has them, MEGa asked in both ways; unlike orders of rows and of methods."""
+    rows = []
+    for method, end in sorted(ENDS.items(), reverse=True):
+        for way in ("direct", "recall first") if method == "MEGa" else ("direct",):
+            key = {"over": over, "category": "", "dataset": "episodic", "method": method, "setting": ""}
+            for metric in ("qa", "recall cos"):
+                means = [end + 0.02 * (way != "direct") + (0.9 - end) / stop for stop in STOPS]
+                rows += [point(m, **key, way=way, gate="own", stop=s, metric=metric) for s, m in zip(STOPS, means)]
+        rows += [point(0.5 - end / s, **key, way="", gate="", stop=s, metric="knowledge") for s in STOPS]
+    return pd.DataFrame(rows)
+
+
+def lines(ax) -> dict[str, object]:
+    """The lines that stand in the legend, in its order."""
+    return {line.get_label(): line for line in ax.get_lines() if not line.get_label().startswith("_")}
+
+
+def legend(ax) -> list[str]:
+    return [text.get_text() for text in ax.get_legend().get_texts()]
+
+
+def test_a_forgetting_curve_is_its_table():
+    frame = results()
+    ax = figures.forgetting_curve(frame, "qa")
+    assert legend(ax) == ["Base", "RAG", "Full+EWC", "MEGa", "iRAG"]  # the paper's order, whatever the table's
+    for name, line in lines(ax).items():
+        method, way = ("MEGa", "recall first") if name == "iRAG" else (name, "direct")
+        rows = frame[(frame["metric"] == "qa") & (frame["method"] == method) & (frame["way"] == way)]
+        assert_array_equal(line.get_xydata(), rows[["stop", "mean"]])
+        assert line.get_color() == figures.METHODS_STYLE[name]["color"]
+        assert line.get_marker() == figures.METHODS_STYLE[name]["marker"]
+    band = ax.collections[0].get_paths()[0].vertices  # of the first method
+    rows = frame[(frame["metric"] == "qa") & (frame["method"] == "Base")]
+    assert {*rows["low"], *rows["high"]} <= set(band[:, 1])
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("memories stored", "QA accuracy (%)")
+    assert ax.yaxis.get_major_formatter()(0.875) == "87.5"
+    assert ax.get_ylim()[0] >= -0.02 and ax.get_ylim()[1] <= 1.02
+
+
+def test_lines_that_no_way_of_asking_changes_stand_there_once():
+    frame = results()
+    assert legend(figures.forgetting_curve(frame, "recall cos")) == ["Base", "RAG", "Full+EWC", "MEGa"]
+    ax = figures.knowledge_curve(frame)
+    assert legend(ax) == ["Base", "RAG", "Full+EWC", "MEGa", "chance"]
+    assert set(lines(ax)["chance"].get_ydata()) == {0.25} and ax.get_ylim()[0] < 0.25 < ax.get_ylim()[1]
+    assert legend(figures.knowledge_curve(frame, methods=["MEGa"], chance=None)) == ["MEGa"]
+
+
+def test_the_line_of_random_pairs_is_given_or_the_tables():
+    frame = results()
+    assert set(lines(figures.forgetting_curve(frame, random=0.4))["random pair"].get_ydata()) == {0.4}
+    pair = pd.DataFrame([point(0.3, method="Base", stop=10, metric="random pair cos")])
+    ax = figures.forgetting_curve(pd.concat([frame, pair]))
+    assert set(lines(ax)["random pair"].get_ydata()) == {0.3}
+    assert "random pair" not in legend(figures.forgetting_curve(pd.concat([frame, pair]), "qa"))
+
+
+def test_retention_is_drawn_by_lag():
+    frame = results("lag").rename(columns={"stop": "lag"})
+    ax = figures.retention_curve(frame, methods=["MEGa"])
+    assert ax.get_xlabel() == "memories learnt since" and lines(ax)["MEGa"].get_xdata().tolist() == list(STOPS)
+
+
+def test_each_method_is_known_without_its_colour():
+    styles = figures.METHODS_STYLE
+    assert tuple(styles) == paper.METHODS
+    for kind in ("color", "marker"):
+        assert len({one[kind] for one in styles.values()}) == len(styles)
+    assert figures.look("Full") == styles["Full"]
+    told, true = figures.look("iRAG on Full"), figures.look("iRAG, true gate")
+    assert told["color"] == styles["Full"]["color"] and told["markerfacecolor"] == "white"
+    assert true["marker"] == styles["iRAG"]["marker"] and true["linestyle"] != styles["iRAG"]["linestyle"]
+    assert figures.look("mine")["color"] not in {one["color"] for one in styles.values()}
+
+
+def test_settings_of_a_method_have_lines_of_their_own():
+    key = {"metric": "qa", "method": "Full+L2"}
+    frame = pd.DataFrame([point(0.3 * s, **key, setting=f"strength={s}", stop=t) for s in (0.1, 1.0) for t in STOPS])
+    both = lines(figures.forgetting_curve(pd.concat([frame, frame.assign(method="LoRA+L2", setting="")]).iloc[:12], "qa"))
+    assert list(both) == ["Full+L2, λ = 0.1", "Full+L2, λ = 1.0", "LoRA+L2"]
+    alone = lines(figures.forgetting_curve(frame, "qa"))
+    assert list(alone) == ["λ = 0.1", "λ = 1.0"]
+    assert alone["λ = 0.1"].get_linestyle() != alone["λ = 1.0"].get_linestyle()
+
+
+def test_bars_are_their_table_with_the_papers_figures_beside_them():
+    frame = results("all memories").query("stop == 10 and metric == 'qa'")
+    ax = figures.method_bars(paper.beside(frame), "qa")
+    assert names_of(ax) == ["Base", "RAG", "Full+EWC", "MEGa", "iRAG"]
+    assert ax.get_ylim()[0] > ax.get_ylim()[1]  # the first method is on top
+    wanted = frame.set_index(paper.labels(frame)).loc[names_of(ax)]
+    assert [bar.get_width() for bar in ax.patches] == wanted["mean"].tolist()
+    ends = np.array([segment[:, 0] for segment in ax.containers[-1].lines[2][0].get_segments()])
+    np.testing.assert_allclose(ends, wanted[["low", "high"]])
+    (theirs,) = (line for line in ax.get_lines() if line.get_marker() == "D")
+    assert theirs.get_xdata().tolist() == [0.0013, 0.8257, 0.141, 0.7253, 0.8067]
+    printed = ["18.0 ± 4.0", "94.5 ± 4.0", "27.0 ± 4.0", "81.0 ± 4.0", "83.0 ± 4.0", "mean ± SD"]
+    assert [text.get_text() for text in ax.texts] == printed
+    assert legend(ax) == ["interval of the mean over 5 partitions", "the paper's figure (Llama-3.1-8B)"]
+
+
+def names_of(ax) -> list[str]:
+    return [tick.get_text() for tick in ax.get_yticklabels()]
+
+
+def test_one_partition_has_a_bar_and_no_interval():
+    frame = results("all memories").query("stop == 10").assign(sd=np.nan, low=np.nan, high=np.nan, n=1)
+    assert figures.method_bars(frame, "qa").texts[1].get_text() == "94.5"
+    figures.forgetting_curve(frame, "qa").figure.canvas.draw()
+
+
+def test_a_sweep_stands_in_the_order_of_its_numbers():
+    values = ["3", "inf", "0.1", "1"]
+    rows = [point(0.1 * k, method="MEGa", setting=f"beta={v}", metric="qa") for k, v in enumerate(values)]
+    rows += [point(0.2, method="MEGa", setting=f"beta={v}; questions=compositional", metric="qa") for v in values]
+    rows += [point(0.9, method="MEGa", setting="", metric="qa")]
+    ax = figures.sweep(pd.DataFrame(rows), "beta")
+    assert [tick.get_text() for tick in ax.get_xticklabels()] == ["0.1", "1", "3", "∞"]
+    first, second = lines(ax).values()
+    np.testing.assert_allclose(first.get_ydata(), [0.2, 0.3, 0.0, 0.1])
+    assert list(lines(ax)) == ["MEGa", "MEGa, two memories asked about"] and second.get_linestyle() == "--"
+    assert ax.get_xlabel() == "inverse temperature β of the gate"
+    with pytest.raises(MemsciError, match="No row has the setting 'rank'"):
+        figures.sweep(pd.DataFrame(rows), "rank")
+
+
+def test_prompts_stand_by_category():
+    rows = []
+    for category, means in (("fact", [0.9, 0.7]), ("fake", [0.4])):
+        rows += [point(mean, category=category, prompt=f"{category}-{k}", metric="qa") for k, mean in enumerate(means)]
+        rows.append(point(np.mean(means), category=category, prompt="", metric="qa"))
+    ax = figures.prompt_categories(pd.DataFrame(rows))
+    assert [tick.get_text() for tick in ax.get_xticklabels()] == ["fact\n(2)", "fake\n(1)"]
+    dots = [line.get_ydata().tolist() for line in ax.get_lines() if line.get_marker() == "o"]
+    assert dots == [[0.7, 0.9], [0.4]]
+    with pytest.raises(MemsciError, match="needs a row with an empty prompt"):
+        figures.prompt_categories(pd.DataFrame(rows[:-1]))
+
+
+def test_the_gate_by_layer_by_embedding_and_by_count():
+    rows = [
+        point(0.5 + layer / 10, metric="correct gate", layer=layer, site=site, pooling="mean", similarity=rule)
+        for site in ("attention", "mlp") for layer in (1, 0) for rule in ("inner", "cosine")
+    ]  # fmt: skip
+    frame = pd.DataFrame(rows)
+    ax = figures.gate_by_layer(frame[frame["similarity"] == "inner"])
+    assert legend(ax) == ["MLP input", "attention input"]
+    assert lines(ax)["MLP input"].get_xydata().tolist() == [[0, 0.5], [1, 0.6]]
+    assert legend(figures.gate_by_layer(frame)) == [
+        "MLP input, inner", "MLP input, cosine", "attention input, inner", "attention input, cosine"
+    ]  # fmt: skip
+    counts = pd.DataFrame([point(0.9, metric="correct gate", embedding=e, stop=n) for e in "ba" for n in (1000, 50)])
+    ax = figures.embedding_curve(counts)
+    assert legend(ax) == ["b", "a"] and lines(ax)["b"].get_xdata().tolist() == [50, 1000]
+    rates = pd.DataFrame({"embedding": ["b", "b", "a"], "partition": [0, 1, 0], "mean": [0.5, 0.7, 1.0]})
+    ax = figures.gate_per_partition(rates)
+    assert names_of(ax) == ["b", "a"] and sorted(ax.get_lines()[0].get_xdata()) == [0.5, 0.7]
+    assert ax.collections[0].get_segments()[0][0][0] == pytest.approx(0.6)
+
+
+def test_the_confusion_of_the_gate():
+    shares = pd.DataFrame([("x", "x", 1.0), ("m", "x", 0.25), ("m", "m", 0.75)], columns=["memory_id", "top_id", "share"])
+    drawn = lambda ax: np.asarray(ax.images[0].get_array())
+    assert_array_equal(drawn(figures.confusion(shares, ids=["m", "x", "c"])), [[0.75, 0.25, 0], [0, 1, 0], [0, 0, 0]])
+    assert_array_equal(drawn(figures.confusion(shares)), [[1, 0], [0.25, 0.75]])
+    with pytest.raises(MemsciError, match="'x' is not among the 1 given"):
+        figures.confusion(shares, ids=["m"])
+
+
+@pytest.mark.parametrize(
+    ("draw", "says"),
+    [
+        (lambda frame: figures.forgetting_curve(frame, "score"), "metric must be one of 'qa'"),
+        (lambda frame: figures.forgetting_curve(frame, "logprob"), "The table has no metric 'logprob'"),
+        (lambda frame: figures.forgetting_curve(frame, methods=["LoRA"]), "None of the methods"),
+        (lambda frame: figures.forgetting_curve(frame, size="wall"), "size must be one of 'print', 'slide'"),
+        (lambda frame: figures.forgetting_curve(pd.concat([frame] * 2)), "more than one row for"),
+        (lambda frame: figures.method_bars(frame), "more than one row for {'series': 'RAG'}"),
+        (lambda frame: figures.forgetting_curve(frame.drop(columns="low")), "needs the column 'low'"),
+    ],
+)
+def test_a_table_that_cannot_be_drawn_is_refused(draw, says):
+    with pytest.raises(MemsciError, match=says):
+        draw(results())
+
+
+def test_slides_are_larger_and_leave_no_settings_behind():
+    before = dict(mpl.rcParams)
+    small, large = (figures.forgetting_curve(results(), size=size) for size in ("print", "slide"))
+    assert large.figure.get_size_inches()[0] > small.figure.get_size_inches()[0]
+    assert large.xaxis.label.get_size() > small.xaxis.label.get_size()
+    assert dict(mpl.rcParams) == before
+
+
+def write_run(folder: Path, learnt: pd.DataFrame) -> Path:
+    """The folder of a run of learners, as `memsci run` leaves it."""
+    key = {"over": "all memories", "dataset": "episodic", "method": "Base", "stop": 10}
+    learnt = pd.concat([learnt, pd.DataFrame([point(0.3, **key, metric="random pair cos")])])
+    learnt = learnt.fillna(dict.fromkeys(("category", "setting", "way", "gate"), "")).assign(lag=pd.NA)
+    folder.mkdir()
+    learnt.to_csv(folder / "curves.csv", index=False)
+    return folder
+
+
+def write_gates(folder: Path) -> Path:
+    """The folder of a run of gates, likewise."""
+    folder.mkdir()
+    gates = pd.DataFrame({"memory_id": ["07", "8", "07", "8"], "top_id": ["07", "07", "07", "8"], "embedding": list("aabb")})
+    gates = gates.assign(dataset="semantic", partition=3, comparison="by embedding", n=2)
+    gates.to_csv(folder / "gates.csv", index=False)
+    counts = [point(0.9, embedding=e, stop=n, comparison="by count", metric="correct gate") for e in "ab" for n in (2, 4)]
+    pd.DataFrame(counts).assign(dataset="semantic", layer=pd.NA).to_csv(folder / "curves.csv", index=False)
+    return folder
+
+
+def planned(monkeypatch, run: Path) -> dict[str, tuple]:
+    """What would be saved: axes and table by name."""
+    made = {}
+    monkeypatch.setattr(figures, "save", lambda ax, stem, table: made.update({stem.name: (ax, table)}) or [])
+    figures.redraw(run, run)
+    return made
+
+
+def test_a_run_of_learners_has_its_figures(monkeypatch, tmp_path):
+    told = results().query("method == 'RAG'").assign(method="Full+EWC", way="recall first")
+    first = results().query("metric != 'knowledge'")
+    learnt = pd.concat([first, results("all memories"), told.assign(over="all memories")])
+    made = planned(monkeypatch, write_run(tmp_path / "main-0123456789ab", learnt))
+    assert {name.removeprefix("main_episodic_") for name in made} == {
+        "first-memory_qa", "first-memory_recall-cos", "knowledge-curve", "bars_qa", "bars_recall-cos", "bars_knowledge",
+        "ways_qa",
+    }  # fmt: skip
+    ax, table = made["main_episodic_first-memory_recall-cos"]
+    assert set(table["metric"]) == {"recall cos", "random pair cos"} and "random pair" in legend(ax)
+    assert ax.get_title(loc="left") == "Episodic: The first memory, as more are stored"
+    assert ax._left_title.get_size() == figures.forgetting_curve(results())._left_title.get_size()
+    ax, table = made["main_episodic_bars_qa"]
+    assert table["method"].tolist() == ["RAG", "MEGa", "iRAG", "Full+EWC", "Base"] and set(table["stop"]) == {10}
+    assert table["paper"].tolist() == [0.8257, 0.7253, 0.8067, 0.141, 0.0013]
+    assert names_of(made["main_episodic_ways_qa"][0]) == ["Full+EWC", "iRAG on Full+EWC", "MEGa", "iRAG"]
+    order = pd.read_csv(tmp_path / "main-0123456789ab" / "main_order.csv", keep_default_na=False).set_index("metric")
+    assert order.loc["qa", ["agree", "disagree", "reversed"]].tolist() == [10, 0, ""]
+
+
+def test_settings_are_swept_set_side_by_side_or_grouped(monkeypatch, tmp_path):
+    one = results("all memories").query("method == 'MEGa' and way == 'direct' and stop == 10 and metric == 'qa'")
+    alone = one.assign(gate="true")
+    ranks = pd.concat([alone.assign(setting=f"rank={r}") for r in (1, 2, 4)])
+    assert set(planned(monkeypatch, write_run(tmp_path / "rank-0", ranks))) == {"rank_episodic_rank_qa"}
+    places = pd.concat([alone.assign(setting=name) for name in ("where=mlp", "layers=late")])
+    ((name, (ax, table)),) = planned(monkeypatch, write_run(tmp_path / "where-lora-0", places)).items()
+    assert name == "where-lora_episodic_bars_qa" and table["paper"].tolist() == [0.896, 0.5853]
+    assert names_of(ax) == ["MLP, every layer", "MLP, late layers"]
+    prompts = [alone.assign(setting=f"prompt={name}", category="fact") for name in ("fact-1", "fact-2")]
+    prompts.append(alone.assign(over="category", category="fact"))
+    ((name, (ax, _)),) = planned(monkeypatch, write_run(tmp_path / "prompts-0", pd.concat(prompts))).items()
+    assert name == "prompts_episodic_prompts_qa" and ax.get_xticklabels()[0].get_text() == "fact\n(2)"
+
+
+def test_a_run_of_gates_has_its_figures(monkeypatch, tmp_path):
+    made = planned(monkeypatch, write_gates(tmp_path / "embedding-models-0123456789ab"))
+    assert {name.removeprefix("embedding-models_semantic_"): len(table) for name, (_, table) in made.items()} == {
+        "count": 4, "partitions": 2, "confusion_a": 2, "confusion_b": 2
+    }  # fmt: skip
+    rates = made["embedding-models_semantic_partitions"][1]
+    assert rates.to_numpy().tolist() == [["a", 3, 0.5], ["b", 3, 1.0]]
+
+
+def test_a_run_is_drawn_again_without_torch(tmp_path):
+    """In another process too, byte for byte."""
+    first = results().query("metric == 'recall cos'")
+    run = write_run(tmp_path / "l2-0", pd.concat([first, results("all memories").query("metric == 'qa'")]))
+    files = figures.redraw(run, tmp_path / "here")
+    program = (
+        "import sys; from memsci import figures; figures.redraw(*sys.argv[1:]);"
+        "print({'torch', 'transformers'} & set(sys.modules))"
+    )
+    again = subprocess.run(
+        [sys.executable, "-c", program, run, tmp_path / "there"], capture_output=True, text=True, check=True
+    )
+    assert again.stdout.strip() == "set()"
+    assert {path.name for path in files} == {
+        f"l2_episodic_{name}.{ending}" for name in ("first-memory_recall-cos", "bars_qa") for ending in ("png", "pdf", "csv")
+    }
+    assert all(path.read_bytes() == (tmp_path / "there" / path.name).read_bytes() for path in files)
+    drawn = pd.read_csv(tmp_path / "here" / "l2_episodic_bars_qa.csv", keep_default_na=False)
+    np.testing.assert_allclose(drawn["mean"], [0.945, 0.81, 0.83, 0.27, 0.18])
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path):
+    with pytest.raises(MemsciError, match="has no curves.csv"):
+        figures.redraw(tmp_path)
