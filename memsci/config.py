@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from memsci.errors import MemsciError, check_in
+from memsci.prompts import encoding_text
 
 PLACES = ("mlp", "attention", "all")
-PROMPTS = ("methods", "appendix")
 DTYPES = ("float32", "bfloat16", "float16")
 KINDS = ("activations", "sentence", "words", "hybrid")
+POOLINGS = ("mean", "surprisal", "idf", "last")
 SCHEDULES = ("constant", "linear")
 
 
@@ -70,6 +71,9 @@ class Encoding(Settings):
     text_copies
         How often the text itself is among the examples of an epoch, beside each paraphrase once: 1 in the paper. More
         copies make the recall come in the memory's own words rather than in those of a paraphrase.
+    text_epochs
+        So many further epochs, after the others, on the text alone, one step each: 0 in the paper. They bring the recall
+        nearer to the memory's own words than copies do.
     batch_size
         Examples per step. *Not stated in the paper.*
     weight_decay, betas
@@ -80,7 +84,8 @@ class Encoding(Settings):
     layers
         Layers that carry it, counted from 0; None means every layer, the paper's choice.
     prompt
-        Name of the prompt the memory answers: "methods" or "appendix" (see `memsci.prompts.ENCODING_PROMPTS`).
+        What the memory answers: "methods" or "appendix", the paper's two wordings; the name of one of the 70 prompts of
+        `memsci.prompts.FINE_TUNING_PROMPTS`, such as "fact-3"; or "text:" and a prompt of your own.
     dtype
         Precision in which the finished adapter is kept and saved. Training always holds it in float32, whatever the
         precision of the base: a bfloat16 weight near 0.01 would not move under steps of 3e-5. *Not stated.*
@@ -103,6 +108,7 @@ class Encoding(Settings):
     lr: float = 3e-5
     epochs: int = 10
     text_copies: int = 1
+    text_epochs: int = 0
     batch_size: int = 1
     weight_decay: float = 0.01
     betas: tuple[float, float] = (0.9, 0.999)
@@ -117,7 +123,8 @@ class Encoding(Settings):
     def __post_init__(self) -> None:
         for name in ("rank", "epochs", "text_copies", "batch_size"):
             _check_whole(name, getattr(self, name), least=1)
-        _check_whole("warmup", self.warmup, least=0)
+        for name in ("text_epochs", "warmup"):
+            _check_whole(name, getattr(self, name), least=0)
         for name in ("lr", "alpha", "grad_clip"):
             value = getattr(self, name)
             if value is not None:
@@ -126,7 +133,7 @@ class Encoding(Settings):
         in_range = len(self.betas) == 2 and all(0 <= beta < 1 for beta in self.betas)
         _check("betas", self.betas, in_range, "two numbers in [0, 1)")
         check_in("where", self.where, PLACES)
-        check_in("prompt", self.prompt, PROMPTS)
+        encoding_text(self.prompt)
         check_in("dtype", self.dtype, DTYPES)
         check_in("schedule", self.schedule, SCHEDULES)
         if self.layers is not None:
@@ -166,14 +173,19 @@ class Embedding(Settings):
     ----------
     kind
         "activations" (the paper's: of the base model without adapters), "sentence" (an embedding model of its own),
-        "words" (a hashed bag of words) or "hybrid" (the last two side by side). All but the first have unit length, so
-        their inner products are cosines, and a softmax at β = 1 is nearly flat: use β from 30 to 100 with them.
+        "words" (TF-IDF: words and word pairs, each weighted by how few of the memories stored have it) or "hybrid" (the
+        last two side by side). All but the first have unit length, so their inner products are cosines, and a softmax at
+        β = 1 is nearly flat: use β from 30 to 100 with them.
     layer
         Layer whose activations are read; negative counts from the last. The paper reads the last (−1).
     site
         Input to that layer's "mlp" (the paper's) or "attention" (compared in the paper's figure 7).
     pooling
-        Over real tokens: "mean" (the paper's), "surprisal" (weights −log p(token | context)) or "last" token.
+        Over real tokens: "mean" (the paper's), "surprisal" (weights −log p(token | context)), "idf" (weights by how few
+        of the memories have the token) or "last" token.
+    whiten
+        Free the activations of what all tokens have in common: mean and covariance over the tokens of the memories are
+        brought to 0 and 1 (see `memsci.embed.embedders`). *Not in the paper.*
     model
         Name of the embedding model of kinds "sentence" and "hybrid". *Not stated in the paper.*
 
@@ -181,19 +193,31 @@ class Embedding(Settings):
     ------
     MemsciError
         A value is not allowed.
+
+    Notes
+    -----
+    Pooling "idf" and whitening are fitted to the texts of all memories, so that each new memory would change the keys of
+    the others. They serve to compare gates (`memsci.gating`); `memsci.MEGa`, which keeps no texts, refuses them.
     """
 
     kind: str = "activations"
     layer: int = -1
     site: str = "mlp"
     pooling: str = "mean"
+    whiten: bool = False
     model: str = "sentence-transformers/all-MiniLM-L6-v2"
 
     def __post_init__(self) -> None:
         check_in("kind", self.kind, KINDS)
         _check_whole("layer", self.layer)
         check_in("site", self.site, ("mlp", "attention"))
-        check_in("pooling", self.pooling, ("mean", "surprisal", "last"))
+        check_in("pooling", self.pooling, POOLINGS)
+        check_in("whiten", self.whiten, (False, True))
+
+    @property
+    def fitted(self) -> bool:
+        """Whether f depends on the texts of all memories: pooling "idf", and whitening."""
+        return self.kind == "activations" and (self.pooling == "idf" or self.whiten)
 
     @classmethod
     def paper(cls) -> Self:
@@ -244,6 +268,59 @@ class GateRule(Settings):
     def paper(cls) -> Self:
         """The paper's gate: β = 1 and plain inner products (Methods)."""
         return cls()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tuning(Settings):
+    """How the baselines that change the weights themselves are trained, where it differs from `Encoding` (appendix B).
+
+    Prompt, epochs, examples, rank and all else are those of the memories' encoding, so that every learner sees the same.
+
+    Parameters
+    ----------
+    full_lr
+        Learning rate of whole-model fine-tuning (Full, Full+L2, Full+EWC, Full batch).
+    lora_lr
+        Learning rate of the single LoRA that is merged after every memory; None means that of the encoding, as in the
+        paper.
+    mini_batch
+        Examples per step of Full batch, drawn from all memories.
+    l2
+        λ of the distance to the weights before the current memory (Full+L2, LoRA+L2).
+    ewc
+        λ of elastic weight consolidation (Full+EWC).
+
+    Raises
+    ------
+    MemsciError
+        A value is not allowed.
+    """
+
+    full_lr: float = 1e-5
+    lora_lr: float | None = None
+    mini_batch: int = 2
+    l2: float = 0.1
+    ewc: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name in ("full_lr", "lora_lr"):
+            value = getattr(self, name)
+            if value is not None:
+                _check(name, value, value > 0 and math.isfinite(value), "a finite number above 0")
+        _check_whole("mini_batch", self.mini_batch, least=1)
+        for name in ("l2", "ewc"):
+            value = getattr(self, name)
+            _check(name, value, value >= 0 and math.isfinite(value), "a finite number from 0 up")
+
+    @classmethod
+    def paper(cls) -> Self:
+        """The paper's: lr 1e-5 for the whole model, mini-batch 2, λ 0.1 for L2 and 1 for EWC (appendix B)."""
+        return cls()
+
+    @classmethod
+    def embedded(cls) -> Self:
+        """Those of the small base model that memsci ships: its learning rates are greater. *Not stated in the paper.*"""
+        return cls(full_lr=3e-4)
 
 
 def _check(name: str, value: object, holds: bool, allowed: str) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import time
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 
 import torch
 from tqdm.auto import tqdm
@@ -113,11 +115,12 @@ def encode(
     if parallel is not None and parallel < 1:
         raise MemsciError(f"parallel must be None or at least 1; {parallel} was given.")
     prompt = base.chat(prompts.encoding(encoding.prompt))
-    examples = {memory.id: _examples(base, memory, len(prompt), encoding.text_copies) for memory in memories}
+    examples = {memory.id: replies(base, memory, len(prompt), encoding.text_copies) for memory in memories}
     paths = targets(base.model, encoding.where, encoding.layers)
     room = PASS_TOKENS.get(base.device.type, PASS_TOKENS["cpu"])
     done: dict[str, Encoded] = {}
-    with tqdm(total=len(memories) * encoding.epochs, desc="encoding", unit="epoch", disable=not progress) as bar:
+    epochs = encoding.epochs + encoding.text_epochs
+    with tqdm(total=len(memories) * epochs, desc="encoding", unit="epoch", disable=not progress) as bar:
         for ids in _passes(examples, len(prompt), encoding.batch_size, parallel, room):
             for one in _encode_pass(base, prompt, {i: examples[i] for i in ids}, paths, encoding, seed, bar):
                 done[one.memory_id] = one
@@ -139,11 +142,17 @@ def draws(generator: torch.Generator, epochs: int, k: int) -> torch.Tensor:
     return torch.stack([torch.randperm(k, generator=generator) for _ in range(epochs)])
 
 
-def _examples(base: Base, memory: Memory, prompt_length: int, copies: int) -> list[list[int]]:
-    """Tokens of the text, so many times, and of each paraphrase, each with the end of turn."""
-    examples = [base.reply(text) for text in (*[memory.text] * copies, *memory.paraphrases)]
-    base.check_length(prompt_length + max(map(len, examples)), f"Memory {memory.id} with its prompt")
-    return examples
+def replies(base: Base, memory: Memory, prompt_length: int, copies: int = 1) -> list[list[int]]:
+    """What is learnt of a memory: tokens of its text, so many times, and of each paraphrase, each with the end of turn.
+
+    Raises
+    ------
+    MemsciError
+        A text and the prompt, of so many tokens, do not fit into the model.
+    """
+    texts = [base.reply(text) for text in (*[memory.text] * copies, *memory.paraphrases)]
+    base.check_length(prompt_length + max(map(len, texts)), f"Memory {memory.id} with its prompt")
+    return texts
 
 
 def _passes(
@@ -181,14 +190,15 @@ def _encode_pass(
     orders = torch.stack([draws(generator, encoding.epochs, k) for generator in generators])
     stacked = stack(fresh).to(base.device)
 
-    steps = -(-k // encoding.batch_size)  # of one epoch
+    # After how many steps each epoch ends.
+    ends = list(accumulate([-(-k // encoding.batch_size)] * encoding.epochs + [1] * encoding.text_epochs))
     errors = [""] * len(examples)
     history = []  # per step, [n]
     for step, loss in enumerate(fit(base.model, prompt, list(examples.values()), orders, stacked, encoding)):
         history.append(loss.cpu())
         for row in (~torch.isfinite(history[-1])).nonzero().flatten().tolist():
-            errors[row] = errors[row] or f"the loss became {history[-1][row]} in epoch {step // steps + 1}"
-        if (step + 1) % steps == 0:
+            errors[row] = errors[row] or f"the loss became {history[-1][row]} in epoch {bisect_right(ends, step) + 1}"
+        if step + 1 in ends:
             bar.update(len(examples))
             bar.set_postfix(loss=f"{history[-1].nanmean():.3f}")
         if all(errors):
@@ -196,10 +206,11 @@ def _encode_pass(
 
     seconds = (time.perf_counter() - begun) / len(examples)
     adapters = unstack(stacked, fresh, getattr(torch, encoding.dtype))
+    epochs = [torch.stack(history[start:end]) for start, end in pairwise([0, *ends]) if start < len(history)]
     for row, (memory_id, adapter) in enumerate(zip(examples, adapters, strict=True)):
         if not errors[row] and not all(t.isfinite().all() for pair in adapter.deltas.values() for t in pair):
             errors[row] = "its adapter is not finite after the last step"
-        curve = [float(epoch[:, row].mean()) for epoch in torch.stack(history).split(steps)]
+        curve = [float(epoch[:, row].mean()) for epoch in epochs]
         if errors[row]:
             curve = [loss for loss in curve if torch.isfinite(torch.tensor(loss))]
         yield Encoded(memory_id, None if errors[row] else adapter, tuple(curve), seed, seconds, errors[row])

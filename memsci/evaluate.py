@@ -1,4 +1,4 @@
-"""The main measurement: what Base, RAG, MEGa and iRAG make of the same memories (paper, Table 1).
+"""The main measurement: what every learner makes of the same memories (paper, Table 1).
 
 Three steps with a table between each two: `ask` (needs the model; every text is kept), `score` (needs none), `summary`.
 """
@@ -6,46 +6,50 @@ Three steps with a table between each two: `ask` (needs the model; every text is
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from memsci import data, generate, prompts
+from memsci import data
 from memsci.config import Embedding
 from memsci.embed import embedder
 from memsci.errors import MemsciError, check_in
-from memsci.gate import gate
+from memsci.gating import EMBEDDINGS, Embeddings, by_embedding
+from memsci.judging import Judge, rule
+from memsci.learners import Gated, Learner, Retrieval, Untrained
 from memsci.memory import Memory, Partition, QuizItem, text_hash
-from memsci.metrics import correct_gate, judge, macro_accuracy, random_pair_cosine, recall_cosine
-from memsci.mind import ANSWER_TOKENS, BATCH, MEGa
+from memsci.metrics import METRICS, correct_gate, macro_accuracy, random_pair_cosine, recall_cosine, retrieval_cosine
+from memsci.mind import MEGa
 from memsci.models import Base, load
+from memsci.paper import GATES, WAYS, label, labels
 
-METHODS = ("Base", "RAG", "MEGa", "MEGa, true gate", "iRAG", "iRAG, true gate")
+__all__ = [
+    "KEYS", "QUESTIONS", "RESPONSE", "ask", "ask_quiz", "compositional_probes", "demo", "gates", "label", "probes",
+    "protocol", "score", "summary",
+]  # fmt: skip
+
+KEYS = ("dataset", "partition", "method", "setting", "stop")  # what a row of a run's tables belongs to
+RESPONSE = (
+    "memory_id", "position", "way", "question", "target", "original", "recalled", "answer", "logprob", "tokens", "top_id",
+    "gate",
+)  # fmt: skip
 QUESTIONS = 3  # of each memory, as in the paper
 QUIZ_PER_SUBJECT = 25  # items of each subject in the demo: a standard error of about 2 points at 90 %
 
-# Embeddings by which a gate can be driven, the paper's first.
-GATES = {
-    "last MLP input, mean, inner product (the paper's)": (Embedding.paper(), "inner"),
-    "last MLP input, mean, cosine": (Embedding.paper(), "cosine"),
-    "last MLP input, by surprisal, cosine": (Embedding(pooling="surprisal"), "cosine"),
-    "MiniLM-L6 sentence embedding, cosine": (Embedding(kind="sentence"), "cosine"),
-    "words, cosine": (Embedding(kind="words"), "cosine"),
-    "hybrid of MiniLM-L6 and words, cosine": (Embedding(kind="hybrid"), "cosine"),
-}
 
-
-def probes(memories: Sequence[Memory], per_memory: int | None = QUESTIONS) -> pd.DataFrame:
-    """The questions put to every method: columns memory_id, question, target, original.
+def probes(memories: Iterable[Memory], per_memory: int | None = QUESTIONS) -> pd.DataFrame:
+    """The first questions of each memory (None: all): columns memory_id, question, target, original.
 
     Raises
     ------
     MemsciError
         No memory has a question.
     """
+    memories = list(memories)
     asked = [
         {"memory_id": memory.id, "question": question.text, "target": question.answer, "original": memory.text}
         for memory in memories
@@ -56,123 +60,275 @@ def probes(memories: Sequence[Memory], per_memory: int | None = QUESTIONS) -> pd
     return pd.DataFrame(asked)
 
 
-def ask(
-    mind: MEGa, memories: Sequence[Memory], methods: Sequence[str] = METHODS, progress: bool = True
-) -> pd.DataFrame:
-    """Put every question to every method.
+def compositional_probes(world: Partition) -> pd.DataFrame:
+    """The questions of a partition that need several of its memories: columns as `probes`.
 
-    Base answers with all gates shut. RAG is given the memory whose key is nearest to the question (top-1, the gate's own
-    embedding and similarity) in the prompt, gates shut. MEGa answers and recalls from the gated adapters, iRAG from its
-    own recall, both under the mind's own rule; with the *true gate* the right memory alone is open.
-
-    Returns
-    -------
-    pandas.DataFrame
-        One row per method and probe: method, memory_id, question, target, original, top_id (best gate), recalled, answer,
-        logprob (of the target, nats, sum over its tokens), tokens (of the target).
+    memory_id names all of them, with spaces between, and original holds their texts, with blank lines between.
 
     Raises
     ------
     MemsciError
-        A method is unknown, no memory has a question, or RAG lacks the text of a memory of the mind.
+        The partition has no such question.
     """
-    for method in methods:
-        check_in("method", method, METHODS)
-    if "RAG" in methods and (lacking := sorted(set(mind.ids) - {memory.id for memory in memories})):
-        raise MemsciError(
-            f"RAG reads the text of the memory it finds, and {lacking[0]!r} is not among those given. Give all memories "
-            "of the mind, or leave RAG out of the methods."
-        )
-    asked = probes(memories)
-    questions, targets = asked["question"].tolist(), asked["target"].tolist()
-    top = mind.gate(questions).top()
-    shut = mind.gate_by_hand([{}] * len(asked))
-    true = mind.gate_by_hand([{id: 1.0} for id in asked["memory_id"]])
-    recalls: dict[int, list[str]] = {}
-    tables = []
-    with tqdm(total=len(methods), desc="asking", disable=not progress) as bar:
-        for method in methods:
-            bar.set_postfix_str(method)
-            if method == "RAG":
-                said = _rag(mind.base, memories, questions, targets, top)
-            else:
-                opened = shut if method == "Base" else true if method.endswith("true gate") else None
-                if id(opened) not in recalls:
-                    recalls[id(opened)] = mind.recall(questions, gate=opened)
-                told = recalls[id(opened)]
-                how = {"gate": opened, "via_recall": method.startswith("iRAG"), "recalled": told}
-                said = mind.logprob(questions, targets, **how)
-                said["recalled"], said["answer"] = told, mind.answer(questions, **how)
-            tables.append(asked.assign(method=method, top_id=top, **{name: said[name] for name in said}))
-            bar.update()
-    return pd.concat(tables, ignore_index=True)
-
-
-def ask_quiz(mind: MEGa, items: Sequence[QuizItem]) -> pd.DataFrame:
-    """General knowledge with gates shut (Base, RAG) and with the gates that each question opens (MEGa, iRAG)."""
-    tables = []
-    for method, opened in (("Base", mind.gate_by_hand([{}] * len(items))), ("MEGa", None)):
-        chosen = mind.choose(items, gate=opened)
-        rows = [{"method": method, "subject": i.subject, "correct": c == i.answer} for i, c in zip(items, chosen)]
-        tables.append(pd.DataFrame(rows))
-    return pd.concat(tables, ignore_index=True)
-
-
-def score(responses: pd.DataFrame, embed: Callable | None = None) -> pd.DataFrame:
-    """Scores beside the responses: correct (rule judge), correct_gate, recall_cos (MiniLM-L6 unless `embed` is given).
-
-    RAG recalls nothing; its recall_cos is the paper's formula, hit · 1 + (1 − hit) · c, with c the mean cosine of random
-    pairs of the memories.
-    """
-    embed = embed or embedder(None, Embedding(kind="sentence"))
-    scored = responses.copy()
-    read = scored["method"] == "RAG"
-    # A reply of no words comes back from a CSV file as a missing value.
-    scored["answer"] = scored["answer"].fillna("")
-    scored["recalled"] = scored["recalled"].fillna("").mask(read, None)
-    scored["correct"] = [judge(answer, target) for answer, target in zip(scored["answer"], scored["target"])]
-    scored["correct_gate"] = correct_gate(scored["memory_id"], scored["top_id"])
-    scored["recall_cos"] = 1.0
-    scored.loc[~read, "recall_cos"] = recall_cosine(
-        scored.loc[~read, "recalled"].tolist(), scored.loc[~read, "original"].tolist(), embed
-    )
-    if (wrong := read & ~scored["correct_gate"]).any():
-        scored.loc[wrong, "recall_cos"] = random_pair_cosine(scored["original"].unique().tolist(), embed)
-    return scored
-
-
-def summary(scored: pd.DataFrame, quiz: pd.DataFrame | None = None) -> pd.DataFrame:
-    """One row per method: QA %, log prob (mean of sums, nats), recall cos, correct gate %, general knowledge %, n."""
-    groups = scored.groupby("method", sort=False)
-    table = pd.DataFrame(
+    if not world.compositional:
+        raise MemsciError(f"The partition {world.name!r} has no compositional questions. Give one that has.")
+    texts = {memory.id: memory.text for memory in world}
+    asked = [
         {
-            "QA %": 100 * groups["correct"].mean(),
-            "log prob": groups["logprob"].mean(),
-            "recall cos": groups["recall_cos"].mean(),
-            "correct gate %": 100 * groups["correct_gate"].mean(),
-            "n": groups.size(),
+            "memory_id": " ".join(question.about),
+            "question": question.text,
+            "target": question.answer,
+            "original": "\n\n".join(texts[id] for id in question.about),
+        }
+        for question in world.compositional
+    ]
+    return pd.DataFrame(asked)
+
+
+def ask(
+    learner: Learner,
+    memories: Iterable[Memory] | pd.DataFrame,
+    ways: Sequence[str] = WAYS,
+    per_memory: int | None = QUESTIONS,
+    gate: str = "own",
+) -> pd.DataFrame:
+    """Put questions to a learner: let it recall each memory, answer, and weigh the true answer.
+
+    Parameters
+    ----------
+    learner
+        Who is asked.
+    memories
+        What is asked about: memories that it has learnt, or the table of `probes` (or `compositional_probes`) to put.
+    ways
+        "direct": the question alone; "recall first": after the learner's own recall (iRAG). A learner that recalls
+        nothing (RAG) is asked directly only.
+    per_memory
+        How many questions of each memory, None for all; a table is put as it is.
+    gate
+        "own": what the learner's own gate opens. "true": an oracle opens the right memory alone (several share it
+        equally); for learners with a gate.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per way and question: memory_id, position (its place in the order of learning, from 1; of several the
+        last), way, question, target, original, recalled (None from RAG; the same for both ways), answer, logprob (of the
+        target, nats, sum over its tokens), tokens (of the target), top_id (the memory that the gate opens most, or that
+        was retrieved; None without a gate), gate.
+
+    Raises
+    ------
+    MemsciError
+        A way or gate is unknown, the learner has no gate to open, there is no question, or a memory was not learnt.
+    """
+    for way in ways:
+        check_in("way", way, WAYS)
+    check_in("gate", gate, GATES)
+    if gate == "true" and not learner.gated:
+        raise MemsciError(f"{learner.name} has no gate that could be opened by hand. Ask it with gate='own'.")
+    asked = memories if isinstance(memories, pd.DataFrame) else probes(memories, per_memory)
+    about = [ids.split() for ids in asked["memory_id"]]
+    place = {id: position for position, id in enumerate(learner.learnt, start=1)}
+    if lacking := [id for ids in about for id in ids if id not in place]:
+        raise MemsciError(
+            f"{learner.name} has not learnt the memory {lacking[0]!r}. Let it learn what it is asked about."
+        )
+    questions, targets = asked["question"].tolist(), asked["target"].tolist()
+    opened = about if gate == "true" else None
+    recalled = learner.recall(questions, about=opened)
+    rows = pd.DataFrame(
+        {
+            "memory_id": asked["memory_id"].tolist(),
+            "position": [max(place[id] for id in ids) for ids in about],
+            "question": questions,
+            "target": targets,
+            "original": asked["original"].tolist(),
+            "recalled": pd.Series(recalled, dtype=object),
+            "top_id": pd.Series([ids[0] for ids in about] if opened else learner.found(questions), dtype=object),
+            "gate": gate,
         }
     )
-    table.loc[["Base"] if "Base" in table.index else [], "correct gate %"] = np.nan
-    table.loc[[name for name in table.index if name.endswith("true gate")], "correct gate %"] = 100.0
+    tables = []
+    for way in ways if learner.recalls else [way for way in ways if way == "direct"]:
+        told = recalled if way == "recall first" else None
+        found = learner.logprob(questions, targets, recalled=told, about=opened)
+        answers = learner.answer(questions, recalled=told, about=opened)
+        tables.append(rows.assign(way=way, answer=answers, logprob=found["logprob"], tokens=found["tokens"]))
+    if not tables:
+        raise MemsciError(f"{learner.name} recalls nothing, so it cannot be asked {list(ways)}. Ask it directly.")
+    return pd.concat(tables, ignore_index=True)[list(RESPONSE)]
+
+
+def ask_quiz(learner: Learner, items: Sequence[QuizItem]) -> pd.DataFrame:
+    """Put questions of general knowledge to a learner, its gate open to them if it has one.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per item: subject, item (its number from 0), question, chosen and answer (indices), correct.
+    """
+    chosen = learner.choose(items)
+    rows = [
+        (item.subject, number, item.question, choice, item.answer, choice == item.answer)
+        for number, (item, choice) in enumerate(zip(items, chosen, strict=True))
+    ]
+    return pd.DataFrame(rows, columns=["subject", "item", "question", "chosen", "answer", "correct"])
+
+
+def score(
+    responses: pd.DataFrame,
+    quiz: pd.DataFrame | None = None,
+    judge: Judge | Sequence[Judge] = rule,
+    embed: Callable[[list[str]], Any] | None = None,
+) -> pd.DataFrame:
+    """Every score of every response, in long form; no model is needed, and a file read back will do.
+
+    Parameters
+    ----------
+    responses
+        Tables of `ask`, with the column method and what else there is of `KEYS`.
+    quiz
+        Tables of `ask_quiz`, with the same.
+    judge
+        Who says whether answers are right, or several: each gives a metric of its own name, see `memsci.judging`.
+    embed
+        Embedding of recalls and originals, from b texts to [b, d]. Default: MiniLM-L6.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The keys, then memory_id, position, way, gate, question, subject, metric, value, protocol, higher_is_better. Within
+        a metric, rows are in the order of those that they score:
+
+        - "qa" (rule), "qa by model": 0 or 1
+        - "logprob", "logprob per token": of the true answer
+        - "recall cos": of RAG, which recalls nothing, the paper's formula hit · 1 + (1 − hit) · c, c the mean cosine of
+          random pairs of the memories asked about in that dataset and partition
+        - "correct gate": 0 or 1, for learners with a gate and RAG
+        - "random pair cos": c, one row for all others of the same keys; only where two memories are asked about
+        - "knowledge": 0 or 1, a row per item of the quiz
+
+    Raises
+    ------
+    MemsciError
+        A column is missing, or a judge or the embedding cannot be used.
+    """
+    rows = responses.reset_index(drop=True)
+    for name in ("method", "memory_id", "way", "gate", "original", "target", "answer", "recalled", "top_id"):
+        check_in("a column of the table of responses", name, rows.columns.tolist())
+    # A reply of no words comes back from a CSV file as a missing value.
+    rows["answer"] = rows["answer"].fillna("")
+    vectors = _kept(embed or embedder(None, Embedding(kind="sentence")))
+    embedding = Embedding().model if embed is None else getattr(embed, "name", "one that was given")
+
+    parts = [_long(rows, one.metric, one(rows), one.protocol) for one in ([judge] if callable(judge) else judge)]
+    parts.append(_long(rows, "logprob", rows["logprob"]))
+    parts.append(_long(rows, "logprob per token", rows["logprob"] / rows["tokens"]))
+
+    top = rows["top_id"].notna()
+    hits = pd.Series(0.0, index=rows.index)
+    hits[top] = correct_gate([ids.split() for ids in rows.loc[top, "memory_id"]], rows.loc[top, "top_id"]).astype(float)
+    read = rows["method"] == "RAG"
+    cosines = pd.Series(1.0, index=rows.index)
+    told, originals = rows.loc[~read, "recalled"].fillna("").tolist(), rows.loc[~read, "original"].tolist()
+    cosines[~read] = recall_cosine(told, originals, vectors)
+    random = []
+    worlds = [name for name in KEYS[:2] if name in rows]
+    for _, world in rows.groupby(worlds, sort=False, dropna=False) if worlds else [((), rows)]:
+        texts = world["original"].unique().tolist()
+        missed = world.index[read[world.index] & (hits[world.index] == 0)]
+        if len(texts) > 1 or len(missed):
+            chance = random_pair_cosine(texts, vectors)
+            cosines[missed] = retrieval_cosine(hits[missed], chance)
+            owners = world[[name for name in KEYS if name in world]].drop_duplicates()
+            random.append(_long(owners, "random pair cos", chance))
+    protocol = f"{METRICS['recall cos'].protocol} Embedding: {embedding}."
+    parts.append(_long(rows, "recall cos", cosines, protocol))
+    parts.append(_long(rows[top], "correct gate", hits[top]))
+    parts += random
     if quiz is not None:
-        accuracy = {method: 100 * macro_accuracy(rows) for method, rows in quiz.groupby("method")}
-        owner = {"Base": "Base", "RAG": "Base", "MEGa": "MEGa", "iRAG": "MEGa"}
-        table.insert(4, "knowledge %", [accuracy.get(owner.get(name), np.nan) for name in table.index])
-    return table.reset_index()
+        parts.append(_long(quiz, "knowledge", quiz["correct"]))
+    return pd.concat([part for part in parts if len(part)], ignore_index=True)
 
 
-def gates(base: Base, memories: Sequence[Memory], settings: dict = GATES) -> pd.DataFrame:
+def _long(rows: pd.DataFrame, metric: str, values: Any, protocol: str | None = None) -> pd.DataFrame:
+    """Rows of the table of scores for one metric; what does not apply to it is missing."""
+    rows = rows.reset_index(drop=True)
+    names = ("memory_id", "position", "way", "gate", "question", "subject")
+    found = {name: rows[name] if name in rows else None for name in (*[key for key in KEYS if key in rows], *names)}
+    frame = pd.DataFrame(found, index=rows.index)
+    return frame.assign(
+        position=frame["position"].astype("Int64"),
+        metric=metric,
+        value=np.asarray(values, dtype=float),
+        protocol=protocol or METRICS[metric].protocol,
+        higher_is_better=METRICS[metric].higher_is_better,
+    )
+
+
+def _kept(embed: Callable[[list[str]], Any]) -> Callable[[list[str]], np.ndarray]:
+    """The same embedding, each text embedded once."""
+    known: dict[str, np.ndarray] = {}
+
+    def vectors(texts: list[str]) -> np.ndarray:
+        if new := [text for text in dict.fromkeys(texts) if text not in known]:
+            known.update(zip(new, np.asarray(embed(new), dtype=float), strict=True))
+        return np.stack([known[text] for text in texts])
+
+    return vectors
+
+
+# Columns of the summary: metric, name, factor.
+_SUMMARY = (
+    ("qa", "QA %", 100),
+    ("qa by model", "QA by model %", 100),
+    ("logprob", "log prob", 1),
+    ("recall cos", "recall cos", 1),
+    ("correct gate", "correct gate %", 100),
+)
+
+
+def summary(scores: pd.DataFrame) -> pd.DataFrame:
+    """One row per method, way and gate: means over all questions, macro average of general knowledge, n (questions).
+
+    Parameters
+    ----------
+    scores
+        From `score`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns method (its `label`), QA %, log prob (of sums, nats), recall cos, correct gate %, knowledge %, n: those for
+        which there are scores. The quiz is put once to a learner: its figure stands at all ways of asking by its own gate.
+    """
+    asked = scores[scores["way"].notna()]
+    order = {name: place for place, name in enumerate(asked["method"].unique())}
+    groups = sorted(
+        asked.groupby(["method", "way", "gate"], sort=False),
+        key=lambda group: (order[group[0][0]], WAYS.index(group[0][1]), GATES.index(group[0][2])),
+    )
+    quiz = scores[scores["metric"] == "knowledge"].rename(columns={"value": "correct"})
+    known = {method: 100 * macro_accuracy(rows) for method, rows in quiz.groupby("method")}
+    table = []
+    for (method, way, gate), rows in groups:
+        means = rows.groupby("metric")["value"].mean()
+        row: dict[str, Any] = {"method": label(method, way, gate)}
+        row |= {name: factor * means.get(metric, np.nan) for metric, name, factor in _SUMMARY}
+        row["knowledge %"] = known.get(method, np.nan) if gate == "own" else np.nan
+        row["n"] = int((rows["metric"] == "logprob").sum())
+        table.append(row)
+    metrics = set(scores["metric"])
+    absent = [name for metric, name, _ in (*_SUMMARY, ("knowledge", "knowledge %", 100)) if metric not in metrics]
+    return pd.DataFrame(table).drop(columns=absent)
+
+
+def gates(base: Base, memories: Sequence[Memory], embeddings: Embeddings = EMBEDDINGS) -> pd.DataFrame:
     """How often each embedding puts the right memory first: columns embedding, correct gate %, n (questions)."""
-    asked = probes(memories, None)
-    rows = []
-    for name, (embedding, similarity) in settings.items():
-        embed = embedder(base, embedding)
-        cues, keys = embed(asked["question"].tolist()), embed([memory.text for memory in memories])
-        top = gate(cues, keys, similarity=similarity, ids=[memory.id for memory in memories]).top()
-        hits = correct_gate(asked["memory_id"], top)
-        rows.append({"embedding": name, "correct gate %": 100 * hits.mean(), "n": len(hits)})
-    return pd.DataFrame(rows)
+    found = by_embedding(base, memories, embeddings)
+    hits = found.assign(hit=correct_gate(found["memory_id"], found["top_id"])).groupby("embedding", sort=False)["hit"]
+    return pd.DataFrame({"correct gate %": 100 * hits.mean(), "n": hits.size()}).reset_index()
 
 
 def demo(
@@ -183,28 +339,40 @@ def demo(
     Returns
     -------
     dict
-        The tables ``summary``, ``gates``, ``responses`` and ``examples``.
+        The tables ``summary``, ``gates``, ``responses``, ``scores`` and ``examples``.
     """
     from memsci.figures import gate_map, save
 
     world = data.builtin(setting, partition)
     mind = MEGa(base or load())
-    mind.encode(world)
-    scored = score(ask(mind, world.memories))
-    table = summary(scored, ask_quiz(mind, data.quiz("test", QUIZ_PER_SUBJECT)))
+    mega = Gated(mind)
+    quiz, items = [], data.quiz("test", QUIZ_PER_SUBJECT)
+    responses = []
+    for learner in (Untrained(mind.base), Retrieval(mind.base, mind.embedding, mind.rule.similarity), mega):
+        learner.learn(world)
+        asked = [(WAYS, gate) for gate in GATES] if learner is mega else [(("direct",), "own")]
+        for ways, gate in tqdm(asked, desc=f"asking {learner.name}"):
+            responses.append(ask(learner, world, ways, gate=gate).assign(method=learner.name))
+        quiz.append(ask_quiz(learner, items).assign(method=learner.name))
+    said = pd.concat(responses, ignore_index=True)
+    scores = score(said, pd.concat(quiz, ignore_index=True))
+    table = summary(scores)
     compared = gates(mind.base, world.memories)
     opened = mind.gate([memory.questions[0].text for memory in world]).frame()
     folder = Path(figures)
     # In the order of the memories, so that the figure can be drawn again from its table.
     opened = opened.sort_values("id", key=lambda column: column.map(mind.ids.index), kind="stable")
     save(gate_map(opened), folder / "demo_gate", opened)
-    shown = scored[scored["method"] == "iRAG"].drop_duplicates("memory_id").head(10)
+    told = said.assign(recall_cos=scores.loc[scores["metric"] == "recall cos", "value"].to_numpy())
+    shown = told[labels(told) == "iRAG"].drop_duplicates("memory_id").head(10)
     examples = shown[["question", "target", "recalled", "original", "answer", "recall_cos"]].reset_index(drop=True)
-    for name, result in (("summary", table), ("gates", compared), ("recall", examples), ("responses", scored)):
-        result.to_csv(folder / f"demo_{name}.csv", index=False, float_format="%.6g")
+    tables = {"summary": table, "gates": compared, "responses": said, "scores": scores, "examples": examples}
+    for name, result in tables.items():
+        stem = "recall" if name == "examples" else name
+        result.to_csv(folder / f"demo_{stem}.csv", index=False, float_format="%.6g")
     (folder / "demo_recall.md").write_text(_as_text(examples), encoding="utf-8")
     (folder / "demo_protocol.json").write_text(json.dumps(protocol(mind, world), indent=2) + "\n", encoding="utf-8")
-    return {"summary": table, "gates": compared, "responses": scored, "examples": examples}
+    return tables
 
 
 def protocol(mind: MEGa, world: Partition) -> dict:
@@ -214,21 +382,12 @@ def protocol(mind: MEGa, world: Partition) -> dict:
         **mind.store.header,
         "data": {"name": world.name, "memories": len(world), "sha256": text_hash(texts)},
         "questions per memory": QUESTIONS,
-        "QA %": "rule judge: contains the true answer, at most one sentence (memsci.metrics.judge)",
-        "log prob": "of the true answer after the QA prompt, nats, sum over its tokens, mean over questions",
-        "recall cos": f"cosine of {Embedding().model} embeddings; RAG: hit + (1 - hit) * random-pair cosine",
-        "knowledge %": f"built-in quiz, unseen phrasings, {QUIZ_PER_SUBJECT} items of each subject, macro average",
+        "QA %": METRICS["qa"].protocol,
+        "log prob": METRICS["logprob"].protocol,
+        "recall cos": f"{METRICS['recall cos'].protocol} Embedding: {Embedding().model}.",
+        "correct gate %": METRICS["correct gate"].protocol,
+        "knowledge %": f"{METRICS['knowledge'].protocol} Built-in quiz, unseen phrasings, {QUIZ_PER_SUBJECT} per subject.",
     }
-
-
-def _rag(base: Base, memories: Sequence[Memory], questions: list[str], targets: list[str], top: list[str]) -> dict:
-    texts = {memory.id: memory.text for memory in memories}
-    rows = [base.chat(prompts.rag(question, texts[id])) for question, id in zip(questions, top)]
-    ended = len(base.stop_ids[:1])  # as everywhere, the end of the turn is not part of an answer
-    replies = [base.reply(target)[: -ended or None] for target in targets]
-    sums, counts = generate.logprob(base, rows, replies, BATCH)
-    answers = generate.generate(base, rows, ANSWER_TOKENS, BATCH)
-    return {"logprob": sums.tolist(), "tokens": counts.tolist(), "recalled": None, "answer": answers}
 
 
 def _as_text(examples: pd.DataFrame) -> str:

@@ -235,6 +235,18 @@ def unstack(stacked: Stack, like: Sequence[Adapter], dtype: torch.dtype = torch.
     ]
 
 
+@torch.no_grad()
+def merge(model: nn.Module, adapter: Adapter) -> None:
+    """Add an adapter to the weights for good: W ← W + γ B A in each of its linear maps, as PEFT merges.
+
+    The product is taken in float32, whatever the precision of the weights.
+    """
+    for path, (A, B) in adapter.deltas.items():
+        module = model.get_submodule(path)
+        update = adapter.scale * B.float() @ A.float()  # [out, in]
+        module.weight += (update.T if is_transposed(module) else update).to(module.weight)
+
+
 def save_peft(adapter: Adapter, folder: str | Path, base_name: str) -> None:
     """Write an adapter as PEFT does: `adapter_config.json` and `adapter_model.safetensors` in `folder`.
 

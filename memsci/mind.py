@@ -1,7 +1,7 @@
 """MEGa: a base model with memories. Encode, gate, recall, answer, forget, save (paper, Fig. 1 and Methods).
 
 Everything here is put together from the modules below it: keys from `embed`, adapters from `encode`, both kept in a
-`store`, opened by `gate`, mixed by `mixture`, spoken by `generate`.
+`store`, opened by `gate`, mixed by `mixture`, spoken by `speak`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,21 +18,19 @@ import pandas as pd
 import torch
 
 from memsci import gate as gating
-from memsci import generate, prompts
+from memsci import prompts, speak
 from memsci.config import Embedding, Encoding, GateRule
-from memsci.embed import Embedder, embedder
+from memsci.embed import Embedder, embedder, weighted
 from memsci.encode import Encoded, encode
 from memsci.errors import MemsciError
 from memsci.gate import Gate
 from memsci.lora import Stack, stack
 from memsci.memory import Memory, QuizItem, check_memories, text_hash
 from memsci.mixture import mixture
-from memsci.models import SHIPPED, Base, batches, load
+from memsci.models import SHIPPED, Base, load
 from memsci.record import Remembered
+from memsci.speak import ANSWER_TOKENS, RECALL_TOKENS
 from memsci.store import Store
-
-BATCH = 32  # prompts answered in one pass
-RECALL_TOKENS, ANSWER_TOKENS = 128, 48
 
 
 class MEGa:
@@ -95,9 +93,10 @@ class MEGa:
         self.rule = gate or _kept(GateRule, kept, "gate") or GateRule.paper()
         for what in ("encoding", "embedding") if kept else ():
             given = getattr(self, what).to_dict()
-            if given != kept[what]:
-                changed = ", ".join(f"{name} {kept[what].get(name)} there, {given[name]} given" for name in given
-                                    if given[name] != kept[what].get(name))  # fmt: skip
+            held = type(getattr(self, what)).from_dict(kept[what]).to_dict()  # settings that it lacks have their default
+            if given != held:
+                changed = ", ".join(f"{name} {held[name]} there, {given[name]} given" for name in given
+                                    if given[name] != held[name])  # fmt: skip
                 raise MemsciError(
                     f"The memories in {path} were made with another {what} ({changed}), and a store holds memories of one "
                     f"kind. Leave the {what} out to go on with the store's, or encode into a new store."
@@ -221,8 +220,7 @@ class MEGa:
         cues = self._embed(_several(query))
         keys = self.store.keys() if records else torch.empty(0, cues.shape[1])
         return gating.gate(
-            cues,
-            keys,
+            *weighted(self.embedding, cues, keys),
             self.rule.beta if beta is None else beta,
             self.rule.similarity,
             [record.id for record in records],
@@ -276,7 +274,8 @@ class MEGa:
         """
         queries = _several(query)
         turns = [prompts.recall(text) for text in queries]
-        told = self._say(turns, self._gate_of(queries, turns, beta, gate), max_new_tokens)
+        opened = self._gate_of(queries, turns, beta, gate)
+        told = speak.say(self.base, turns, max_new_tokens, self._within(opened))
         return told[0] if isinstance(query, str) else told
 
     def answer(
@@ -310,7 +309,7 @@ class MEGa:
         """
         queries = _several(query)
         turns, opened = self._answer_turns(queries, via_recall, beta, gate, recalled)
-        said = self._say(turns, opened, max_new_tokens)
+        said = speak.say(self.base, turns, max_new_tokens, self._within(opened))
         return said[0] if isinstance(query, str) else said
 
     def logprob(
@@ -337,25 +336,14 @@ class MEGa:
             A row per question: logprob (the sum), tokens (their number); logprob / tokens is the mean per token.
         """
         queries = _several(query)
-        if len(answers) != len(queries):
-            raise MemsciError(f"{len(queries)} questions and {len(answers)} answers were given; give one answer each.")
         turns, opened = self._answer_turns(queries, via_recall, beta, gate, recalled)
-        targets = [self.base.reply(answer)[: -len(self.base.stop_ids[:1]) or None] for answer in answers]
-        rows = [self.base.chat(turn) for turn in turns]
-        scored = self._in_batches(
-            [len(row) for row in rows],
-            opened,
-            lambda k: zip(*(part.tolist() for part in generate.logprob(self.base, _take(rows, k), _take(targets, k)))),
-        )
-        return pd.DataFrame(scored, columns=["logprob", "tokens"])
+        return speak.logprob(self.base, turns, answers, self._within(opened))
 
     def choose(self, items: Sequence[QuizItem], beta: float | None = None, gate: Gate | None = None) -> list[int]:
         """Index of the option that the model picks for each multiple-choice question (paper, MMLU protocol)."""
         turns = [prompts.mmlu(item.subject, item.question, item.options) for item in items]
         opened = self._gate_of([item.question for item in items], turns, beta, gate)
-        rows = [self.base.chat(turn) for turn in turns]
-        lengths = [len(row) for row in rows]
-        return self._in_batches(lengths, opened, lambda k: generate.choose(self.base, _take(rows, k)))
+        return speak.choose(self.base, turns, self._within(opened))
 
     def _answer_turns(self, queries, via_recall, beta, gate, recalled) -> tuple[list[prompts.Messages], Gate]:
         """The conversations that end in each question, and the gate under which each is answered."""
@@ -384,22 +372,9 @@ class MEGa:
             )
         return gate
 
-    def _say(self, turns: list[prompts.Messages], gate: Gate, max_new_tokens: int) -> list[str]:
-        rows = [self.base.chat(turn) for turn in turns]
-        return self._in_batches(
-            [len(row) for row in rows],
-            gate,
-            lambda k: generate.generate(self.base, _take(rows, k), max_new_tokens),
-        )
-
-    def _in_batches(self, lengths: list[int], gate: Gate, run: Callable[[list[int]], Iterable]) -> list:
-        """`run` on batches of prompts of like length, each row under its own gate; results in the order of prompts."""
-        results: list[Any] = [None] * len(lengths)
-        for group in batches(lengths, BATCH):
-            with mixture(self.base.model, self._adapters(), gate.weights[group].float()):
-                for k, result in zip(group, run(group), strict=True):
-                    results[k] = result
-        return results
+    def _within(self, gate: Gate) -> speak.Within:
+        """The context in which the queries of a batch run: all memories, mixed by each query's own row of the gate."""
+        return lambda rows: mixture(self.base.model, self._adapters(), gate.weights[rows].float())
 
     def _adapters(self) -> Stack:
         """All adapters on the base's device, read once and kept until memories come or go."""
@@ -446,7 +421,3 @@ def _kept(settings: type, header: dict[str, Any], name: str):
 
 def _several(query: str | Sequence[str]) -> list[str]:
     return [query] if isinstance(query, str) else list(query)
-
-
-def _take(values: Sequence, indices: Sequence[int]) -> list:
-    return [values[k] for k in indices]

@@ -1,11 +1,14 @@
-"""The training loop: many memories in one pass, each exactly as if it were alone.
+"""The training loop: adapters of many memories in one pass, each exactly as if it were alone, or a whole model.
 
-Shapes: n memories, k examples of each, m of them in a mini-batch, t tokens, r rank.
+`descend` is the only loop: MEGa, single adapters and whole-model fine-tuning differ in the numbers that it moves.
+Shapes: n memories, k examples of each, m of them in a mini-batch, p tokens of the prompt, t tokens of an example.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -16,74 +19,117 @@ from memsci.config import Encoding
 from memsci.lora import Stack
 from memsci.mixture import alone, logits_at
 
+Penalty = Callable[[Sequence[Tensor]], Tensor]  # from the parameters to a scalar that is added to the loss
+Batch = TypeVar("Batch")
+
 
 def fit(
     model: nn.Module,
     prompt: Sequence[int],
     examples: Sequence[Sequence[Sequence[int]]],
     orders: Tensor,
-    stack: Stack,
+    stack: Stack | None,
     encoding: Encoding,
+    penalty: Penalty | None = None,
 ) -> Iterator[Tensor]:
-    """Train the tensors of `stack` in place, a step each time the iterator is advanced.
+    """Train the tensors of `stack`, or the model itself, in place, a step each time the iterator is advanced.
 
     Each memory minimises −log p(D_i | x), the mean over its own tokens in its mini-batch (paper, Methods), by AdamW.
     The losses are summed over memories; as no tensor is shared, and AdamW works number by number, no memory touches
-    another. No gradient is taken with respect to the base. Between steps the model carries no hooks.
+    another. With a stack no gradient is taken with respect to the model. Between steps the model carries no hooks.
 
     Parameters
     ----------
     model
-        The base model, on the device of `stack`, with frozen weights.
+        The model, on the device of `stack`, in eval mode.
     prompt
         Tokens of x, the same for all.
     examples
-        Tokens of the texts, each with its end-of-turn token: n lists of k lists.
+        Tokens of the texts, each with its end-of-turn token: n lists of k lists, the memory's own text first.
     orders
-        [n, epochs, k]: in which order each memory sees its examples in each epoch.
+        [n, epochs, k]: in which order each memory sees its examples in each epoch; after these come the encoding's
+        `text_epochs`.
     stack
-        Float32 tensors of n adapters; they are set to require gradients.
+        Float32 tensors of n adapters; they are set to require gradients. None: there are no adapters, n is 1, and all
+        weights of the model are trained.
     encoding
         Learning rate and what else belongs to AdamW.
+    penalty
+        See `descend`.
 
-    Yields
-    ------
-    Tensor
-        [n], the loss of each memory before the step.
+    Returns
+    -------
+    iterator of Tensor
+        [n] for each step, the loss of each memory before it, without the penalty.
     """
     n, epochs, k = orders.shape
-    device = stack.scales.device
+    device = next(model.parameters()).device if stack is None else stack.scales.device
     flat = [torch.tensor(tokens) for texts in examples for tokens in texts]
     lengths = torch.tensor([len(tokens) for tokens in flat]).view(n, k)
     ids = pad_sequence(flat, batch_first=True).view(n, k, -1)  # [n, k, t]
     prefix = torch.tensor([list(prompt)], device=device)
     rows = torch.arange(n)[:, None]
 
-    for tensor in stack.parameters:
-        tensor.requires_grad_(True)
-    optimiser = torch.optim.AdamW(
-        stack.parameters, lr=encoding.lr, betas=encoding.betas, weight_decay=encoding.weight_decay
-    )
-    starts = range(0, k, encoding.batch_size)
-    for step in range(epochs * len(starts)):
-        epoch, batch = divmod(step, len(starts))
-        chosen = orders[:, epoch, starts[batch] : starts[batch] + encoding.batch_size]  # [n, m]
+    def loss(chosen: Tensor) -> Tensor:  # [n, m] -> [n]
         longest = int(lengths[rows, chosen].max())
+        texts, sizes = ids[rows, chosen, :longest].to(device), lengths[rows, chosen].to(device)
+        with nullcontext() if stack is None else alone(model, stack):
+            return losses(model, prefix, texts, sizes)
+
+    parameters = list(model.parameters()) if stack is None else stack.parameters
+    batches = [batch for epoch in range(epochs) for batch in orders[:, epoch].split(encoding.batch_size, dim=1)]
+    batches += [torch.zeros(n, 1, dtype=torch.long)] * encoding.text_epochs
+    return descend(parameters, batches, loss, encoding, penalty, apart=stack is not None)
+
+
+def descend(
+    parameters: Sequence[Tensor],
+    batches: Sequence[Batch],
+    loss: Callable[[Batch], Tensor],
+    encoding: Encoding,
+    penalty: Penalty | None = None,
+    apart: bool = False,
+) -> Iterator[Tensor]:
+    """The loop: a step of AdamW for each batch, each time the iterator is advanced.
+
+    Parameters
+    ----------
+    parameters
+        The tensors to move; they are set to require gradients.
+    batches
+        What `loss` is given, step by step.
+    loss
+        From a batch to the losses of its memories, [n]; a step descends on their sum.
+    encoding
+        Learning rate, schedule, clipping and what else belongs to AdamW.
+    penalty
+        A scalar of the parameters that is added to the sum, see `memsci.penalties`.
+    apart
+        The first dimension of every tensor counts n memories that share nothing: gradients are clipped one by one.
+
+    Yields
+    ------
+    Tensor
+        [n], the losses before the step, without the penalty.
+    """
+    for tensor in parameters:
+        tensor.requires_grad_(True)
+    optimiser = torch.optim.AdamW(parameters, lr=encoding.lr, betas=encoding.betas, weight_decay=encoding.weight_decay)
+    for step, batch in enumerate(batches):
         for group in optimiser.param_groups:
-            group["lr"] = encoding.lr * rate(step, epochs * len(starts), encoding)
+            group["lr"] = encoding.lr * rate(step, len(batches), encoding)
+        optimiser.zero_grad()
         with torch.enable_grad():
-            loss = losses(
-                model, prefix, ids[rows, chosen, :longest].to(device), lengths[rows, chosen].to(device), stack
-            )
-            optimiser.zero_grad()
-            loss.sum().backward()
+            found = loss(batch)
+            total = found.sum() if penalty is None else found.sum() + penalty(parameters)
+            total.backward()
         if encoding.grad_clip is not None:
-            clip(stack, encoding.grad_clip)
+            clip(parameters, encoding.grad_clip, apart)
         optimiser.step()
-        yield loss.detach()
+        yield found.detach()
 
 
-def losses(model: nn.Module, prefix: Tensor, ids: Tensor, lengths: Tensor, stack: Stack) -> Tensor:
+def losses(model: nn.Module, prefix: Tensor, ids: Tensor, lengths: Tensor) -> Tensor:
     """The loss of each memory, [n]: −log p(text | prompt), the mean over all tokens of its m texts.
 
     The prompt runs once per memory and its cache is shared by that memory's texts. Padding is on the right, where
@@ -102,16 +148,25 @@ def losses(model: nn.Module, prefix: Tensor, ids: Tensor, lengths: Tensor, stack
     ids = ids.flatten(0, 1)  # [n·m, t]
     owner = torch.arange(n, device=ids.device).repeat_interleave(m)  # [n·m]
     later = torch.arange(1, t, device=ids.device) < lengths.flatten()[:, None]  # [n·m, t-1]: all but first tokens
-    with alone(model, stack):
-        head = model(prefix.expand(n, -1), use_cache=True, logits_to_keep=1)
-        cache = head.past_key_values
-        cache.batch_repeat_interleave(m)
-        with logits_at(model, later):
-            body = model(ids[:, :-1], past_key_values=cache, use_cache=True)
+    head = model(prefix.expand(n, -1), use_cache=True, logits_to_keep=1)
+    cache = head.past_key_values
+    cache.batch_repeat_interleave(m)
+    with logits_at(model, later):
+        body = model(ids[:, :-1], past_key_values=cache, use_cache=True)
     first = F.log_softmax(head.logits[:, -1].float(), dim=-1)[owner, ids[:, 0]]  # [n·m]
     rest = F.cross_entropy(body.logits[0].float(), ids[:, 1:][later], reduction="none")
     nll = (-first).view(n, m).sum(dim=1).index_add(0, owner[later.nonzero()[:, 0]], rest)  # [n]
     return nll / lengths.sum(dim=1)
+
+
+def each(model: nn.Module, prompt: Sequence[int], examples: Sequence[Sequence[int]]) -> Iterator[Tensor]:
+    """The loss of one example after the other, scalars with their graph; made as the iterator is advanced."""
+    device = next(model.parameters()).device
+    prefix = torch.tensor([list(prompt)], device=device)
+    for tokens in examples:
+        with torch.enable_grad():
+            ids = torch.tensor([[list(tokens)]], device=device)
+            yield losses(model, prefix, ids, torch.tensor([[len(tokens)]], device=device)).sum()
 
 
 def rate(step: int, steps: int, encoding: Encoding) -> float:
@@ -124,10 +179,13 @@ def rate(step: int, steps: int, encoding: Encoding) -> float:
     return 1.0 if encoding.schedule == "constant" else (steps - step) / (steps - encoding.warmup)
 
 
-def clip(stack: Stack, limit: float) -> None:
-    """Scale down, memory by memory, gradients whose norm over all of that memory's numbers is above `limit`."""
-    gradients = [tensor.grad for tensor in stack.parameters]
-    norms = sum(gradient.square().sum(dim=(1, 2)) for gradient in gradients).sqrt()  # [n]
+def clip(parameters: Sequence[Tensor], limit: float, apart: bool = False) -> None:
+    """Scale down the gradient whose norm over all numbers is above `limit`; `apart`: that of each memory, row by row.
+
+    A tensor without a gradient (an output layer that no example reached) is passed over.
+    """
+    gradients = [tensor.grad if apart else tensor.grad[None] for tensor in parameters if tensor.grad is not None]
+    norms = sum(gradient.flatten(1).square().sum(dim=1) for gradient in gradients).sqrt()  # [n] or [1]
     share = (limit / (norms + 1e-6)).clamp(max=1)
     for gradient in gradients:
-        gradient.mul_(share[:, None, None])
+        gradient.mul_(share.view(-1, *[1] * (gradient.ndim - 1)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import peft
@@ -15,9 +16,9 @@ from memsci.encode import EncodingError, draws, encode, memory_seed
 from memsci.errors import MemsciError
 from memsci.lora import init_adapter, save_peft, stack, targets
 from memsci.memory import Memory
-from memsci.mixture import mixture
+from memsci.mixture import alone, mixture
 from memsci.models import Base
-from memsci.train import fit, rate
+from memsci.train import fit, losses, rate
 
 SETTINGS = Encoding(rank=4, lr=2e-3, epochs=3, batch_size=2)
 MEMORIES = [
@@ -259,3 +260,16 @@ def test_settings_go_to_json_and_back():
     assert (paper.rank, paper.scale, paper.lr, paper.epochs) == (128, pytest.approx(math.sqrt(128)), 3e-5, 10)
     with pytest.raises(MemsciError, match="a setting of Encoding must be one of .*; 'rnk'"):
         Encoding.from_dict({"rnk": 3})
+
+
+def test_epochs_on_the_text_alone_come_last(base):
+    longer = dataclasses.replace(SETTINGS, text_epochs=2)
+    for one, other, memory in zip(run(base, encoding=longer), run(base), MEMORIES, strict=True):
+        assert len(one.losses) == SETTINGS.epochs + 2
+        assert one.losses[:-2] == pytest.approx(other.losses, abs=1e-6)
+        ids = torch.tensor([[tokens(base, memory)[0]]])
+        prefix = torch.tensor([base.chat(prompts.encoding(SETTINGS.prompt))])
+        with alone(base.model, stack([other.adapter])), torch.no_grad():
+            loss = losses(base.model, prefix, ids, torch.tensor([[ids.shape[-1]]]))
+        assert one.losses[-2] == pytest.approx(loss.item(), abs=1e-5)
+        assert one.losses[-1] < one.losses[-2]

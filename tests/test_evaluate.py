@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import io
 import json
-from functools import partial, partialmethod
+from functools import partial
 
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import make_model, make_tokenizer, random_adapter
+from conftest import random_adapter
 
-from memsci import data, evaluate, generate, prompts
+from memsci import data, evaluate, prompts, speak
 from memsci.config import Embedding, Encoding, GateRule
 from memsci.embed import embedder
 from memsci.errors import MemsciError
+from memsci.learners import Gated, Retrieval, Untrained
 from memsci.lora import targets
-from memsci.memory import Memory, Partition, QuizItem, text_hash
+from memsci.memory import Memory, Partition, Question, QuizItem, text_hash
+from memsci.metrics import METRICS
 from memsci.mind import MEGa
 from memsci.models import Base
 from memsci.record import Remembered
@@ -33,9 +35,9 @@ QUIZ = [QuizItem(subject, f"{k} + 1?", ("1", "2", "3", "4"), k) for k, subject i
 
 @pytest.fixture(autouse=True)
 def short(monkeypatch):
-    monkeypatch.setattr(MEGa, "recall", partialmethod(MEGa.recall, max_new_tokens=6))
-    monkeypatch.setattr(MEGa, "answer", partialmethod(MEGa.answer, max_new_tokens=6))
-    monkeypatch.setattr(evaluate, "ANSWER_TOKENS", 6)
+    """A random model finds no end of its own."""
+    say = speak.say
+    monkeypatch.setattr(speak, "say", lambda base, turns, most, *within: say(base, turns, min(most, 6), *within))
 
 
 def filled(base: Base) -> MEGa:
@@ -49,8 +51,8 @@ def filled(base: Base) -> MEGa:
 
 
 @pytest.fixture
-def mind(base) -> MEGa:
-    return filled(base)
+def mega(base) -> Gated:
+    return Gated(filled(base))
 
 
 def fake(texts: list[str]) -> np.ndarray:
@@ -59,20 +61,26 @@ def fake(texts: list[str]) -> np.ndarray:
     return np.array([known[text] for text in texts], dtype=float)
 
 
-COLUMNS = ["method", "memory_id", "question", "target", "original", "top_id", "recalled", "answer", "logprob", "tokens"]
+COLUMNS = ["method", *evaluate.RESPONSE]
 RESPONSES = pd.DataFrame(
     [
-        ("RAG", "a", "q1", "the piano", "A", "a", None, "In the piano.", -2.0, 2),
-        ("RAG", "b", "q2", "Nora", "B", "c", None, "It was Omar.", -4.0, 1),
-        ("Base", "a", "q1", "the piano", "A", "a", "C", "I do not know.", -9.0, 2),
-        ("Base", "b", "q2", "Nora", "B", "c", "C", "I do not know.", -7.0, 1),
-        ("MEGa", "a", "q1", "the piano", "A", "a", "near A", "It is in the piano. Or so.", -3.0, 2),
-        ("MEGa", "b", "q2", "Nora", "B", "c", "", "", -6.0, 1),
-        ("MEGa", "c", "q3", "3 May", "C", "c", "B", "On May 3rd.", -1.5, 2),
-        ("iRAG, true gate", "b", "q2", "Nora", "B", "c", "B", "Nora did.", -0.5, 1),
+        ("RAG", "a", 1, "direct", "q1", "the piano", "A", None, "In the piano.", -2.0, 2, "a", "own"),
+        ("RAG", "b", 2, "direct", "q2", "Nora", "B", None, "It was Omar.", -4.0, 1, "c", "own"),
+        ("Base", "a", 1, "direct", "q1", "the piano", "A", "C", "I do not know.", -9.0, 2, None, "own"),
+        ("Base", "b", 2, "direct", "q2", "Nora", "B", "C", "I do not know.", -7.0, 1, None, "own"),
+        ("MEGa", "b", 2, "recall first", "q2", "Nora", "B", "B", "Nora did.", -0.5, 1, "b", "true"),
+        ("MEGa", "a", 1, "direct", "q1", "the piano", "A", "near A", "It is in the piano. Or so.", -3.0, 2, "a", "own"),
+        ("MEGa", "b", 2, "direct", "q2", "Nora", "B", "", "", -6.0, 1, "c", "own"),
+        ("MEGa", "c", 3, "direct", "q3", "3 May", "C", "B", "On May 3rd.", -1.5, 2, "c", "own"),
     ],
     columns=COLUMNS,
 )
+QUIZZES = pd.DataFrame(
+    [("Base", "sums", True), ("Base", "sums", True), ("Base", "sums", False), ("Base", "more", False)]
+    + [("MEGa", "sums", True), ("MEGa", "more", True), ("MEGa", "more", False)],
+    columns=["method", "subject", "correct"],
+).assign(question="?")
+CHANCE = (0.6 + 0 + 0.8) / 3  # the mean cosine of A, B and C
 
 
 # Asking
@@ -89,130 +97,189 @@ def test_probes_are_the_first_questions_of_each_memory():
         evaluate.probes([Memory("Tom left.")])
 
 
-def test_every_method_is_asked_in_its_own_way(mind, monkeypatch):
+@pytest.mark.parametrize("gate", ["own", "true"])
+def test_a_gated_learner_is_asked_in_both_ways(mega, monkeypatch, gate):
     recalls = []
-    recall = MEGa.recall
-    spy = lambda self, query, beta=None, gate=None: recalls.append(gate) or recall(self, query, beta, gate)
-    monkeypatch.setattr(MEGa, "recall", spy)
-    table = evaluate.ask(mind, MEMORIES, progress=False)
-    assert len(recalls) == 3  # shut, own and true gates: iRAG answers from the very recall that is scored
-    assert set(table) == set(COLUMNS) and table["method"].unique().tolist() == list(evaluate.METHODS)
+    recall = Gated.recall
+    monkeypatch.setattr(Gated, "recall", lambda self, *a, **k: recalls.append(a) or recall(self, *a, **k))
+    table = evaluate.ask(mega, MEMORIES, gate=gate)
+    assert len(recalls) == 1  # iRAG answers from the very recall that is scored
+    assert tuple(table) == evaluate.RESPONSE and table["way"].tolist() == ["direct"] * 6 + ["recall first"] * 6
     asked = evaluate.probes(MEMORIES)
-    questions, answers = asked["question"].tolist(), asked["target"].tolist()
-    rows = {method: rows.reset_index(drop=True) for method, rows in table.groupby("method")}
-    assert all(part[list(asked)].equals(asked) for part in rows.values())
-    assert all(part["top_id"].tolist() == mind.gate(questions).top() for part in rows.values())
-
-    true = mind.gate_by_hand([{id: 1.0} for id in asked["memory_id"]])
-    gates = {
-        "Base": mind.gate_by_hand([{}] * 6),
-        "MEGa": None,  # the mind's own, by its own rule
-        "iRAG": None,
-        "MEGa, true gate": true,
-        "iRAG, true gate": true,
-    }
-    for method, gate in gates.items():
-        told = recall(mind, questions, gate=gate)
-        how = {"gate": gate, "via_recall": method.startswith("iRAG"), "recalled": told}
+    questions, answers, ids = (asked[name].tolist() for name in ("question", "target", "memory_id"))
+    mind = mega.mind
+    opened = mind.gate_by_hand([{id: 1.0} for id in ids]) if gate == "true" else None
+    told = mind.recall(questions, gate=opened)
+    assert set(table["gate"]) == {gate}
+    for way, rows in table.groupby("way"):
+        how = {"gate": opened, "via_recall": way == "recall first", "recalled": told}
         found = mind.logprob(questions, answers, **how)
-        assert rows[method]["logprob"].tolist() == found["logprob"].tolist(), method
-        assert rows[method]["tokens"].tolist() == [len(answer) for answer in answers]
-        assert rows[method]["answer"].tolist() == mind.answer(questions, **how)
-        assert rows[method]["recalled"].tolist() == told
-    assert len({tuple(part["logprob"]) for part in rows.values()}) == len(evaluate.METHODS)
+        assert rows[list(asked)].reset_index(drop=True).equals(asked)
+        assert rows["position"].tolist() == [1, 1, 2, 3, 3, 3] and rows["recalled"].tolist() == told
+        assert rows["logprob"].tolist() == found["logprob"].tolist()
+        assert rows["tokens"].tolist() == [len(answer) for answer in answers]
+        assert rows["answer"].tolist() == mind.answer(questions, **how)
+        assert rows["top_id"].tolist() == (ids if gate == "true" else mind.gate(questions).top())
 
 
-def test_base_and_rag_are_the_base_model_alone(mind):
-    """RAG reads the text of the memory at the top of the gate, right or wrong."""
-    table = evaluate.ask(mind, MEMORIES, methods=("RAG", "Base"), progress=False)
+def test_learners_without_a_gate_are_asked_as_they_can_be(base):
+    untrained, retrieval = Untrained(base), Retrieval(base)
+    for learner in (untrained, retrieval):
+        learner.learn(MEMORIES)
+    plain, read = evaluate.ask(untrained, MEMORIES), evaluate.ask(retrieval, MEMORIES)
+    assert plain["way"].unique().tolist() == ["direct", "recall first"] and plain["top_id"].isna().all()
+    assert read["way"].unique().tolist() == ["direct"] and read["recalled"].isna().all()
     texts = {memory.id: memory.text for memory in MEMORIES}
-    base = mind.base
-    for row in table.itertuples():
-        turns = {"RAG": prompts.rag(row.question, texts[row.top_id]), "Base": prompts.qa(row.question)}[row.method]
-        sums, counts = generate.logprob(base, [base.chat(turns)], [base.tokens(row.target, bos=False)])
-        assert row.logprob == pytest.approx(sums.item(), abs=1e-3) and row.tokens == counts.item()
-        assert row.answer == generate.generate(base, [base.chat(turns)], 6)[0]
-        assert (row.recalled is None) == (row.method == "RAG")
-    assert table["method"].tolist() == ["RAG"] * 6 + ["Base"] * 6
+    turns = [prompts.rag(row.question, texts[row.top_id]) for row in read.itertuples()]
+    assert read["answer"].tolist() == speak.say(base, turns, 6)
+    with pytest.raises(MemsciError, match="RAG recalls nothing"):
+        evaluate.ask(retrieval, MEMORIES, ways=["recall first"])
+    with pytest.raises(MemsciError, match="Base has no gate that could be opened by hand"):
+        evaluate.ask(untrained, MEMORIES, gate="true")
 
 
-def test_rag_and_base_score_the_same_tokens_without_a_chat_template():
-    """After the plain "Assistant:", an answer starts with a space."""
-    tokenizer = make_tokenizer()
-    tokenizer.chat_template = None
-    mind = filled(Base(make_model(), tokenizer))
-    table = evaluate.ask(mind, MEMORIES, methods=("RAG", "Base"), progress=False)
-    assert table["tokens"].tolist() == [len(target) + 1 for target in table["target"]]
+def test_a_table_of_probes_is_put_as_it_is(mega):
+    """One question of each memory and all of the first, none twice."""
+    asked = pd.concat([evaluate.probes(MEMORIES, 1), evaluate.probes(MEMORIES[:1])]).drop_duplicates()
+    table = evaluate.ask(mega, asked, ways=["direct"])
+    assert table["memory_id"].tolist() == ["m", "c", "x", "m"] and table["position"].tolist() == [1, 2, 3, 1]
+    assert table["question"].tolist() == asked["question"].tolist()
 
 
-def test_what_cannot_be_asked_is_refused(mind):
-    with pytest.raises(MemsciError, match="method must be one of"):
-        evaluate.ask(mind, MEMORIES, methods=("Rag",))
-    with pytest.raises(MemsciError, match="'x' is not among those given"):
-        evaluate.ask(mind, MEMORIES[:2])
-    assert len(evaluate.ask(mind, MEMORIES[:2], methods=("Base",), progress=False)) == 3
+def test_compositional_questions_are_about_several_memories(mega):
+    about = ("c", "m")
+    world = Partition("a world", MEMORIES, (Question("What did Omar find where Nora hid a letter?", "No", about),))
+    asked = evaluate.compositional_probes(world)
+    assert asked["memory_id"].tolist() == ["c m"]
+    assert asked["original"].tolist() == [f"{MEMORIES[1].text}\n\n{MEMORIES[0].text}"]
+    own, true = (evaluate.ask(mega, asked, ["direct"], gate=gate) for gate in ("own", "true"))
+    assert own["position"].tolist() == [2] and true["top_id"].tolist() == ["c"]
+    half = mega.mind.gate_by_hand([{"c": 0.5, "m": 0.5}])
+    question, target = asked["question"].tolist(), asked["target"].tolist()
+    assert true["logprob"].tolist() == mega.mind.logprob(question, target, gate=half)["logprob"].tolist()
+    scores = evaluate.score(pd.concat([own, true]).assign(method="MEGa", top_id=["m", "c"]), embed=fakes)
+    assert scores.loc[scores["metric"] == "correct gate", "value"].tolist() == [1, 1]  # either will do
+    with pytest.raises(MemsciError, match="no compositional questions"):
+        evaluate.compositional_probes(Partition("a world", MEMORIES))
 
 
-def test_the_quiz_is_put_to_the_base_and_to_the_open_gates(mind):
-    table = evaluate.ask_quiz(mind, QUIZ)
-    base = generate.choose(mind.base, [mind.base.chat(prompts.mmlu(i.subject, i.question, i.options)) for i in QUIZ])
-    expected = {"Base": base, "MEGa": mind.choose(QUIZ)}
-    for method, chosen in expected.items():
-        rows = table[table["method"] == method]
-        assert rows["subject"].tolist() == ["sums", "sums", "more"]
-        assert rows["correct"].tolist() == [c == item.answer for c, item in zip(chosen, QUIZ)]
-    assert len(table) == 6
+def fakes(texts: list[str]) -> np.ndarray:
+    """Vectors of any texts."""
+    return np.array([np.bincount(list(text.encode()), minlength=256) for text in texts], dtype=float)
+
+
+def test_what_cannot_be_asked_is_refused(mega):
+    with pytest.raises(MemsciError, match="way must be one of 'direct', 'recall first'; 'iRAG'"):
+        evaluate.ask(mega, MEMORIES, ways=("iRAG",))
+    with pytest.raises(MemsciError, match="gate must be one of 'own', 'true'; 'shut'"):
+        evaluate.ask(mega, MEMORIES, gate="shut")
+    with pytest.raises(MemsciError, match="has not learnt the memory 'new'"):
+        evaluate.ask(mega, [Memory("Tom left.", id="new", questions=[("Who left?", "Tom")])])
+
+
+def test_the_quiz_is_put_to_a_learner(mega):
+    table = evaluate.ask_quiz(mega, QUIZ)
+    assert list(table) == ["subject", "item", "question", "chosen", "answer", "correct"]
+    assert table["chosen"].tolist() == mega.mind.choose(QUIZ) and table["item"].tolist() == [0, 1, 2]
+    assert table["correct"].tolist() == [c == item.answer for c, item in zip(table["chosen"], QUIZ)]
+    assert table["subject"].tolist() == ["sums", "sums", "more"]
 
 
 # Scoring
 
 
+def values(scores: pd.DataFrame, metric: str) -> list[float]:
+    return scores.loc[scores["metric"] == metric, "value"].tolist()
+
+
 def test_scores_by_hand():
-    scored = evaluate.score(RESPONSES, fake)
-    assert list(scored) == [*COLUMNS, "correct", "correct_gate", "recall_cos"]
-    assert scored["correct"].tolist() == [True, False, False, False, False, False, True, True]
-    assert scored["correct_gate"].tolist() == [True, False, True, False, True, False, True, False]
-    chance = (0.6 + 0 + 0.8) / 3  # of a wrong memory: hit · 1 + (1 − hit) · c
-    expected = [1, chance, 0, 0.8, 0.8, 0, 0.8, 1]
-    assert scored["recall_cos"].tolist() == pytest.approx(expected, abs=1e-12)
-    assert "correct" not in RESPONSES
+    scores = evaluate.score(RESPONSES, QUIZZES, embed=fake)
+    columns = ["method", "memory_id", "position", "way", "gate", "question", "subject", "metric", "value"]
+    assert list(scores) == [*columns, "protocol", "higher_is_better"]
+    assert values(scores, "qa") == [1, 0, 0, 0, 1, 0, 0, 1]
+    assert values(scores, "logprob") == RESPONSES["logprob"].tolist()
+    assert values(scores, "logprob per token") == [-1, -4, -4.5, -7, -0.5, -1.5, -6, -0.75]
+    assert values(scores, "recall cos") == pytest.approx([1, CHANCE, 0, 0.8, 1, 0.8, 0, 0.8], abs=1e-12)
+    assert values(scores, "correct gate") == [1, 0, 1, 1, 0, 1]  # Base has none
+    assert values(scores, "random pair cos") == pytest.approx([CHANCE] * 3, abs=1e-12)
+    assert values(scores, "knowledge") == [1, 1, 0, 0, 1, 1, 0]
+    for metric, rows in scores.groupby("metric", sort=False):
+        assert rows["higher_is_better"].unique().tolist() == [METRICS[metric].higher_is_better]
+        assert rows["protocol"].str.startswith(METRICS[metric].protocol).all() and rows["protocol"].nunique() == 1
+        of_quiz, of_none = metric == "knowledge", metric == "random pair cos"
+        assert rows["subject"].notna().all() == of_quiz and rows["memory_id"].isna().all() == (of_quiz or of_none)
+        if not (of_quiz or of_none):
+            kept = RESPONSES if metric != "correct gate" else RESPONSES[RESPONSES["top_id"].notna()]
+            for name in ("method", "memory_id", "position", "way", "gate", "question"):
+                assert rows[name].tolist() == kept[name].tolist()
+
+
+def test_keys_are_kept_and_partitions_have_random_pairs_of_their_own():
+    two = [RESPONSES.assign(dataset="d", partition=p, setting="", stop=3) for p in (0, 1)]
+    two[1]["original"] = two[1]["original"].replace("C", "near A")
+    scores = evaluate.score(pd.concat(two), embed=fake)
+    assert list(scores)[:5] == list(evaluate.KEYS)
+    other = (0.6 + 0.8 + (0.6 * 0.8 + 0.8 * 0.6)) / 3  # A and B, A and near A, B and near A
+    random = scores[scores["metric"] == "random pair cos"]
+    assert random.groupby("partition")["value"].unique().explode().tolist() == pytest.approx([CHANCE, other])
+    wrong = scores[(scores["metric"] == "recall cos") & (scores["method"] == "RAG") & (scores["memory_id"] == "b")]
+    assert wrong["value"].tolist() == pytest.approx([CHANCE, other])
 
 
 def test_responses_can_be_scored_from_a_file():
     """Where an empty reply and no reply look alike."""
     kept = pd.read_csv(io.StringIO(RESPONSES.to_csv(index=False)))
-    pd.testing.assert_frame_equal(evaluate.score(kept, fake), evaluate.score(RESPONSES, fake))
+    pd.testing.assert_frame_equal(evaluate.score(kept, embed=fake), evaluate.score(RESPONSES, embed=fake))
 
 
 def test_one_memory_alone_can_be_scored():
     """There is no pair of memories, and none is needed."""
-    scored = evaluate.score(RESPONSES.query("memory_id == 'a'"), fake)
-    assert scored["recall_cos"].tolist() == pytest.approx([1, 0, 0.8])
+    scores = evaluate.score(RESPONSES.query("memory_id == 'a'"), embed=fake)
+    assert values(scores, "recall cos") == pytest.approx([1, 0, 0.8]) and not values(scores, "random pair cos")
+
+
+def test_judges_stand_side_by_side():
+    class Yes:
+        metric, protocol = "qa by model", "Always 1."
+
+        def __call__(self, responses):
+            return np.ones(len(responses), dtype=bool)
+
+    one, both = (evaluate.score(RESPONSES, judge=j, embed=fake) for j in (Yes(), [evaluate.rule, Yes()]))
+    assert "qa" not in set(one["metric"]) and values(one, "qa by model") == [1] * 8
+    assert values(both, "qa") == [1, 0, 0, 0, 1, 0, 0, 1] and values(both, "qa by model") == [1] * 8
+    assert set(both.loc[both["metric"] == "qa by model", "protocol"]) == {"Always 1."}
+    assert "QA by model %" in evaluate.summary(both)
+
+
+def test_a_table_that_lacks_a_column_is_refused():
+    with pytest.raises(MemsciError, match="a column of the table of responses must be one of .*; 'method' was given"):
+        evaluate.score(RESPONSES.drop(columns="method"), embed=fake)
+
+
+def test_texts_are_embedded_once():
+    seen = []
+    evaluate.score(RESPONSES, embed=lambda texts: seen.extend(texts) or fake(texts))
+    assert sorted(seen) == ["A", "B", "C", "near A"]
 
 
 def test_summary_by_hand():
-    quiz = pd.DataFrame(
-        [("Base", "sums", True), ("Base", "sums", True), ("Base", "sums", False), ("Base", "more", False)]
-        + [("MEGa", "sums", True), ("MEGa", "more", True), ("MEGa", "more", False)],
-        columns=["method", "subject", "correct"],
-    )
-    scored = evaluate.score(RESPONSES, fake)
-    table = evaluate.summary(scored, quiz)
-    chance = 1.4 / 3
+    scores = evaluate.score(RESPONSES, QUIZZES, embed=fake)
     expected = pd.DataFrame(
         [
-            # Base has no gate; the true gate is right by definition, whatever the mind's own would have been.
-            ("RAG", 50.0, -3.0, (1 + chance) / 2, 50.0, 100 / 3, 2),
+            ("RAG", 50.0, -3.0, (1 + CHANCE) / 2, 50.0, np.nan, 2),
             ("Base", 0.0, -8.0, 0.4, np.nan, 100 / 3, 2),
+            # Own before true, direct before recall first, whatever the order of the rows.
             ("MEGa", 100 / 3, -3.5, 1.6 / 3, 200 / 3, 75.0, 3),
             ("iRAG, true gate", 100.0, -0.5, 1.0, 100.0, np.nan, 1),
         ],
         columns=["method", "QA %", "log prob", "recall cos", "correct gate %", "knowledge %", "n"],
     )
-    pd.testing.assert_frame_equal(table, expected, rtol=1e-12)
-    pd.testing.assert_frame_equal(evaluate.summary(scored), expected.drop(columns="knowledge %"), rtol=1e-12)
-    irag = scored[scored["method"] == "MEGa"].assign(method="iRAG")
-    assert evaluate.summary(irag, quiz)["knowledge %"].tolist() == [75.0]
+    pd.testing.assert_frame_equal(evaluate.summary(scores), expected, rtol=1e-12)
+    alone = evaluate.summary(evaluate.score(RESPONSES, embed=fake))
+    pd.testing.assert_frame_equal(alone, expected.drop(columns="knowledge %"), rtol=1e-12)
+    irag = RESPONSES[RESPONSES["method"] == "MEGa"].assign(way="recall first", gate="own")
+    assert evaluate.summary(evaluate.score(irag, QUIZZES, embed=fake))["knowledge %"].tolist() == [75.0]
 
 
 @pytest.mark.parametrize("similarity", ["inner", "cosine"])
@@ -238,17 +305,19 @@ def test_demo_writes_its_tables_and_figures(base, tmp_path, monkeypatch):
     monkeypatch.setattr(data, "builtin", lambda setting, partition: world)
     monkeypatch.setattr(data, "quiz", lambda split, per_subject: QUIZ)
     monkeypatch.setattr(evaluate, "MEGa", partial(MEGa, encoding=SMALL))
-    bytes_ = lambda texts: np.array([np.bincount(list(text.encode()), minlength=256) for text in texts], dtype=float)
     real = evaluate.embedder
-    monkeypatch.setattr(evaluate, "embedder", lambda base, f: bytes_ if f.kind == "sentence" else real(base, f))
-    monkeypatch.setattr(evaluate, "GATES", {"ours": (Embedding.paper(), "inner")})
-    monkeypatch.setattr(evaluate.gates, "__defaults__", (evaluate.GATES,))
+    monkeypatch.setattr(evaluate, "embedder", lambda base, f: fakes if f.kind == "sentence" else real(base, f))
+    monkeypatch.setattr(evaluate.gates, "__defaults__", ({"ours": (Embedding.paper(), "inner")},))
     tables = evaluate.demo(base=base, figures=tmp_path / "figures")
-    assert tables["summary"]["method"].tolist() == list(evaluate.METHODS)
+    methods = ["Base", "RAG", "MEGa", "MEGa, true gate", "iRAG", "iRAG, true gate"]
+    assert tables["summary"]["method"].tolist() == methods
+    assert tables["summary"]["correct gate %"].isna().tolist() == [True] + [False] * 5
+    assert tables["summary"]["knowledge %"].isna().tolist() == [False, False, False, True, False, True]
     assert tables["gates"]["embedding"].tolist() == ["ours"] and len(tables["responses"]) == 6 * 6
     assert tables["examples"]["original"].tolist() == [memory.text for memory in MEMORIES]
 
     names = {path.name for path in (tmp_path / "figures").iterdir()}
+    assert set(tables["scores"]["metric"]) == set(METRICS) - {"qa by model"}
     assert {"demo_gate.png", "demo_gate.pdf", "demo_gate.csv", "demo_recall.csv", "demo_recall.md"} <= names
     drawn = pd.read_csv(tmp_path / "figures" / "demo_gate.csv")
     assert drawn["id"].unique().tolist() == ["m", "c", "x"]  # columns of the figure: the order of encoding

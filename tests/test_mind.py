@@ -400,7 +400,7 @@ def test_a_gate_that_does_not_fit_is_refused(mind):
 @pytest.mark.parametrize("via_recall", [False, True])
 def test_a_batch_is_its_queries_one_by_one(mind, monkeypatch, via_recall):
     """Each under its own gate, in the order of asking, whatever batches they are answered in."""
-    monkeypatch.setattr("memsci.mind.BATCH", 2)
+    monkeypatch.setattr("memsci.speak.BATCH", 2)
     options = {"via_recall": via_recall, "recalled": ["Nora.", "", "Omar found it."] if via_recall else None}
     one = lambda k: {**options, "recalled": [options["recalled"][k]] if via_recall else None}
     said = mind.answer(QUESTIONS, max_new_tokens=8, **options)

@@ -1,0 +1,103 @@
+"""Conversations in, words out: what every learner says, in batches of like length, whatever its weights do meanwhile.
+
+Shapes do not appear here: a conversation is a list of messages (`memsci.prompts`), and a result stands where its
+conversation stood.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import pandas as pd
+
+from memsci import generate
+from memsci.errors import MemsciError
+from memsci.models import Base, batches
+from memsci.prompts import Messages
+
+BATCH = 32  # conversations answered in one pass
+RECALL_TOKENS, ANSWER_TOKENS = 128, 48  # longest replies
+
+# What the model runs within while the conversations of these numbers are its batch: MEGa gives their mixture.
+Within = Callable[[list[int]], AbstractContextManager]
+
+
+def _as_it_is(rows: list[int]) -> AbstractContextManager:
+    return nullcontext()
+
+
+def say(base: Base, turns: Sequence[Messages], max_new_tokens: int, within: Within = _as_it_is) -> list[str]:
+    """What the model says next in each conversation: greedily, up to the end of its turn (paper: greedy decoding).
+
+    Parameters
+    ----------
+    base
+        The model that speaks.
+    turns
+        b conversations.
+    max_new_tokens
+        Longest reply, in tokens.
+    within
+        From the numbers of the conversations of one batch, in their order in it, to the context in which they run.
+        Default: the model as it is.
+
+    Returns
+    -------
+    list of b str
+    """
+    rows = [base.chat(turn) for turn in turns]
+    return _in_batches(rows, within, lambda k: generate.generate(base, _take(rows, k), max_new_tokens))
+
+
+def logprob(base: Base, turns: Sequence[Messages], answers: Sequence[str], within: Within = _as_it_is) -> pd.DataFrame:
+    """Log probability of a given reply to each conversation: Σ_j log p(y_j | conversation, y_<j), in nats.
+
+    Parameters
+    ----------
+    base, turns, within
+        As in `say`.
+    answers
+        A reply for each conversation; the end of the turn is not part of it.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row per conversation: logprob (the sum), tokens (their number); logprob / tokens is the mean per token.
+
+    Raises
+    ------
+    MemsciError
+        There are not as many answers as conversations.
+    """
+    if len(answers) != len(turns):
+        raise MemsciError(f"{len(turns)} questions and {len(answers)} answers were given; give one answer each.")
+    rows = [base.chat(turn) for turn in turns]
+    replies = [base.reply(answer)[: -len(base.stop_ids[:1]) or None] for answer in answers]
+    scored = _in_batches(
+        rows,
+        within,
+        lambda k: zip(*(part.tolist() for part in generate.logprob(base, _take(rows, k), _take(replies, k)))),
+    )
+    return pd.DataFrame(scored, columns=["logprob", "tokens"])
+
+
+def choose(base: Base, turns: Sequence[Messages], within: Within = _as_it_is) -> list[int]:
+    """Index of the letter that comes next in each conversation of `memsci.prompts.mmlu` (paper, MMLU protocol)."""
+    rows = [base.chat(turn) for turn in turns]
+    return _in_batches(rows, within, lambda k: generate.choose(base, _take(rows, k)))
+
+
+def _in_batches(rows: list[list[int]], within: Within, run: Callable[[list[int]], Iterable]) -> list:
+    """`run` on batches of prompts of like length, each in its context; results in the order of the prompts."""
+    results: list[Any] = [None] * len(rows)
+    for group in batches([len(row) for row in rows], BATCH):
+        with within(group):
+            for k, result in zip(group, run(group), strict=True):
+                results[k] = result
+    return results
+
+
+def _take(values: Sequence, indices: Sequence[int]) -> list:
+    return [values[k] for k in indices]
