@@ -200,6 +200,147 @@ def info(store: Annotated[Path | None, typer.Argument(help="Folder of a store.",
             out.print(f"{name.capitalize()}: {text}", soft_wrap=True, markup=False)
 
 
+@app.command()
+def run(
+    experiment: Annotated[
+        str, typer.Argument(help="Name of an experiment ('memsci runs --experiments' lists them), or a TOML file.")
+    ],
+    dataset: Annotated[
+        list[str] | None,
+        typer.Option(help="episodic, semantic, wiki, fictional or a table of your own; may be given several times."),
+    ] = None,
+    partitions: Annotated[str | None, typer.Option(help="Such as 0-19 or 0,3,7.", show_default=False)] = None,
+    methods: Annotated[
+        str | None, typer.Option(help="Only these, such as 'MEGa,RAG,Full+L2'.", show_default=False)
+    ] = None,
+    stops: Annotated[
+        str | None, typer.Option(help="Ask after so many memories, such as 1,5,50.", show_default=False)
+    ] = None,
+    base: Annotated[
+        str | None, typer.Option(help="Base model: a name on the hub or a folder. Default: the shipped model.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the run.")] = 0,
+    quiz: Annotated[
+        str, typer.Option(help="General knowledge: 'built-in', 'mmlu' (from the hub), or a folder with MMLU.")
+    ] = "built-in",
+    folder: Annotated[Path, typer.Option(help="Folder that holds the runs.")] = Path("runs"),
+    processes: Annotated[
+        int | None, typer.Option(help="Cells at a time. Default: one per GPU, else one per core.", show_default=False)
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option(help="Threads of each process. Default: cores / processes.", show_default=False)
+    ] = None,
+    cluster: Annotated[
+        str | None, typer.Option(help="Run on Dask: tcp://HOST:PORT, local, slurm, pbs or lsf.", show_default=False)
+    ] = None,
+    job: Annotated[
+        list[str] | None,
+        typer.Option(help="What a batch job asks for, such as memory=32GB or walltime=08:00:00; several times."),
+    ] = None,
+    plan: Annotated[bool, typer.Option("--plan", help="Say what it would take, and start nothing.")] = False,
+) -> None:
+    """Run an experiment, or go on with it: tables in a folder named after the content of the run."""
+    from memsci import experiments, runs
+
+    chosen = runs.choose(
+        experiment,
+        dataset,
+        experiments.numbers(partitions) if partitions else None,
+        [name.strip() for name in methods.split(",")] if methods else None,
+        experiments.numbers(stops) if stops else None,
+    )
+    if plan:
+        _plan(chosen, base, seed)
+        return
+    options = {}
+    for text in job or ():
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise MemsciError(f"--job takes NAME=VALUE, such as memory=32GB; {text!r} was given.")
+        options[name] = int(value) if value.isdigit() else value
+    prepared = runs.prepare(chosen, base, seed, folder, quiz)
+    if runs.status(prepared.folder) == "finished":
+        out.print(f"{prepared.folder} is finished; nothing is left to do.", soft_wrap=True, markup=False)
+        return
+    path = runs.run(prepared, processes, threads, cluster, options)
+    out.print(f"Tables are in {path}; 'memsci figures {path}' draws them.", soft_wrap=True, markup=False)
+
+
+@app.command("runs")
+def list_runs(
+    folder: Annotated[Path, typer.Option(help="Folder that holds the runs.")] = Path("runs"),
+    experiments: Annotated[bool, typer.Option("--experiments", help="Show the experiments instead.")] = False,
+) -> None:
+    """Show the runs in a folder and how far they are."""
+    import pandas as pd
+
+    from memsci import experiments as shipped
+
+    if experiments:
+        found = [shipped.load(name) for name in shipped.names()]
+        rows = [(one.name, one.title, one.paper, len(one.cells())) for one in found]
+        out.print(_table(pd.DataFrame(rows, columns=["name", "shows", "paper", "cells"]), title="Experiments"))
+        return
+    from memsci import runs
+
+    out.print(_table(runs.find(folder), title=f"Runs in {folder}"))
+
+
+@app.command()
+def score(
+    run: Annotated[
+        str, typer.Argument(help="Folder of a run, or its name or the beginning of it.", show_default=False)
+    ],
+    judge: Annotated[
+        str | None,
+        typer.Option(
+            help="Also ask this language model whether answers are right, such as o3-mini.", show_default=False
+        ),
+    ] = None,
+    endpoint: Annotated[
+        str, typer.Option(help="OpenAI-compatible endpoint of the judge; questions and answers are sent there.")
+    ] = "https://api.openai.com/v1",
+    folder: Annotated[Path, typer.Option(help="Folder that holds the runs.")] = Path("runs"),
+) -> None:
+    """Score the answers of a run anew, without its model: after a change of the metrics, or with a further judge."""
+    from memsci import judging, runs
+    from memsci.runs.folder import locate
+
+    path = locate(run, folder)
+    runs.score(path, [judging.LLMJudge(judge, endpoint, cache=path / "judged.jsonl")] if judge else [])
+    out.print(f"Scores and curves in {path} are new.", soft_wrap=True, markup=False)
+
+
+@app.command()
+def figures(
+    run: Annotated[
+        str, typer.Argument(help="Folder of a run, or its name or the beginning of it.", show_default=False)
+    ],
+    folder: Annotated[Path, typer.Option(help="Folder that holds the runs.")] = Path("runs"),
+    to: Annotated[Path, typer.Option(help="Folder for the figures.")] = Path("figures"),
+) -> None:
+    """Draw the figures of a run anew from its tables; no model is needed."""
+    from memsci.figures import redraw
+    from memsci.runs.folder import locate
+
+    for file in redraw(locate(run, folder), to):
+        out.print(str(file), soft_wrap=True, markup=False)
+
+
+def _plan(experiment: Any, base: str | None, seed: int) -> None:
+    """What a run would take."""
+    from memsci.runs.plan import plan, size
+
+    found = plan(experiment, base, seed)
+    for name, value in found.facts.items():
+        out.print(f"{name:<8} {value}", soft_wrap=True, markup=False)
+    out.print(_table(found.calls, title="Model calls and estimated hours"))
+    if found.adapter is not None:
+        out.print(_table(found.adapter, title="Adapter of one memory: W + γ B A on each of these maps"))
+    shown = found.memory.assign(RAM=found.memory["RAM"].map(size), VRAM=found.memory["VRAM"].map(size))
+    out.print(_table(shown, title="The most that one process holds: processor in float32, GPU in bfloat16"))
+
+
 def _about() -> None:
     """Versions, device and the shipped model."""
     import platform

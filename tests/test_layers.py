@@ -29,18 +29,30 @@ LAYERS = (
     "record",
     "store",
     "generate",
+    "speak",
     "mind",
     "wording",
     "metrics",
+    "statistics",
+    "forgetting",
+    "judging",
+    "paper",
     "data",
+    "penalties",
+    "learners",
     "figures",
+    "gating",
     "evaluate",
+    "experiments",
+    "runs",
     "pretraining",
     "cli",
     "__init__",
     "__main__",
 )
-LIGHT = ("errors", "memory", "prompts", "config", "world", "wording", "metrics")
+LIGHT = (
+    "errors", "memory", "prompts", "config", "world", "wording", "metrics", "statistics", "forgetting", "judging", "paper",
+)  # fmt: skip
 HEAVY = ("torch", "transformers", "tokenizers", "sentence_transformers", "safetensors")
 
 MODULES = sorted(PACKAGE.rglob("*.py"))

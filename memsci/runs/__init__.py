@@ -1,0 +1,467 @@
+"""Runs of experiments: found by their content, resumed at the last finished cell, the same tables however they were run.
+
+`prepare` turns an experiment into a folder and its jobs, `run` does those that are not done, `finish` makes the tables.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn
+from rich.text import Text
+
+from memsci import __version__, experiments
+from memsci.errors import MemsciError
+from memsci.experiments import Experiment, content
+from memsci.memory import QuizItem
+from memsci.runs import folder as files
+from memsci.runs.cluster import on_cluster
+from memsci.runs.pool import locally
+from memsci.runs.tables import curves
+from memsci.runs.work import WORK, Job, Outcome, scored
+
+PACKAGES = ("torch", "transformers", "tokenizers", "numpy", "pandas", "scikit-learn", "sentence-transformers")
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A run before its work: where it lies, what decides it, and a job per cell in the order of the grid."""
+
+    folder: Path
+    config: Mapping[str, Any]
+    jobs: Sequence[Job]
+
+
+class Failed(MemsciError):
+    """Some cells of a run failed; the others are finished."""
+
+
+def choose(
+    name: str | Path,
+    datasets: Sequence[str] | None = None,
+    partitions: Sequence[int] | None = None,
+    methods: Sequence[str] | None = None,
+    stops: Sequence[int] | None = None,
+) -> Experiment:
+    """An experiment with some of its parts replaced by those given.
+
+    Raises
+    ------
+    MemsciError
+        There is no such experiment, or a part is not allowed.
+    """
+    given = {"datasets": datasets, "partitions": partitions, "methods": methods, "stops": stops}
+    experiment = experiments.load(name)
+    changes = {key: tuple(value) for key, value in given.items() if value}
+    if methods:
+        changes["settings"] = {method: tried for method, tried in experiment.settings.items() if method in methods}
+        changes["only_last"] = tuple(method for method in experiment.only_last if method in methods)
+    return dataclasses.replace(experiment, **changes)
+
+
+def prepare(
+    experiment: Experiment,
+    base: str | None = None,
+    seed: int = 0,
+    runs: str | os.PathLike[str] = "runs",
+    quiz: str = "built-in",
+) -> Prepared:
+    """What a run of an experiment consists of; its folder is made if there is none.
+
+    The folder's name is a hash of all that decides the numbers: the experiment, the settings of every learner, the
+    memories and the quiz, the weights of the base, the seed. So is that of each cell, which can therefore be taken over
+    from another run in the same folder `runs`.
+
+    Parameters
+    ----------
+    experiment
+        From `choose` or `memsci.experiments.load`.
+    base
+        Name of the base model, as for `memsci.load`.
+    seed
+        Seed of the run.
+    runs
+        Folder that holds the runs.
+    quiz
+        Where general knowledge comes from: "built-in", "mmlu", or a folder with MMLU.
+
+    Raises
+    ------
+    MemsciError
+        The base, the data or a setting cannot be used.
+    """
+    from memsci.experiments.cells import layer_count, learner_settings
+    from memsci.models import load
+
+    # Workers may stand in another folder.
+    model = load(str(Path(base).absolute()) if base and Path(base).is_dir() else base)
+    about = {"name": model.name, "fingerprint": model.fingerprint, "device": str(model.device)}
+    layers = layer_count(model)
+    del model  # each worker loads its own
+    settings = [learner_settings(cell, about["name"], layers) for cell in experiment.cells(seed)]
+    return lay_out(experiment, about, settings, seed, runs, experiments.quiz_items(quiz, experiment.quiz))
+
+
+def lay_out(
+    experiment: Experiment,
+    base: Mapping[str, str],
+    settings: Sequence[Mapping[str, Any]],
+    seed: int,
+    runs: str | os.PathLike[str],
+    quiz: Sequence[QuizItem] = (),
+    work: str = WORK,
+) -> Prepared:
+    """The part of `prepare` that needs no model.
+
+    Parameters
+    ----------
+    experiment, seed, runs
+        As for `prepare`.
+    base
+        Of the base model: name, fingerprint, device.
+    settings
+        All settings of the learner of each cell.
+    quiz
+        Items of general knowledge.
+    work
+        The function that does a cell, as "module:name".
+    """
+    worlds = {
+        (experiments.dataset_name(dataset), number): experiments.partition(dataset, number)
+        for dataset in experiment.datasets
+        for number in experiment.partitions
+    }
+    hashes = {key: content(world) for key, world in worlds.items()}
+    common = {"base": base["fingerprint"], "quiz": content(quiz), "version": files.VERSION}
+    cells = experiment.cells(seed)
+    ids, learners = [], {}
+    for cell, learner in zip(cells, settings, strict=True):
+        learners[f"{cell.method}; {cell.setting}" if cell.setting else cell.method] = learner
+        own = [hashes[cell.dataset, number] for number in cell.partitions]
+        ids.append(content({**common, "cell": cell, "data": own, "learner": learner})[: files.ID])
+    config = {
+        **common,
+        "experiment": experiment.to_dict() | {"datasets": list(dict.fromkeys(cell.dataset for cell in cells))},
+        "learners": learners,
+        "data": {f"{dataset} {number}": hashed for (dataset, number), hashed in hashes.items()},
+        "seed": seed,
+    }
+    path = Path(runs).expanduser().absolute() / f"{experiment.name}-{content(config)[: files.ID]}"
+    path.mkdir(parents=True, exist_ok=True)
+    if not (path / "run.json").is_file():
+        labels = [{"id": cell_id, "label": cell.label} for cell_id, cell in zip(ids, cells)]
+        files.write_json(path / "run.json", _about(experiment, base, seed, content([*hashes.values()]), labels))
+    if not (path / "config.json").is_file():
+        files.write_json(path / "config.json", config)
+    jobs = [
+        Job(
+            id=cell_id,
+            cell=cell,
+            partitions=[worlds[cell.dataset, number] for number in cell.partitions],
+            quiz=quiz,
+            folder=path,
+            base=base["name"],
+            work=work,
+        )
+        for cell_id, cell in zip(ids, cells)
+    ]
+    return Prepared(path, config, jobs)
+
+
+def run(
+    prepared: Prepared,
+    processes: int | None = None,
+    threads: int | None = None,
+    cluster: str | None = None,
+    options: Mapping[str, Any] | None = None,
+    progress: bool = True,
+) -> Path:
+    """Do the cells of a run that are not done yet, and make its tables.
+
+    Parameters
+    ----------
+    prepared
+        From `prepare`.
+    processes
+        Processes on this machine, or workers of a cluster. Default: one per GPU if there are any, else one per core, never
+        more than there are cells.
+    threads
+        Threads of each. Default: those that the run was begun with, since sums are rounded by them; at the beginning
+        cores / processes.
+    cluster, options
+        See `memsci.runs.cluster.on_cluster`; None: this machine.
+    progress
+        Show a bar per cell at work and one for all, with the time left.
+
+    Returns
+    -------
+    pathlib.Path
+        The folder of the run.
+
+    Raises
+    ------
+    Failed
+        Cells failed; the others are finished, and the same call tries again those that are not.
+    MemsciError
+        The cluster cannot be used.
+    """
+    folder, todo = prepared.folder, []
+    for job in prepared.jobs:
+        if not files.finished(folder, job.id) and not files.borrow(folder, job.id):
+            todo.append(job)
+    about = files.read_json(folder / "run.json")
+    failures: dict[str, str] = {}
+    if todo:
+        on_gpu = not cluster and about["base"]["device"].startswith("cuda")
+        processes, threads, devices = _sizes(len(todo), processes, threads or about["threads"], cluster, on_gpu)
+        about |= {"threads": threads, "status": "running", "failed": {}}
+        files.write_json(folder / "run.json", about)
+        begun = time.perf_counter()
+        jobs = [dataclasses.replace(job, threads=threads) for job in todo]
+        events = (
+            on_cluster(jobs, cluster, processes, threads, options) if cluster else locally(jobs, processes, devices)
+        )
+        try:
+            failures = _follow(events, prepared, len(todo), processes, progress)
+        finally:
+            about["seconds"] = round(about["seconds"] + time.perf_counter() - begun, 1)
+            about["failed"] = failures
+            finish(folder, about)
+    elif about["status"] != "finished":
+        finish(folder, about)
+    if failures:
+        cell_id, error = next(iter(failures.items()))
+        raise Failed(
+            f"{len(failures)} of {len(prepared.jobs)} cells failed, the others are finished. The first: {error} (see "
+            f"{folder / 'failed' / f'{cell_id}.txt'}). The same command tries them again."
+        )
+    return folder
+
+
+def finish(folder: Path, about: dict[str, Any] | None = None) -> None:
+    """Make the tables of a run from its finished cells, and write down how far it is."""
+    about = about or files.read_json(folder / "run.json")
+    cells = [(cell["id"], cell["label"]) for cell in about["cells"]]
+    files.gather(folder, [cell_id for cell_id, _ in cells])
+    # The protocol of each of a million scores would be most of the table.
+    scores, gates = files.table(folder, "scores", without=["protocol"]), files.table(folder, "gates")
+    if scores is not None:
+        prompts = scores["setting"].str.startswith("prompt=").all()
+        files.write_table(folder, "curves", curves(scores, experiments.prompt_categories() if prompts else None))
+    if gates is not None:
+        from memsci.gating import correct_rate
+
+        files.write_table(folder, "curves", correct_rate(gates))
+    table = files.cells_table(folder, cells)
+    files.write_table(folder, "cells", table)
+    about["status"] = "finished" if table["finished"].all() else "unfinished"
+    if about["status"] == "finished":
+        files.sweep(folder)
+    files.write_json(folder / "run.json", about)
+
+
+def score(folder: Path, judges: Sequence[Any] = (), embed: Any = None) -> None:
+    """Score the responses of a run anew, without any model: with further judges, or another embedding.
+
+    Parameters
+    ----------
+    folder
+        Of the run.
+    judges
+        Judges beside the rule judge, see `memsci.judging`.
+    embed
+        As in `memsci.evaluate.score`.
+    """
+    for cell in files.read_json(folder / "run.json")["cells"]:
+        kept = {name: files.cell_table(folder, cell["id"], name) for name in ("responses", "quiz")}
+        made = scored({name: table for name, table in kept.items() if table is not None}, judges, embed)
+        if "scores" in made:
+            files.write_cell_table(folder, cell["id"], "scores", made["scores"])
+    finish(folder)
+
+
+def find(runs: str | os.PathLike[str] = "runs") -> pd.DataFrame:
+    """The runs in a folder: run, status, cells (finished / all), hours, base, begun."""
+    rows = []
+    for path in sorted(Path(runs).expanduser().glob("*/run.json")):
+        about = files.read_json(path)
+        done = sum(files.finished(path.parent, cell["id"]) for cell in about["cells"])
+        cells, hours = f"{done}/{len(about['cells'])}", about["seconds"] / 3600
+        rows.append((path.parent.name, about["status"], cells, hours, about["base"]["name"], about["begun"]))
+    return pd.DataFrame(rows, columns=["run", "status", "cells", "hours", "base", "begun"])
+
+
+def status(folder: Path) -> str:
+    """How far a run is: "begun", "running", "unfinished" or "finished"."""
+    return files.read_json(folder / "run.json")["status"]
+
+
+# How a run is watched
+
+
+def _follow(events: Generator[tuple], prepared: Prepared, todo: int, processes: int, progress: bool) -> dict[str, str]:
+    """Show what happens until all has ended; the errors of what failed, by cell."""
+    failures: dict[str, str] = {}
+    watch = _Watch(prepared, todo, processes)
+    with closing(events), _display(watch.console, progress) as bars:  # closed, whatever happens: workers end with it
+        for kind, *what in events:
+            if kind == "end":
+                job, outcome = what
+                if outcome.status == "failed":
+                    failures[job.id] = f"{job.cell.label}: {outcome.error}"
+                watch.ended(job, outcome, bars)
+            else:
+                watch.tick(what[0], bars)
+    return failures
+
+
+@contextmanager
+def _display(console: Console, progress: bool) -> Iterator[Progress | None]:
+    """Bars in a terminal; where there is none, None."""
+    if not progress:
+        yield None
+        return
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(),
+               TextColumn("{task.fields[left]}"))  # fmt: skip
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
+        yield bars
+
+
+class _Watch:
+    """The bars: one for all cells, with the time left, and one for each at work. Without a terminal a line per cell."""
+
+    def __init__(self, prepared: Prepared, todo: int, processes: int) -> None:
+        self.console = Console(stderr=True, highlight=False)
+        self.folder, self.all, self.done, self.todo = (
+            prepared.folder,
+            len(prepared.jobs),
+            len(prepared.jobs) - todo,
+            todo,
+        )
+        self.processes = min(processes, todo)
+        self.seconds: dict[str, list[float]] = {}
+        self.left = {job.id: job.cell.method for job in prepared.jobs if not files.finished(prepared.folder, job.id)}
+        self.whole: TaskID | None = None
+        self.tasks: dict[str, TaskID] = {}
+
+    def ended(self, job: Job, outcome: Outcome, bars: Progress | None) -> None:
+        self.done += 1
+        self.left.pop(job.id, None)
+        if outcome.seconds:
+            self.seconds.setdefault(job.cell.method, []).append(outcome.seconds)
+        if bars is None:
+            return
+        if (task := self.tasks.pop(job.id, None)) is not None:
+            bars.remove_task(task)
+        if outcome.status == "failed":
+            self.console.print(Text(f"failed: {job.cell.label}: {outcome.error}", style="red"), soft_wrap=True)
+        elif not self.console.is_terminal:
+            line = f"{self.done}/{self.all} {job.cell.label}: {outcome.seconds:.0f} s{self.time_left(', ')}"
+            self.console.print(Text(line), soft_wrap=True)
+
+    def tick(self, at_work: Sequence[Job], bars: Progress | None) -> None:
+        if bars is None or not self.console.is_terminal:
+            return
+        if self.whole is None:
+            self.whole = bars.add_task(self.folder.name, total=self.all, left="")
+        bars.update(self.whole, completed=self.done, left=self.time_left())
+        for job in at_work:
+            done, total = files.reported(self.folder, job.id)
+            if job.id not in self.tasks and len(self.tasks) < 16:
+                self.tasks[job.id] = bars.add_task(job.cell.label, total=total, left="")
+            if job.id in self.tasks:
+                bars.update(self.tasks[job.id], completed=done, total=total)
+
+    def time_left(self, before: str = "") -> str:
+        """From the mean time of the cells of each method; those of other methods count as the mean of all."""
+        if not self.seconds:
+            return ""
+        means = {method: sum(each) / len(each) for method, each in self.seconds.items()}
+        other = sum(means.values()) / len(means)
+        seconds = sum(means.get(method, other) for method in self.left.values()) / self.processes
+        return f"{before}{_duration(seconds)} left"
+
+
+def _duration(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    return f"{seconds:.0f} s" if seconds < 90 else f"{minutes} min" if minutes < 120 else f"{minutes / 60:.1f} h"
+
+
+# What is written down
+
+
+def _about(
+    experiment: Experiment, base: Mapping[str, Any], seed: int, data: str, cells: Sequence[Mapping[str, str]]
+) -> dict[str, Any]:
+    return {
+        "experiment": experiment.name,
+        "title": experiment.title,
+        "paper": experiment.paper,
+        "base": dict(base),
+        "datasets": list(experiment.datasets),
+        "partitions": experiments.show_numbers(experiment.partitions),
+        "data": data,
+        "seed": seed,
+        "versions": {
+            "memsci": __version__,
+            "python": platform.python_version(),
+            **{name: version(name) for name in PACKAGES},
+        },
+        "commit": _commit(),
+        "machine": {"system": platform.platform(), "cores": _cores()},
+        "threads": None,
+        "begun": datetime.now(UTC).isoformat(timespec="seconds"),
+        "seconds": 0.0,
+        "status": "begun",
+        "failed": {},
+        "cells": list(cells),
+    }
+
+
+def _commit() -> str | None:
+    """The commit of the code, with "+" if it was changed since; None outside of a repository."""
+    here = Path(__file__).parent
+    ask = lambda *words: (
+        subprocess.run(["git", "-C", str(here), *words], capture_output=True, text=True, check=True).stdout
+    )
+    try:
+        ask("ls-files", "--error-unmatch", "__init__.py")  # an installed copy may lie in a repository of something else
+        return ask("rev-parse", "HEAD").strip() + ("+" if ask("status", "--porcelain", "--", str(here.parent)) else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _sizes(
+    todo: int, processes: int | None, threads: int | None, cluster: str | None, on_gpu: bool
+) -> tuple[int, int, list[str | None]]:
+    """Processes, threads of each, and the devices that they are dealt."""
+    for name, value in (("processes", processes), ("threads", threads)):
+        if value is not None and value < 1:
+            raise MemsciError(f"{name} must be at least 1; {value} was given.")
+    if cluster:
+        return min(processes or 1, todo), threads or 1, [None]
+    gpus = 0
+    if on_gpu:
+        import torch
+
+        gpus = torch.cuda.device_count()
+    processes = min(processes or gpus or _cores(), todo)
+    return processes, threads or max(1, _cores() // processes), [f"cuda:{k}" for k in range(gpus)] or [None]

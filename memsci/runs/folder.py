@@ -1,0 +1,279 @@
+"""The folder of a run: what was asked for, what is finished, and the tables made of it. Every file appears whole or not.
+
+::
+
+    runs/main-0123456789ab/
+        config.json      all that decides the numbers; the name of the folder is its hash
+        run.json         base, data, versions, machine, seconds, status
+        cells/<id>/      one per finished cell: its tables, and cell.json
+        responses.csv.gz, quiz.csv, training.csv, gates.csv     all cells, in the order of the grid
+        scores.csv.gz, curves.csv
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import pandas as pd
+from filelock import FileLock, Timeout
+
+from memsci.errors import MemsciError
+
+VERSION = 1  # of the tables: raised whenever the same cell would give other columns or other numbers
+ID = 12  # hexadecimal digits of a name that stands for content
+
+# Tables that cells make, and the files of a run that they become.
+FILES = {
+    "responses": "responses.csv.gz",
+    "quiz": "quiz.csv",
+    "training": "training.csv",
+    "gates": "gates.csv",
+    "scores": "scores.csv.gz",
+}
+TEXTS = frozenset(
+    "dataset method setting way gate memory_id question target original recalled answer top_id embedding label".split()
+)
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write a JSON file, whole or not at all."""
+    _write(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON file of a run.
+
+    Raises
+    ------
+    MemsciError
+        It is not there or is none.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise MemsciError(f"{path} cannot be read ({error}). Is {path.parent} the folder of a run?") from None
+
+
+def csv(table: pd.DataFrame) -> bytes:
+    """A table as CSV in UTF-8: numbers with nine digits, which hold a float32 exactly."""
+    return table.to_csv(index=False, float_format="%.9g", lineterminator="\n").encode()
+
+
+def finished(folder: Path, cell_id: str) -> bool:
+    """Whether a cell is finished."""
+    return (folder / "cells" / cell_id / "cell.json").is_file()
+
+
+def keep(folder: Path, cell_id: str, tables: Mapping[str, pd.DataFrame], about: Mapping[str, Any]) -> None:
+    """Keep the tables of a finished cell: they are all there, or the cell is not."""
+    with _unfinished(folder, cell_id) as path:
+        for name, table in tables.items():
+            (path / f"{name}.csv.gz").write_bytes(_packed(csv(table)))
+        write_json(path / "cell.json", about)
+    forget(folder, cell_id)
+
+
+def borrow(folder: Path, cell_id: str) -> bool:
+    """Take over a cell that another run beside this one has finished; whether there was one."""
+    for other in sorted(folder.parent.glob(f"*/cells/{cell_id}/cell.json")):
+        with _unfinished(folder, cell_id) as path:
+            shutil.copytree(other.parent, path, dirs_exist_ok=True)
+        return True
+    return False
+
+
+@contextmanager
+def held(folder: Path, cell_id: str) -> Iterator[bool]:
+    """Hold a cell against other runners; False if another holds it. A runner that dies lets go.
+
+    On a cluster the folder must lie on a file system whose locks hold across machines, as NFS 4 and Lustre are.
+    """
+    lock = FileLock(_cells(folder) / f".{cell_id}.lock")
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lock.release()
+
+
+def report(folder: Path, cell_id: str, done: int, total: int) -> None:
+    """Leave a note of how far a cell is, for whoever watches."""
+    _write(folder / "cells" / f".{cell_id}.steps", f"{done} {total}".encode())
+
+
+def reported(folder: Path, cell_id: str) -> tuple[int, int]:
+    """How far a cell is: steps done, and all of them; (0, 1) if nothing is known."""
+    try:
+        done, total = (folder / "cells" / f".{cell_id}.steps").read_text(encoding="utf-8").split()
+    except (OSError, ValueError):
+        return 0, 1
+    return int(done), int(total)
+
+
+def begun(folder: Path, cell_id: str) -> bool:
+    """Whether somebody has begun a cell, and not finished it."""
+    return (folder / "cells" / f".{cell_id}.steps").is_file()
+
+
+def forget(folder: Path, cell_id: str) -> None:
+    """Take away the note of how far a cell is."""
+    (folder / "cells" / f".{cell_id}.steps").unlink(missing_ok=True)
+
+
+def sweep(folder: Path) -> None:
+    """Remove what killed runners have left, when nobody is at work any more."""
+    for path in _cells(folder).glob(".*"):
+        shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+def gather(folder: Path, cell_ids: Sequence[str]) -> None:
+    """Put the tables of the finished cells together, in the order of the grid.
+
+    Lines are taken over as they are, so the files hold the same bytes in whatever order, and wherever, cells were done.
+    """
+    done = [cell_id for cell_id in cell_ids if finished(folder, cell_id)]
+    for name, file in FILES.items():
+        header, lines = b"", []
+        for cell_id in done:
+            path = folder / "cells" / cell_id / f"{name}.csv.gz"
+            if not path.is_file():
+                continue
+            head, _, body = gzip.decompress(path.read_bytes()).partition(b"\n")
+            if header and head != header:
+                raise MemsciError(f"{path} has other columns than its fellows. Remove its folder, and run again.")
+            header = head
+            lines.append(body)
+        if lines:
+            _put(folder / file, header + b"\n" + b"".join(lines))
+
+
+def table(folder: Path, name: str, without: Sequence[str] = ()) -> pd.DataFrame | None:
+    """A table of a run: one of `FILES`, "curves" or "cells", without some columns; None if the run has none."""
+    path = folder / FILES.get(name, f"{name}.csv")
+    return read(path, without) if path.is_file() else None
+
+
+def cell_table(folder: Path, cell_id: str, name: str) -> pd.DataFrame | None:
+    """The same of one finished cell."""
+    path = folder / "cells" / cell_id / f"{name}.csv.gz"
+    return read(path) if path.is_file() else None
+
+
+def write_table(folder: Path, name: str, table: pd.DataFrame) -> None:
+    """Write a table of the run."""
+    _put(folder / FILES.get(name, f"{name}.csv"), csv(table))
+
+
+def write_cell_table(folder: Path, cell_id: str, name: str, table: pd.DataFrame) -> None:
+    """Replace a table of one finished cell."""
+    _put(folder / "cells" / cell_id / f"{name}.csv.gz", csv(table))
+
+
+def cells_table(folder: Path, cells: Iterable[tuple[str, str]]) -> pd.DataFrame:
+    """One row per cell (id and label given): cell, label, finished, seconds."""
+    rows = []
+    for cell_id, label in cells:
+        done = finished(folder, cell_id)
+        seconds = read_json(folder / "cells" / cell_id / "cell.json")["seconds"] if done else None
+        rows.append((cell_id, label, done, seconds))
+    return pd.DataFrame(rows, columns=["cell", "label", "finished", "seconds"])
+
+
+def locate(name: str, runs: str | os.PathLike[str] = "runs") -> Path:
+    """The folder of a run by its path, or by a name, or its beginning, that fits one run.
+
+    Raises
+    ------
+    MemsciError
+        There is no such run, or there are several.
+    """
+    if (path := Path(name).expanduser() / "run.json").is_file():
+        return path.parent
+    found = [path.parent for path in sorted(Path(runs).expanduser().glob("*/run.json"))]
+    fitting = [path for path in found if path.name.startswith(name)]
+    if len(fitting) != 1:
+        shown = [path.name for path in fitting or found]
+        what = f"{len(fitting)} runs begin with" if fitting else "no run is called"
+        raise MemsciError(f"{what} {name!r}. In {runs} there are: {', '.join(shown) or 'none'}.")
+    return fitting[0]
+
+
+def read(source: Path | BinaryIO, without: Sequence[str] = ()) -> pd.DataFrame:
+    """Read a table of a run: a text of no words is one, "None" and "nan" may be others; missing are numbers alone."""
+    columns = lambda name: name not in without
+    found = pd.read_csv(source, keep_default_na=False, na_values={}, dtype=str, usecols=columns)
+    texts = TEXTS - {"answer"} if "chosen" in found else TEXTS  # of a quiz it is a number
+    for name in found.columns:
+        if name not in texts:
+            found[name] = _numbers(found[name])
+    if "recalled" in found:  # RAG recalls nothing, which is another thing than a recall of no words
+        found["recalled"] = found["recalled"].where(found["method"] != "RAG", None)
+    if "top_id" in found:
+        found["top_id"] = found["top_id"].where(found["top_id"] != "", None)
+    return found
+
+
+def _numbers(column: pd.Series) -> pd.Series:
+    if set(column.unique()) <= {"True", "False"}:
+        return column == "True"
+    read = pd.to_numeric(column.where(column != "", None), errors="coerce")
+    return column if (read.isna() & (column != "")).any() else read
+
+
+def _cells(folder: Path) -> Path:
+    cells = folder / "cells"
+    cells.mkdir(exist_ok=True)
+    return cells
+
+
+@contextmanager
+def _unfinished(folder: Path, cell_id: str) -> Iterator[Path]:
+    """A folder to be filled, which then becomes that of the cell."""
+    path = _cells(folder) / f".{cell_id}-{uuid.uuid4().hex}"
+    path.mkdir()
+    try:
+        yield path
+        try:
+            os.replace(path, folder / "cells" / cell_id)
+        except OSError:  # somebody was faster, with the same tables
+            if not finished(folder, cell_id):
+                raise
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _write(path: Path, content: bytes) -> None:
+    unfinished = path.with_name(f".{path.name}-{uuid.uuid4().hex}")
+    try:
+        with unfinished.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def _put(path: Path, content: bytes) -> None:
+    _write(path, _packed(content) if path.suffix == ".gz" else content)
+
+
+def _packed(content: bytes) -> bytes:
+    packed = io.BytesIO()
+    # Without name and time, so that the same table is the same file.
+    with gzip.GzipFile(filename="", mode="wb", fileobj=packed, mtime=0) as stream:
+        stream.write(content)
+    return packed.getvalue()

@@ -1,0 +1,406 @@
+"""What a run will take, before anything is started: model calls, hours, memory, disk. No weights are read.
+
+Shapes are those of the real architecture, built without memory from its configuration, so adapters and parameters are
+counted, not guessed. Calls are counted from the grid and the memories. Tokens are estimated from words, and hours from
+arithmetic and bytes moved; they are right to a factor of two or so.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM
+from transformers.utils import cached_file
+
+from memsci import experiments, lora
+from memsci.config import Encoding
+from memsci.encode import PASS_TOKENS
+from memsci.errors import MemsciError
+from memsci.experiments import Cell, Experiment, parse
+from memsci.experiments.cells import learner_settings
+from memsci.memory import Partition
+from memsci.models import SHIPPED
+from memsci.speak import BATCH
+
+TOKENS_PER_WORD = 1.4  # of English with punctuation
+PROMPT_TOKENS = 45  # of a question, its instruction and the chat template
+ENCODING_PROMPT_TOKENS = 18
+ANSWER_TOKENS = 8
+QUIZ_TOKENS = 110
+GATE_TOKENS = 20
+ROW_BYTES, QUIZ_BYTES = 800, 100  # of a response or a quiz item with its scores, packed, in its cell and in the run
+
+# Published shapes, for planning without a download. Each gives the published number of parameters (tests/test_plan.py).
+_LLAMA = {"model_type": "llama", "num_attention_heads": 32, "num_key_value_heads": 8, "vocab_size": 128256}
+_QWEN = {"model_type": "qwen2", "vocab_size": 151936, "tie_word_embeddings": True}
+_SMOL = {"model_type": "llama", "vocab_size": 49152, "tie_word_embeddings": True}
+KNOWN: dict[str, dict[str, Any]] = {
+    "meta-llama/Llama-3.1-8B-Instruct": {
+        **_LLAMA, "hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32, "tie_word_embeddings": False,
+    },
+    "meta-llama/Llama-3.2-1B-Instruct": {
+        **_LLAMA, "hidden_size": 2048, "intermediate_size": 8192, "num_hidden_layers": 16, "head_dim": 64,
+        "tie_word_embeddings": True,
+    },
+    "meta-llama/Llama-3.2-3B-Instruct": {
+        **_LLAMA, "hidden_size": 3072, "intermediate_size": 8192, "num_hidden_layers": 28, "num_attention_heads": 24,
+        "head_dim": 128, "tie_word_embeddings": True,
+    },
+    "Qwen/Qwen2.5-0.5B-Instruct": {
+        **_QWEN, "hidden_size": 896, "intermediate_size": 4864, "num_hidden_layers": 24, "num_attention_heads": 14,
+        "num_key_value_heads": 2,
+    },
+    "Qwen/Qwen2.5-7B-Instruct": {
+        **_QWEN, "hidden_size": 3584, "intermediate_size": 18944, "num_hidden_layers": 28, "num_attention_heads": 28,
+        "num_key_value_heads": 4, "vocab_size": 152064, "tie_word_embeddings": False,
+    },
+    "HuggingFaceTB/SmolLM2-135M-Instruct": {
+        **_SMOL, "hidden_size": 576, "intermediate_size": 1536, "num_hidden_layers": 30, "num_attention_heads": 9,
+        "num_key_value_heads": 3,
+    },
+    "HuggingFaceTB/SmolLM2-1.7B-Instruct": {
+        **_SMOL, "hidden_size": 2048, "intermediate_size": 8192, "num_hidden_layers": 24, "num_attention_heads": 32,
+        "num_key_value_heads": 32,
+    },
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What a process computes with. Figures are those reached with such models, not those of a data sheet.
+
+    Parameters
+    ----------
+    name
+        What the plan calls it.
+    flops
+        Floating-point operations per second.
+    bandwidth
+        Bytes per second between memory and processor.
+    overhead
+        Seconds that a layer takes to be called, whatever its size.
+    kind
+        "cpu" or "cuda".
+    """
+
+    name: str
+    flops: float
+    bandwidth: float
+    overhead: float
+    kind: str
+
+
+# The shipped model's 50 memories are encoded in 65 seconds on two cores: 6e10 operations per second on each.
+PROCESSOR = Machine("one processor core", 6e10, 1e10, 2e-4, "cpu")
+ACCELERATOR = Machine("one GPU of the A100 class", 1e14, 1.2e12, 6e-5, "cuda")
+
+
+@dataclass
+class Calls:
+    """What a cell asks of the model.
+
+    Parameters
+    ----------
+    steps
+        Optimiser steps, counted per memory.
+    examples
+        Texts trained on, one forward and backward pass each (several in a step).
+    fisher
+        Texts whose gradients are taken for the Fisher information.
+    recalls, answers, scored, quiz, embedded
+        Recalls and answers generated, answers weighed, quiz items read, texts embedded.
+    """
+
+    steps: int = 0
+    examples: int = 0
+    fisher: int = 0
+    recalls: int = 0
+    answers: int = 0
+    scored: int = 0
+    quiz: int = 0
+    embedded: int = 0
+
+    def __add__(self, other: Calls) -> Calls:
+        return Calls(**{name: value + getattr(other, name) for name, value in vars(self).items()})
+
+
+@dataclass(frozen=True)
+class Shape:
+    """An architecture without weights.
+
+    Parameters
+    ----------
+    name
+        Of the base.
+    model
+        The real model on torch's "meta" device.
+    """
+
+    name: str
+    model: torch.nn.Module = field(repr=False)
+
+    @cached_property
+    def parameters(self) -> int:
+        """Numbers in all weights, tied ones once."""
+        return sum(tensor.numel() for tensor in self.model.parameters())
+
+    @property
+    def config(self) -> Any:
+        return self.model.config.get_text_config()
+
+    def adapter(self, encoding: Encoding) -> pd.DataFrame:
+        """Shapes of one memory's adapter: columns map (name within a layer), A, B, layers, numbers (all layers)."""
+        rows: dict[str, list] = {}
+        for path in lora.targets(self.model, encoding.where, encoding.layers):
+            module = self.model.get_submodule(path)
+            width_out, width_in = module.weight.shape[::-1] if lora.is_transposed(module) else module.weight.shape
+            name = path.split(".", path.split(".").index(next(p for p in path.split(".") if p.isdigit())) + 1)[-1]
+            row = rows.setdefault(name, [f"{encoding.rank} × {width_in}", f"{width_out} × {encoding.rank}", 0, 0])
+            row[2] += 1
+            row[3] += encoding.rank * (width_in + width_out)
+        return pd.DataFrame(
+            [(name, *row) for name, row in rows.items()], columns=["map", "A", "B", "layers", "numbers"]
+        )
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run will take.
+
+    Parameters
+    ----------
+    calls
+        One row per method: cells, what `Calls` counts, hours on one processor core and on one GPU.
+    adapter
+        Shapes of one adapter, see `Shape.adapter`; None if no MEGa learns.
+    memory
+        One row per method: the most that a process holds, in bytes, on the processor (float32) and on a GPU (bfloat16).
+    facts
+        Name and value of all else, ready to print.
+    """
+
+    calls: pd.DataFrame
+    adapter: pd.DataFrame | None
+    memory: pd.DataFrame
+    facts: dict[str, str]
+
+
+def shape(base: str | None = None) -> Shape:
+    """The architecture of a base: shipped, in a folder, in the local cache of the hub, or one of `KNOWN`.
+
+    Raises
+    ------
+    MemsciError
+        Its configuration is not at hand, or is not that of a causal language model.
+    """
+    if base in (None, SHIPPED):
+        path = resources.files("memsci") / "assets" / "base" / "config.json"
+        return _shape(SHIPPED, json.loads(path.read_text(encoding="utf-8")))
+    if (path := Path(base) / "config.json").is_file():
+        return _shape(base, json.loads(path.read_text(encoding="utf-8")))
+    if base in KNOWN:
+        return _shape(base, KNOWN[base])
+    try:
+        found = cached_file(base, "config.json", local_files_only=True)
+    except (OSError, ValueError):
+        found = None
+    if not found:
+        raise MemsciError(
+            f"The shapes of {base!r} are not known here, and a plan downloads nothing. Give a folder with its config.json, "
+            f"or one of: {', '.join(KNOWN)}."
+        )
+    return _shape(base, json.loads(Path(found).read_text(encoding="utf-8")))
+
+
+def _shape(name: str, config: dict[str, Any]) -> Shape:
+    try:
+        with torch.device("meta"):
+            return Shape(name, AutoModelForCausalLM.from_config(AutoConfig.for_model(**config)))
+    except (KeyError, TypeError, ValueError) as error:
+        raise MemsciError(f"The configuration of {name!r} is not that of a causal language model ({error}).") from None
+
+
+def plan(experiment: Experiment, base: str | None = None, seed: int = 0, quiz_items: int | None = None) -> Plan:
+    """What a run of an experiment will take; its memories are read, its model is not.
+
+    Parameters
+    ----------
+    experiment
+        From `memsci.runs.choose`.
+    base
+        Name of the base.
+    seed
+        Seed of the run.
+    quiz_items
+        Items of general knowledge at each stop; by default four subjects.
+    """
+    about, cells = shape(base), experiment.cells(seed)
+    layers = about.config.num_hidden_layers
+    worlds = {
+        (experiments.dataset_name(dataset), number): experiments.partition(dataset, number)
+        for dataset in experiment.datasets
+        for number in experiment.partitions
+    }
+    words = [len(memory.text.split()) for world in worlds.values() for memory in world]
+    text = TOKENS_PER_WORD * sum(words) / len(words)
+    rows: dict[str, list] = {}
+    memory: dict[str, list[float]] = {}
+    widest, adapter, largest = 0, None, 0
+    for cell in cells:
+        partitions = [worlds[cell.dataset, number] for number in cell.partitions]
+        given = learner_settings(cell, about.name, layers)
+        encoding = Encoding.from_dict(given["encoding"]) if "encoding" in given else None
+        items = (4 * cell.quiz if quiz_items is None else quiz_items) if cell.quiz else 0
+        calls = count(cell, partitions, encoding, items)
+        n, numbers = len(partitions[0]), 0
+        if encoding is not None and cell.method in ("MEGa", "LoRA", "LoRA+L2"):
+            shapes = about.adapter(encoding)
+            numbers = int(shapes["numbers"].sum())
+            if cell.method == "MEGa" and numbers >= widest:
+                widest, adapter = numbers, shapes
+                largest = max(largest, n * numbers * _width(encoding.dtype))
+        hours = [seconds(calls, about, cell, numbers, n, text, machine) / 3600 for machine in (PROCESSOR, ACCELERATOR)]
+        old = rows.get(cell.method, [0, Calls(), 0.0, 0.0])
+        rows[cell.method] = [old[0] + 1, old[1] + calls, old[2] + hours[0], old[3] + hours[1]]
+        peaks = [peak(about, cell, encoding, numbers, n, text, machine) for machine in (PROCESSOR, ACCELERATOR)]
+        memory[cell.method] = [max(pair) for pair in zip(memory.get(cell.method, (0, 0)), peaks)]
+    table = pd.DataFrame(
+        [
+            {"method": m, "cells": k, **vars(c), "core hours": cpu, "GPU hours": gpu}
+            for m, (k, c, cpu, gpu) in rows.items()
+        ]
+    )
+    held = pd.DataFrame([(m, *pair) for m, pair in memory.items()], columns=["method", "RAM", "VRAM"])
+    disk = ROW_BYTES * int(table["scored"].sum()) + QUIZ_BYTES * int(table["quiz"].sum())
+    p = about.parameters
+    facts = {
+        "base": f"{about.name}, {p / 1e6:,.1f} million parameters: {size(4 * p)} in float32, {size(2 * p)} in bfloat16",
+        "cells": f"{len(cells)}: {len(rows)} methods, {len(worlds)} partitions of {len(words) / len(worlds):.0f} memories",
+        "hours": f"{table['core hours'].sum():.3g} on one core, {table['GPU hours'].sum():.3g} on one GPU of the A100 class",
+        "RAM": f"up to {size(held['RAM'].max())} for each process without a GPU",
+        "VRAM": f"up to {size(held['VRAM'].max())} for each process on a GPU",
+        "disk": f"about {size(disk)} of tables; while MEGa learns also {size(largest)} of adapters for each process",
+    }
+    if adapter is not None:
+        facts["adapter"] = f"{widest:,} numbers for each memory, {size(4 * widest)} in float32"
+    return Plan(table, adapter, held, facts)
+
+
+def count(cell: Cell, partitions: Sequence[Partition], encoding: Encoding | None, quiz_items: int) -> Calls:
+    """The calls of one cell; see `memsci.experiments.cells` for what it does."""
+    n, questions = len(partitions[0]), [len(memory.questions[: cell.questions]) for memory in partitions[0]]
+    if cell.measure == "gates":
+        texts = sum(len(world) + sum(len(memory.questions) for memory in world) for world in partitions)
+        return Calls(embedded=texts)
+    learns = encoding is not None
+    stops = cell.stops_for(n) if cell.measure == "continual" else [n]
+    calls = Calls(embedded=n if cell.method in ("MEGa", "RAG") else 0)
+    if learns:
+        keep = parse(cell.setting).get("paraphrases")
+        sizes = [encoding.text_copies + len(memory.paraphrases[:keep]) for memory in partitions[0]]
+        for stop in stops if cell.method == "Full batch" else [n]:
+            learnt = [sum(sizes[:stop])] if cell.method == "Full batch" else sizes[:stop]
+            calls.steps += encoding.epochs * sum(math.ceil(k / encoding.batch_size) for k in learnt)
+            calls.examples += encoding.epochs * sum(learnt)
+        if cell.method == "Full+EWC":
+            calls.fisher = sum(k - encoding.text_copies + 1 for k in sizes)
+    ways = [way for way in cell.ways if way == "direct" or cell.method != "RAG"]
+
+    def asked(questions: int) -> None:
+        calls.recalls += questions if cell.method != "RAG" else 0
+        calls.answers += questions * len(ways)
+        calls.scored += questions * len(ways)
+        # Each of a MEGa's and a RAG's turns is gated anew.
+        calls.embedded += questions * (2 * len(ways) + 1) if cell.method in ("MEGa", "RAG") else 0
+
+    twice = 2 if cell.method == "MEGa" else 1  # also under the true gate
+    if cell.measure == "continual":
+        for stop in stops:
+            asked(twice * sum(questions) if stop == n else questions[0] + sum(min(q, 1) for q in questions[1:stop]))
+            calls.quiz += quiz_items
+    elif cell.measure == "compositional":
+        asked(twice * len(partitions[0].compositional))
+    elif cell.measure == "single":
+        asked(sum(questions))
+    else:
+        for rule in cell.rules:
+            compositional = parse(rule).get("questions") == "compositional"
+            asked(len(partitions[0].compositional) if compositional else sum(questions))
+    return calls
+
+
+def seconds(calls: Calls, about: Shape, cell: Cell, numbers: int, n: int, text: float, machine: Machine) -> float:
+    """Estimated seconds of one cell, without scoring.
+
+    Work is 2 operations per number and token forwards, 4 more backwards through all weights, 2 more through those that
+    only hand gradients on; bytes are the weights read once for each step, and moments moved by the optimiser.
+    """
+    p, deep = about.parameters, about.config.num_hidden_layers
+    bytes_each = 4 if machine.kind == "cpu" else 2
+    full = cell.method.startswith("Full")
+    mixed = n * numbers if cell.method == "MEGa" else 0  # adapters that each token passes when MEGa speaks
+    trained = calls.examples * (text + ENCODING_PROMPT_TOKENS / max(1, calls.examples / max(1, calls.steps)))
+    work = trained * (6 * p if full else 4 * p + 6 * numbers) + 6 * p * calls.fisher * text
+    moved = calls.steps * (7 * 4 * p if full else 7 * 4 * numbers + bytes_each * p)
+    passes = 3 * calls.steps
+    read = (calls.recalls + calls.answers + calls.scored) * (PROMPT_TOKENS + text / 2) + calls.quiz * QUIZ_TOKENS
+    said = calls.recalls * text + calls.answers * ANSWER_TOKENS
+    work += 2 * (p + mixed) * (read + said) + 2 * p * calls.embedded * GATE_TOKENS
+    turns = calls.recalls / BATCH * text * 1.3 + calls.answers / BATCH * ANSWER_TOKENS * 2 + calls.scored / BATCH
+    turns += calls.quiz / BATCH + calls.embedded / 16
+    moved += turns * bytes_each * (p + mixed)
+    return work / machine.flops + moved / machine.bandwidth + (passes + turns) * deep * machine.overhead
+
+
+def peak(
+    about: Shape, cell: Cell, encoding: Encoding | None, numbers: int, n: int, text: float, machine: Machine
+) -> int:
+    """The most bytes that a process holds at once for a cell: weights, what training adds, activations.
+
+    Whole-model tuning works on a float32 copy beside the base: weights, gradients and AdamW's two moments; the anchor of
+    a penalty, and the Fisher information, as much again each. MEGa trains some adapters at once and speaks with all.
+    """
+    p, config = about.parameters, about.config
+    width = 4 if machine.kind == "cpu" else 2
+    held = p * width
+    tokens = BATCH * (PROMPT_TOKENS + text)
+    if encoding is not None:
+        examples = min(encoding.batch_size, encoding.text_copies + 9)
+        tokens = ENCODING_PROMPT_TOKENS + examples * text
+    speaking = training = 0.0
+    if cell.method == "MEGa":
+        parallel = max(1, min(n, int(PASS_TOKENS[machine.kind] // tokens)))
+        tokens *= parallel
+        training, speaking = 4 * 4 * numbers * parallel, n * numbers * width
+        speaking += n * numbers * _width(encoding.dtype)  # read from the store, then stacked
+    elif encoding is not None:
+        held += 4 * p  # the copy
+        learnt = p if cell.method.startswith("Full") else numbers
+        kept = {"+L2": 1, "+EWC": 2}.get(cell.method[cell.method.find("+") :] if "+" in cell.method else "", 0)
+        training = 4 * learnt * (3 + kept + (0 if learnt == p else 1))
+    inner = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
+    activations = tokens * config.num_hidden_layers * (12 * config.hidden_size + 4 * inner) * (4 if encoding else width)
+    logits = 3 * tokens * config.vocab_size * 4
+    return int(held + max(training + activations + logits, speaking))
+
+
+def size(count: float) -> str:
+    """A number of bytes to read."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} TB"
+
+
+def _width(dtype: str) -> int:
+    return getattr(torch, dtype).itemsize

@@ -1,0 +1,147 @@
+"""One cell, wherever a worker runs: hold it, do it, keep it."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import platform
+import sys
+import time
+import traceback
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from memsci.errors import MemsciError
+from memsci.experiments import Cell
+from memsci.memory import Partition, QuizItem
+from memsci.runs import folder as files
+
+WORK = "memsci.experiments.cells:work"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """A cell with all that a worker needs to do it; it can be sent to another process or machine.
+
+    Parameters
+    ----------
+    id
+        Hash of all that decides the cell's numbers; also the name of its folder.
+    cell, partitions, quiz
+        What `memsci.experiments.cells.run_cell` takes.
+    folder
+        Of the run.
+    base
+        Name of the base model.
+    device
+        Where it goes; None: what `memsci.load` chooses.
+    threads
+        Threads of torch.
+    work
+        The function that does it, as "module:name": called like `memsci.experiments.cells.work`, it gives tables.
+    """
+
+    id: str
+    cell: Cell
+    partitions: Sequence[Partition]
+    quiz: Sequence[QuizItem]
+    folder: Path
+    base: str
+    device: str | None = None
+    threads: int = 1
+    work: str = WORK
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a job: "done", "busy" (another runner has it), or "failed" with its error."""
+
+    status: str
+    seconds: float = 0.0
+    error: str = ""
+
+
+def work(job: Job) -> Outcome:
+    """Do the cell of a job and keep its tables, unless that is done, or being done by another.
+
+    An error in the cell is an outcome, not an exception: the other cells go on. Its traceback is kept in the run's
+    folder, in `failed/`.
+    """
+    if not (job.folder / "config.json").is_file():
+        return Outcome(
+            "failed", error=f"{job.folder} is not to be seen by the worker {platform.node()}: it must be shared."
+        )
+    with files.held(job.folder, job.id) as mine:
+        if not mine:
+            return Outcome("busy")
+        if files.finished(job.folder, job.id):
+            return Outcome("done")
+        begun = time.perf_counter()
+        try:
+            _set_threads(job.threads)
+            module, name = job.work.split(":")
+            report = partial(files.report, job.folder, job.id)
+            report(0, 1)
+            do = getattr(importlib.import_module(module), name)
+            tables = do(job.cell, job.partitions, job.quiz, job.base, job.device, report)
+            tables = scored(tables)
+            seconds = time.perf_counter() - begun
+            about = {
+                "label": job.cell.label,
+                "seconds": round(seconds, 3),
+                "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+                "machine": platform.node(),
+                "threads": job.threads,
+            }
+            files.keep(job.folder, job.id, tables, about)
+        except Exception as error:
+            _note_failure(job, traceback.format_exc())
+            kind = "" if isinstance(error, MemsciError) else f"{type(error).__name__}: "
+            return Outcome("failed", time.perf_counter() - begun, f"{kind}{error}")
+        return Outcome("done", seconds)
+
+
+def scored(
+    tables: Mapping[str, pd.DataFrame], judges: Sequence[Any] = (), embed: Any = None
+) -> dict[str, pd.DataFrame]:
+    """The tables with their scores, unless they have some or there is nothing to score; no model is needed.
+
+    What is scored is what stands in the files, so that it can be scored again with the same result.
+
+    Parameters
+    ----------
+    tables
+        Of one cell.
+    judges
+        Judges beside the rule judge, see `memsci.judging`.
+    embed
+        As in `memsci.evaluate.score`.
+    """
+    if "scores" in tables or "responses" not in tables:
+        return dict(tables)
+    from memsci import evaluate
+    from memsci.judging import rule
+
+    written = {name: files.read(BytesIO(files.csv(table))) for name, table in tables.items()}
+    return {**tables, "scores": evaluate.score(written["responses"], written.get("quiz"), [rule, *judges], embed)}
+
+
+def _set_threads(threads: int) -> None:
+    os.environ |= {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "false"}
+    if "torch" in sys.modules:  # else it reads the environment once it is imported
+        import torch
+
+        torch.set_num_threads(threads)
+
+
+def _note_failure(job: Job, text: str) -> None:
+    path = job.folder / "failed" / f"{job.id}.txt"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(f"{job.cell.label}\n{job.cell}\n\n{text}", encoding="utf-8")

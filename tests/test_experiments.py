@@ -1,0 +1,346 @@
+"""Experiments: their files, the grid of cells, and the work of a cell on a model of a few thousand numbers."""
+
+from __future__ import annotations
+
+import json
+
+import pandas as pd
+import pytest
+from conftest import make_model
+
+from memsci import experiments
+from memsci.errors import MemsciError
+from memsci.experiments import Cell, Experiment, load, numbers, parse, show_numbers
+from memsci.memory import Memory, Partition, Question, QuizItem
+
+SHIPPED = (
+    "beta compositional embedding-layers embedding-models embedding-sequence l2 main paraphrases prompts rank "
+    "regularisation where-lora"
+).split()
+
+
+def small(**changes) -> Experiment:
+    return Experiment(**{"name": "small", "title": "Small", "measure": "continual", "methods": ("Base",), **changes})
+
+
+# Files and grids
+
+
+def test_all_experiments_of_the_paper_are_there():
+    assert experiments.names() == SHIPPED
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_each_experiment_unfolds_into_cells_that_a_learner_understands(name):
+    from memsci.experiments.cells import learner_settings
+
+    experiment = load(name)
+    cells = experiment.cells()
+    assert len({json.dumps(vars(cell), default=str) for cell in cells}) == len(cells) > 0
+    assert experiment.title and set(experiment.datasets) == {"episodic", "semantic"}
+    for cell in cells:
+        assert bool(learner_settings(cell, "memsci/base", 5)) == (experiment.measure != "gates")
+
+
+def test_methods_are_those_that_can_be_made():
+    from memsci.learners import LEARNERS
+
+    assert set(experiments.METHODS) == set(LEARNERS)
+
+
+def test_main_is_the_papers():
+    main = load("main")
+    assert main.methods == experiments.METHODS and len(main.partitions) == 20
+    cells = main.cells()
+    assert len(cells) == 2 * 20 * 9
+    stops = {cell.method: cell.stops_for(50) for cell in cells}
+    assert stops["MEGa"] == [1, 2, 5, 10, 20, 30, 40, 50] and stops["Full batch"] == [50]
+    assert [cell.method for cell in cells[:9]] == list(main.methods)
+
+
+def test_prompts_are_seventy():
+    (cells,) = [[cell for cell in load("prompts").cells() if cell.dataset == "episodic"]]
+    assert len(cells) == 70 and cells[0].setting == "prompt=fact-1"
+
+
+def test_betas_share_one_cell():
+    cells = load("beta").cells()
+    assert len(cells) == 10 and cells[0].setting == "" and len(cells[0].rules) == 14
+
+
+def test_all_partitions_together_are_one_cell():
+    cells = [cell for cell in load("embedding-models").cells() if cell.method == "by count"]
+    assert [(cell.dataset, cell.partition) for cell in cells] == [("episodic", "0-19"), ("semantic", "0-19")]
+
+
+def test_a_file_of_ones_own(tmp_path):
+    file = tmp_path / "mine.toml"
+    file.write_text(
+        'title = "T"\nmeasure = "continual"\nmethods = ["LoRA"]\nsettings = ["lr=1e-3"]\npartitions = "1,3-4"'
+    )
+    mine = load(file)
+    assert mine.name == "mine" and mine.partitions == (1, 3, 4) and mine.settings == {"LoRA": ("lr=1e-3",)}
+    for text, why in (
+        ("title = 3 = 4", "not valid TOML"),
+        ('title = "T"\nmeasure = "continual"', "lacks the key 'methods'"),
+        ('colour = "red"', "'colour' was given"),
+        ('title = "T"\nmeasure = "single"\nmethods = ["LoRA"]', "'LoRA' was given"),
+    ):
+        file.write_text(text)
+        with pytest.raises(MemsciError, match=why):
+            load(file)
+    with pytest.raises(MemsciError, match="cannot be read"):
+        load(tmp_path / "none.toml")
+    with pytest.raises(MemsciError, match="experiment must be one of 'beta'"):
+        load("mian")
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"measure": "some"}, "measure must be"),
+        ({"methods": ()}, "has no methods"),
+        ({"methods": ("iRAG",)}, "'iRAG' was given"),
+        ({"ways": ("sideways",)}, "way must be"),
+        ({"stops": (5, 2)}, "stops must be"),
+        ({"stops": (0, 2)}, "stops must be"),
+        ({"questions": 0}, "questions must be"),
+        ({"quiz": -1}, "quiz must be"),
+        ({"settings": {"Base": ("lr",)}}, "name=value"),
+        ({"settings": {"Bas": ("lr=1",)}}, "'Bas' was given"),
+    ],
+)
+def test_what_is_not_allowed_is_named(change, why):
+    with pytest.raises(MemsciError, match=why):
+        small(**change)
+
+
+def test_settings_are_read_as_what_they_are():
+    read = parse("strength=0.1; where=attention;rank=8; a=true; b=none; layers=0,2; beta=inf; poolings=mean,")
+    assert read == {
+        "strength": 0.1, "where": "attention", "rank": 8, "a": True, "b": None, "layers": (0, 2), "beta": float("inf"),
+        "poolings": ("mean",),
+    }  # fmt: skip
+    assert parse("") == {} and isinstance(parse("k=2")["k"], int)
+    for wrong in ("rank", "=3", "rank=1; rank=2"):
+        with pytest.raises(MemsciError, match="name=value"):
+            parse(wrong)
+
+
+def test_numbers_and_back():
+    assert numbers("0-3, 7") == (0, 1, 2, 3, 7) and show_numbers((0, 1, 2, 3, 7)) == "0-3,7"
+    for wrong in ("", "a", "3-1", "1,1", "-2", "1-"):
+        with pytest.raises(MemsciError):
+            numbers(wrong)
+
+
+def test_stops_end_with_the_partition():
+    cell = Cell(measure="continual", dataset="d", partitions=(0,), method="Base", stops=(1, 4, 9))
+    assert [cell.stops_for(n) for n in (3, 4, 12)] == [[1, 3], [1, 4], [1, 4, 9, 12]]
+
+
+def test_layers_by_region_are_the_papers_on_its_model():
+    from memsci.experiments.cells import region
+
+    assert region("early", 32) == tuple(range(0, 10)) and region("middle", 32) == tuple(range(9, 21))
+    assert region("late", 32) == tuple(range(20, 32))
+    assert [region(name, 2) for name in ("early", "middle", "late")] == [(0,), (0,), (0, 1)]
+    with pytest.raises(MemsciError, match="'top' was given"):
+        region("top", 5)
+
+
+# Data
+
+
+def test_a_table_is_cut_into_partitions_of_fifty(tmp_path):
+    path = tmp_path / "mine.csv"
+    pd.DataFrame({"text": [f"Number {k} was called." for k in range(60)]}).to_csv(path, index=False)
+    assert [len(experiments.partition(str(path), k)) for k in (0, 1)] == [50, 10]
+    assert experiments.partition(str(path), 1).name == "mine.csv-1"
+    with pytest.raises(MemsciError, match="a partition of"):
+        experiments.partition(str(path), 2)
+    with pytest.raises(MemsciError, match="dataset must be one of 'episodic'"):
+        experiments.partition("episodes", 0)
+
+
+def test_content_depends_on_every_word_and_on_nothing_else():
+    one = Partition("p", (Memory("A cat sat.", questions=(Question("Who?", "A cat"),)),))
+    same = Partition("p", (Memory("A cat sat.", questions=(Question("Who?", "A cat"),)),))
+    other = Partition("p", (Memory("A cat sat.", questions=(Question("Who?", "The cat"),)),))
+    assert experiments.content(one) == experiments.content(same) != experiments.content(other)
+    assert experiments.content({"b": 1, "a": (2,)}) == experiments.content({"a": [2], "b": 1})
+
+
+# Cells
+
+
+class Fake:
+    """Notes what it learns and says its method's name."""
+
+    recalls, gated = True, True
+
+    def __init__(self, name, settings):
+        self.name, self.settings, self.learnt, self.mind = name, settings, [], self
+        from memsci.config import GateRule
+
+        self.rule = GateRule()
+
+    def learn(self, memories, progress=True):
+        first = len(self.learnt) + 1
+        self.learnt += [memory.id for memory in memories]
+        rows = [(memory.id, first + k, 0.5, 9.9) for k, memory in enumerate(memories)]
+        return pd.DataFrame(rows, columns=["memory_id", "position", "loss", "seconds"])
+
+    def recall(self, questions, about=None, max_new_tokens=0):
+        return [f"recall under {self.rule.beta:g}" for _ in questions]
+
+    def answer(self, questions, recalled=None, about=None, max_new_tokens=0):
+        return [f"{len(self.learnt)} learnt, beta {self.rule.beta:g}" for _ in questions]
+
+    def logprob(self, questions, targets, recalled=None, about=None):
+        return pd.DataFrame({"logprob": [-1.0] * len(questions), "tokens": [2] * len(questions)})
+
+    def choose(self, items):
+        return [0] * len(items)
+
+    def found(self, questions):
+        return [self.learnt[0]] * len(questions)
+
+
+@pytest.fixture
+def world():
+    memories = tuple(
+        Memory(
+            f"Nora saw {k} birds.", f"m{k}", paraphrases=(f"{k} birds!", f"There were {k} birds."),
+            questions=(Question(f"How many on day {k}?", str(k)), Question(f"Who on day {k}?", "Nora")),
+        )
+        for k in range(4)
+    )  # fmt: skip
+    return Partition("birds", memories, (Question("Which is more?", "3", ("m1", "m3")),))
+
+
+@pytest.fixture
+def fake(monkeypatch, base):
+    made = []
+
+    def make(name, base, seed=0, **settings):
+        made.append(Fake(name, settings))
+        return made[-1]
+
+    monkeypatch.setattr("memsci.learners.make", make)
+    return made
+
+
+def cell(measure, **changes) -> Cell:
+    return Cell(
+        **{"measure": measure, "dataset": "birds", "partitions": (0,), "method": "MEGa", "questions": 2, **changes}
+    )
+
+
+QUIZ = [QuizItem("sums", "One and one?", ("2", "3", "4", "5"), 0)]
+
+
+def test_a_continual_cell_asks_one_question_of_each_and_all_at_the_end(fake, base, world):
+    from memsci.experiments.cells import run_cell
+
+    steps = []
+    tables = run_cell(cell("continual", stops=(1, 3)), base, [world], QUIZ, lambda *step: steps.append(step))
+    said = tables["responses"]
+    assert list(said.columns[:5]) == ["dataset", "partition", "method", "setting", "stop"]
+    asked = said[said["gate"] == "own"].groupby("stop")["memory_id"].apply(list).to_dict()
+    assert asked == {
+        1: ["m0", "m0"], 3: ["m0", "m0", "m1", "m2"], 4: ["m0", "m0", "m1", "m1", "m2", "m2", "m3", "m3"],
+    }  # fmt: skip
+    assert said.loc[said["gate"] == "true", "stop"].tolist() == [4] * 8
+    assert said.loc[said["stop"] == 3, "answer"].str.startswith("3 learnt").all()
+    assert tables["quiz"]["stop"].tolist() == [1, 3, 4] and tables["quiz"]["correct"].all()
+    assert tables["training"]["position"].tolist() == [1, 2, 3, 4] and "seconds" not in tables["training"]
+    assert len(fake) == 1 and steps == [(0, 3), (1, 3), (2, 3)]
+
+
+def test_settings_reach_the_learner_and_the_data(fake, base, world):
+    from memsci.experiments.cells import run_cell
+
+    seen = []
+    learn = Fake.learn
+    try:
+        Fake.learn = lambda self, memories, progress=True: seen.extend(memories) or learn(self, memories)
+        tables = run_cell(cell("single", setting="rank=4; layers=late; paraphrases=1"), base, [world])
+    finally:
+        Fake.learn = learn
+    assert fake[0].settings == {"rank": 4, "layers": (0, 1)}
+    assert {len(memory.paraphrases) for memory in seen} == {1}
+    assert set(tables["responses"]["gate"]) == {"true"} and len(tables["responses"]) == 8
+    assert set(tables["responses"]["setting"]) == {"rank=4; layers=late; paraphrases=1"}
+    with pytest.raises(MemsciError, match="paraphrases must be a whole number from 0 to 2"):
+        run_cell(cell("single", setting="paraphrases=3"), base, [world])
+
+
+def test_betas_are_tried_on_one_learner(fake, base, world):
+    from memsci.experiments.cells import run_cell
+
+    rules = ("beta=0.5", "beta=2", "beta=2; questions=compositional")
+    tables = run_cell(cell("beta", rules=rules), base, [world])
+    said = tables["responses"]
+    assert len(fake) == 1 and fake[0].learnt == ["m0", "m1", "m2", "m3"]
+    assert said.groupby("setting")["answer"].first().tolist() == [
+        f"4 learnt, beta {beta}" for beta in ("0.5", "2", "2")
+    ]
+    assert said.groupby("setting", sort=False).size().tolist() == [8, 8, 1]
+    with pytest.raises(MemsciError, match="'triple' was given"):
+        run_cell(cell("beta", rules=("questions=triple",)), base, [world])
+
+
+def test_compositional_questions_are_asked_at_the_end(fake, base, world):
+    from memsci.experiments.cells import run_cell
+
+    said = run_cell(cell("compositional", setting="beta=0.1"), base, [world])["responses"]
+    assert said["memory_id"].tolist() == ["m1 m3", "m1 m3"] and said["gate"].tolist() == ["own", "true"]
+
+
+@pytest.mark.parametrize(
+    ("method", "setting"), [("by layer", "similarities=cosine; poolings=mean"), ("by embedding", ""), ("by count", "")]
+)
+def test_gates(base, world, monkeypatch, method, setting):
+    from memsci import gating
+    from memsci.config import Embedding
+    from memsci.experiments.cells import run_cell
+
+    few = {"own": (Embedding.paper(), "inner"), "words": (Embedding(kind="words"), "cosine")}
+    by_embedding, by_count = gating.by_embedding, gating.by_count
+    monkeypatch.setattr(gating, "EMBEDDINGS", few)
+    monkeypatch.setattr(gating, "by_embedding", lambda base, memories, one=few: by_embedding(base, memories, one))
+    monkeypatch.setattr(gating, "by_count", lambda base, parts: by_count(base, parts, None, few))
+    gates = run_cell(cell("gates", method=method, setting=setting), base, [world])["gates"]
+    assert list(gates.columns) == ["dataset", "partition", "comparison", *gating.COLUMNS]
+    assert set(gates["comparison"]) == {method} and set(gates["partition"]) == {0}
+    assert len(gates) == 8 * {"by layer": 4, "by embedding": 2, "by count": 2}[method]
+
+
+def test_from_the_folder_of_a_model_to_curves(tmp_path, tokenizer, world, monkeypatch):
+    """The whole way once: two methods on four memories, in this process."""
+    from memsci import runs
+    from memsci.config import Encoding
+    from memsci.memory import to_frame
+    from memsci.runs import folder as files
+    from memsci.runs.work import work
+
+    monkeypatch.setattr(Encoding, "paper", classmethod(lambda cls: cls(rank=2, epochs=1, batch_size=3)))
+    monkeypatch.setattr("memsci.evaluate.embedder", lambda *_: lambda texts: [[1.0, len(text)] for text in texts])
+    make_model().save_pretrained(tmp_path / "model")
+    tokenizer.save_pretrained(tmp_path / "model")
+    to_frame(world.memories).to_json(tmp_path / "birds.jsonl", orient="records", lines=True)
+    chosen = small(
+        methods=("Base", "MEGa"), datasets=(str(tmp_path / "birds.jsonl"),), partitions=(0,), stops=(2,), quiz=1
+    )
+    prepared = runs.prepare(chosen, str(tmp_path / "model"), runs=tmp_path / "runs")
+    assert prepared.config["learners"]["MEGa"]["encoding"]["rank"] == 2
+    for job in prepared.jobs:
+        assert work(job).error == ""
+    runs.finish(prepared.folder)
+    assert runs.status(prepared.folder) == "finished"
+    curves = files.table(prepared.folder, "curves")
+    assert {"qa", "logprob", "recall cos", "correct gate", "knowledge"} <= set(curves["metric"])
+    before = (prepared.folder / "curves.csv").read_bytes()
+    runs.score(prepared.folder)  # from the texts alone, and the same
+    assert (prepared.folder / "curves.csv").read_bytes() == before

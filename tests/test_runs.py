@@ -1,0 +1,316 @@
+"""Runs: found by content, resumed, shared between runners, and the same tables however they were made."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import fakework
+import pandas as pd
+import pytest
+
+from memsci import runs
+from memsci.errors import MemsciError
+from memsci.experiments import Cell
+from memsci.runs import folder as files
+from memsci.runs.work import Outcome, work
+
+TABLES = ("responses.csv.gz", "scores.csv.gz", "training.csv", "curves.csv")
+
+
+@pytest.fixture
+def table(tmp_path):
+    path = tmp_path / "mine.csv"
+    pd.DataFrame({"text": [f"On day {k} somebody saw {k + 7} birds." for k in range(120)]}).to_csv(path, index=False)
+    return path
+
+
+@pytest.fixture
+def marks(tmp_path, monkeypatch):
+    """Where cells note that they were begun; workers take over the environment."""
+    path = tmp_path / "marks"
+    path.mkdir()
+    monkeypatch.setenv("FAKE_MARKS", str(path))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]))
+    return path
+
+
+def begun(marks: Path) -> list[str]:
+    return (marks / "begun").read_text().splitlines() if (marks / "begun").exists() else []
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {name: (folder / name).read_bytes() for name in TABLES}
+
+
+def in_this_process(prepared: runs.Prepared) -> Path:
+    """The same run without any other process: what the others are compared with."""
+    for job in prepared.jobs:
+        assert work(job).status == "done"
+    runs.finish(prepared.folder)
+    return prepared.folder
+
+
+def test_a_run_is_found_by_its_content(table, marks, tmp_path):
+    one = fakework.prepare(table, tmp_path / "runs")
+    assert one.folder.name.startswith("fake-") and len(one.folder.name) == len("fake-") + 12
+    again = fakework.prepare(table, tmp_path / "runs")
+    assert (again.folder, [job.id for job in again.jobs]) == (one.folder, [job.id for job in one.jobs])
+    moved = tmp_path / "elsewhere" / "mine.csv"
+    moved.parent.mkdir()
+    table.rename(moved)
+    assert fakework.prepare(moved, tmp_path / "runs").folder == one.folder
+    other = fakework.prepare(moved, tmp_path / "runs", stops=(1,))
+    assert other.folder != one.folder and {job.id for job in other.jobs}.isdisjoint(job.id for job in one.jobs)
+    config = json.loads((one.folder / "config.json").read_text())
+    assert runs.content(config)[:12] == one.folder.name.rpartition("-")[2]
+    about = json.loads((one.folder / "run.json").read_text())
+    assert about["status"] == "begun" and len(about["cells"]) == 6 and about["versions"]["memsci"]
+
+
+def test_other_words_in_a_memory_are_another_run(table, marks, tmp_path):
+    one = fakework.prepare(table, tmp_path / "runs")
+    other = tmp_path / "other" / "mine.csv"
+    other.parent.mkdir()
+    other.write_text(table.read_text().replace("somebody saw 7 birds", "nobody saw 7 birds"))
+    changed = fakework.prepare(other, tmp_path / "runs")
+    same = [a.id == b.id for a, b in zip(one.jobs, changed.jobs)]
+    assert changed.folder != one.folder and same == [False, False, True, True, True, True]
+
+
+def test_cells_that_another_run_has_finished_are_taken_over(table, marks, tmp_path):
+    in_this_process(fakework.prepare(table, tmp_path / "runs", partitions=(0, 1)))
+    more = fakework.prepare(table, tmp_path / "runs")
+    runs.run(more, processes=1, threads=1, progress=False)
+    assert sorted(begun(marks)) == sorted({job.cell.label for job in more.jobs})
+    undisturbed = in_this_process(fakework.prepare(table, tmp_path / "alone"))
+    assert contents(more.folder) == contents(undisturbed)
+
+
+def test_two_processes_give_the_tables_of_one(table, marks, tmp_path):
+    alone = in_this_process(fakework.prepare(table, tmp_path / "alone"))
+    prepared = fakework.prepare(table, tmp_path / "runs")
+    folder = runs.run(prepared, processes=2, threads=1, progress=False)
+    assert contents(folder) == contents(alone)
+    assert runs.status(folder) == "finished"
+    assert not [path for path in (folder / "cells").iterdir() if path.name.startswith(".")]
+    count = len(begun(marks))
+    runs.run(prepared, progress=False)
+    assert len(begun(marks)) == count  # nothing was left to do
+    found = runs.find(tmp_path / "runs")
+    assert found[["run", "status", "cells"]].values.tolist() == [[folder.name, "finished", "6/6"]]
+
+
+def test_a_killed_process_loses_its_cell_alone_and_it_is_done_once_more(table, marks, tmp_path, monkeypatch):
+    prepared = fakework.prepare(table, tmp_path / "runs")
+    monkeypatch.setenv("FAKE_KILL", prepared.jobs[2].cell.label)
+    folder = runs.run(prepared, processes=2, threads=1, progress=False)
+    labels = [job.cell.label for job in prepared.jobs]
+    assert sorted(begun(marks)) == sorted([*labels, labels[2]])
+    monkeypatch.delenv("FAKE_KILL")
+    assert contents(folder) == contents(in_this_process(fakework.prepare(table, tmp_path / "alone")))
+
+
+def test_a_cell_that_always_kills_its_process_fails_and_the_others_are_finished(table, marks, tmp_path, monkeypatch):
+    prepared = fakework.prepare(table, tmp_path / "runs", partitions=(0,))
+    monkeypatch.setenv("FAKE_KILL", prepared.jobs[0].cell.label)
+    monkeypatch.setenv("FAKE_ALWAYS", "1")
+    with pytest.raises(runs.Failed, match=r"1 of 2 cells failed.*killed 2 times, with exit code -9"):
+        runs.run(prepared, processes=1, threads=1, progress=False)
+    assert runs.status(prepared.folder) == "unfinished"
+    assert set(files.table(prepared.folder, "training")["method"]) == {"MEGa"}
+
+
+def test_an_error_in_a_cell_is_kept_and_tried_again(table, marks, tmp_path, monkeypatch):
+    prepared = fakework.prepare(table, tmp_path / "runs", partitions=(0,))
+    monkeypatch.setenv("FAKE_ERROR", prepared.jobs[1].cell.label)
+    with pytest.raises(runs.Failed, match="ZeroDivisionError: not that"):
+        runs.run(prepared, processes=1, threads=1, progress=False)
+    assert "ZeroDivisionError" in (prepared.folder / "failed" / f"{prepared.jobs[1].id}.txt").read_text()
+    monkeypatch.delenv("FAKE_ERROR")
+    runs.run(prepared, processes=1, threads=1, progress=False)
+    assert runs.status(prepared.folder) == "finished"
+    assert json.loads((prepared.folder / "run.json").read_text())["failed"] == {}
+
+
+SCRIPT = """
+import sys
+import fakework
+from pathlib import Path
+from memsci import runs
+if __name__ == "__main__":
+    runs.run(fakework.prepare(Path(sys.argv[1]), Path(sys.argv[2])), processes=2, threads=1, progress=False)
+"""
+
+
+def test_a_run_killed_half_way_goes_on_and_gives_the_same_tables(table, marks, tmp_path, monkeypatch):
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    prepared = fakework.prepare(table, tmp_path / "runs")
+    monkeypatch.setenv("FAKE_SECONDS", "1")
+    started = subprocess.Popen(
+        [sys.executable, str(script), str(table), str(tmp_path / "runs")], start_new_session=True
+    )
+    done = lambda: sum(files.finished(prepared.folder, job.id) for job in prepared.jobs)
+    deadline = time.monotonic() + 120
+    while done() < 1 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.killpg(started.pid, signal.SIGKILL)  # the program and its workers, without a word
+    assert started.wait() == -signal.SIGKILL
+    assert 1 <= done() < 6
+    assert not (prepared.folder / "scores.csv.gz").exists()
+    first = begun(marks)
+
+    monkeypatch.setenv("FAKE_SECONDS", "0")
+    finished = [job.cell.label for job in prepared.jobs if files.finished(prepared.folder, job.id)]
+    folder = runs.run(prepared, processes=2, threads=1, progress=False)
+    second = begun(marks)[len(first) :]
+    assert sorted([*finished, *second]) == sorted(job.cell.label for job in prepared.jobs)
+    assert contents(folder) == contents(in_this_process(fakework.prepare(table, tmp_path / "alone")))
+
+
+def test_two_runners_at_once_do_no_cell_twice(table, marks, tmp_path, monkeypatch):
+    monkeypatch.setenv("FAKE_SECONDS", "0.2")
+    prepared = fakework.prepare(table, tmp_path / "runs")
+    runners = [threading.Thread(target=runs.run, args=(prepared, 1, 1), kwargs={"progress": False}) for _ in range(2)]
+    for runner in runners:
+        runner.start()
+    for runner in runners:
+        runner.join(120)
+    assert sorted(begun(marks)) == sorted(job.cell.label for job in prepared.jobs)
+    assert runs.status(prepared.folder) == "finished"
+
+
+def test_a_cell_that_is_held_is_busy(table, marks, tmp_path):
+    job = fakework.prepare(table, tmp_path / "runs").jobs[0]
+    with files.held(job.folder, job.id) as mine:
+        assert mine and work(job) == Outcome("busy")
+    assert work(job).status == "done" and work(job) == Outcome("done")
+    assert len(begun(marks)) == 1
+
+
+def test_a_worker_that_does_not_see_the_folder_says_so(table, marks, tmp_path):
+    job = fakework.prepare(table, tmp_path / "runs").jobs[0]
+    (job.folder / "config.json").unlink()
+    assert "must be shared" in work(job).error
+
+
+def test_tables_come_back_as_they_were_written(table, marks, tmp_path):
+    folder = in_this_process(fakework.prepare(table, tmp_path / "runs", partitions=(0,)))
+    responses = files.table(folder, "responses")
+    assert set(responses["answer"]) == {"nan"} and set(responses["target"]) == {'a, "b"\nc'}
+    assert set(responses["setting"]) == set(responses["recalled"]) == {""} and responses["top_id"].isna().all()
+    assert responses["stop"].dtype.kind == "i" and responses["logprob"].dtype.kind == "f"
+    assert files.table(folder, "scores")["higher_is_better"].dtype == bool
+    assert files.table(folder, "quiz") is None
+    assert files.table(folder, "cells")["finished"].all()
+
+
+def test_packed_tables_carry_neither_time_nor_name(table, marks, tmp_path):
+    packed = (
+        in_this_process(fakework.prepare(table, tmp_path / "runs", partitions=(0,))) / "scores.csv.gz"
+    ).read_bytes()
+    assert packed[3:8] == bytes(5) and gzip.decompress(packed).startswith(b"dataset,partition,method,setting,stop,")
+
+
+def test_curves_say_what_they_are_over(table, marks, tmp_path):
+    folder = in_this_process(fakework.prepare(table, tmp_path / "runs"))
+    curves, scores = files.table(folder, "curves"), files.table(folder, "scores")
+    assert list(curves["over"].unique()) == ["all memories", "first memory", "lag", "backward transfer"]
+    one = scores[(scores["method"] == "MEGa") & (scores["stop"] == 3)]
+    at = curves[(curves["method"] == "MEGa") & (curves["stop"] == 3)].set_index("over")
+    assert at.loc["all memories", "mean"] == pytest.approx(one["value"].mean())
+    assert at.loc["first memory", "mean"] == pytest.approx(one.loc[one["position"] == 1, "value"].mean())
+    assert (at["n"] == 3).all()
+    assert curves.loc[curves["over"] == "lag", "lag"].dropna().unique().tolist() == [0, 1, 2]
+
+
+def test_prompts_are_averaged_by_category(table, marks, tmp_path):
+    from memsci.experiments import prompt_categories
+
+    names = prompt_categories()
+    two = ["fact-1", "fact-2", "fake-1"]
+    changes = {"methods": ("MEGa",), "stops": (), "settings": {"MEGa": tuple(f"prompt={name}" for name in two)}}
+    curves = files.table(in_this_process(fakework.prepare(table, tmp_path / "runs", **changes)), "curves")
+    each = curves[curves["over"] == "all memories"].set_index("setting")["mean"]
+    whole = curves[curves["over"] == "category"].set_index("category")["mean"]
+    assert whole["fact"] == pytest.approx((each["prompt=fact-1"] + each["prompt=fact-2"]) / 2)
+    assert whole["fake"] == pytest.approx(each["prompt=fake-1"])
+    assert {names[name] for name in two} == set(whole.index)
+
+
+def test_a_run_is_located_by_the_beginning_of_its_name(table, marks, tmp_path):
+    one = fakework.prepare(table, tmp_path / "runs").folder
+    assert files.locate(str(one)) == files.locate("fake", tmp_path / "runs") == one
+    fakework.prepare(table, tmp_path / "runs", stops=(1,))
+    with pytest.raises(MemsciError, match="2 runs begin with 'fake'"):
+        files.locate("fake", tmp_path / "runs")
+    with pytest.raises(MemsciError, match="no run is called 'main'"):
+        files.locate("main", tmp_path / "runs")
+
+
+def test_columns_that_differ_are_not_put_together(tmp_path):
+    (tmp_path / "cells").mkdir()
+    for name, column in (("a", "x"), ("b", "y")):
+        files.keep(tmp_path, name, {"training": pd.DataFrame({column: [1]})}, {})
+    with pytest.raises(MemsciError, match="other columns"):
+        files.gather(tmp_path, ["a", "b"])
+
+
+def test_sizes():
+    assert runs._sizes(8, None, None, None, False)[0] == min(8, runs._cores())
+    assert runs._sizes(1, None, 3, None, False) == (1, 3, [None])
+    assert runs._sizes(8, 4, None, "slurm", False) == (4, 1, [None])
+    with pytest.raises(MemsciError, match="processes must be at least 1"):
+        runs._sizes(8, 0, None, None, False)
+
+
+def test_time_left_is_that_of_the_methods_still_to_come():
+    watch = runs._Watch.__new__(runs._Watch)
+    watch.seconds, watch.left, watch.processes = {"Base": [10.0], "MEGa": [100.0, 300.0]}, {"a": "MEGa", "b": "Full"}, 2
+    assert watch.time_left() == "3 min left"  # (200 + (10 + 200) / 2) / 2 = 152 s
+    assert runs._duration(30) == "30 s" and runs._duration(3 * 3600) == "3.0 h"
+
+
+def test_redrawing_finds_the_run_without_torch(table, marks, tmp_path):
+    code = "import sys, memsci.runs.folder, memsci.runs.tables; print('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
+
+
+def test_cells_are_named_for_people():
+    assert Cell(measure="gates", dataset="wiki", partitions=(0, 1, 2), method="by count").label == "wiki 0-2, by count"
+
+
+def test_the_command_line_runs_lists_scores_and_draws(table, marks, tmp_path, monkeypatch):
+    from typer.testing import CliRunner
+
+    from memsci import cli
+
+    say = lambda *words: CliRunner().invoke(cli.app, [str(word) for word in words], env={"COLUMNS": "200"})
+    prepared, asked = fakework.prepare(table, tmp_path / "runs", partitions=(0,)), []
+    monkeypatch.setattr(runs, "prepare", lambda *what: asked.append(what) or prepared)
+    where = ("--folder", tmp_path / "runs")
+    options = ("--partitions", "0-1", "--methods", "MEGa,Full batch", "--processes", 1, "--threads", 1, "--seed", 3)
+    first = say("run", "main", *options, *where)
+    assert first.exit_code == 0 and f"Tables are in {prepared.folder}" in first.stdout, first.output
+    chosen, base, seed, folder, quiz = asked[0]
+    assert (chosen.partitions, chosen.methods, seed) == ((0, 1), ("MEGa", "Full batch"), 3)
+    assert chosen.only_last == ("Full batch",) and (base, quiz) == (None, "built-in")
+    assert "is finished; nothing is left to do" in say("run", "main", *where).stdout
+    assert "2/2" in say("runs", *where).stdout
+    assert "embedding-layers" in say("runs", "--experiments").stdout
+    wrong = say("run", "main", "--job", "memory", *where)
+    assert wrong.exit_code == 2 and "--job takes NAME=VALUE" in wrong.stderr
+
+    monkeypatch.setattr("memsci.figures.redraw", lambda run, out: [out / run.name])
+    assert say("figures", "fake", "--to", tmp_path, *where).stdout == f"{tmp_path / prepared.folder.name}\n"
+    scored = []
+    monkeypatch.setattr(runs, "score", lambda path, judges: scored.append((path, judges)))
+    assert say("score", "fake", *where).exit_code == 0 and scored == [(prepared.folder, [])]
