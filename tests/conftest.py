@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
@@ -13,6 +14,9 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from memsci.lora import Adapter
+
+# The authors' published files and MMLU, where they are at hand.
+DATA = Path(os.environ.get("MEMSCI_DATA") or Path(__file__).parents[2] / "shared" / "data")
 
 SPECIAL = ["<|bos|>", "<|user|>", "<|assistant|>", "<|system|>", "<|end|>", "<|pad|>"]
 TEMPLATE = (

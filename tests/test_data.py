@@ -16,13 +16,13 @@ import numpy as np
 import pandas as pd
 import pooch
 import pytest
+from conftest import DATA
 
 from memsci.data import mmlu, published, table
 from memsci.data.published import CHECKSUMS, COMMIT, FOLDERS, file_name, read_pickle
 from memsci.errors import MemsciError
 from memsci.memory import Memory, Partition, Question, QuizItem, to_frame
 
-DATA = Path(os.environ.get("MEMSCI_DATA") or Path(__file__).parents[2] / "shared" / "data")
 needs_data = pytest.mark.skipif(not (DATA / "mega").is_dir(), reason="no published data: set MEMSCI_DATA")
 
 

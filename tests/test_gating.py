@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
-
 import pandas as pd
 import pytest
 import torch
-from conftest import random_adapter
+from conftest import DATA, random_adapter
 
 from memsci import data, gating
 from memsci.config import Embedding, GateRule
@@ -191,9 +189,9 @@ def test_refusals(base):
 
 @pytest.fixture(scope="module")
 def wiki():
-    if not os.environ.get("MEMSCI_DATA"):
-        pytest.skip("MEMSCI_DATA is not set")
-    return {k: data.published("wiki", k) for k in range(10)}
+    if not (DATA / "mega").is_dir():
+        pytest.skip("no published data: set MEMSCI_DATA")
+    return {k: data.published("wiki", k, DATA) for k in range(10)}
 
 
 def rates(table: pd.DataFrame) -> dict[int, float]:

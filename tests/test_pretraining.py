@@ -129,8 +129,29 @@ def test_rows_have_one_conversation_each_and_weightless_padding(raw):
 
 
 def test_every_sort_of_row_is_drawn_and_shares_add_up():
-    assert corpus.MIXTURE.keys() == corpus.SORTS.keys()
-    assert sum(corpus.MIXTURE.values()) == pytest.approx(1)
+    starts = [start for start, _ in corpus.PHASES]
+    assert starts[0] == 0 and starts == sorted(starts) and starts[-1] < 1
+    for _, shares in corpus.PHASES:
+        assert shares.keys() == corpus.SORTS.keys()
+        assert sum(shares.values()) == pytest.approx(1)
+
+
+def test_phases_follow_one_another():
+    for (start, shares), (end, _) in zip(corpus.PHASES, [*corpus.PHASES[1:], (1.0, None)], strict=True):
+        assert corpus.mixture(start) == corpus.mixture(end - 1e-9) == shares
+
+
+@pytest.mark.parametrize("sort", ["lookup", "pairs", "exam"])
+def test_what_is_looked_up_stands_in_the_row_once(raw, sort):
+    """In every list the labels and what they stand for differ, so that each question has one answer."""
+    for seed in range(30):
+        row = corpus.Row(raw)
+        corpus.SORTS[sort](row, random.Random(seed))
+        for turn in re.findall(r"<\|user\|>(.*?)<\|end\|>", raw.decode(row.tokens, skip_special_tokens=False), re.DOTALL):
+            listed = [re.split(r"\) |: | - ", line, maxsplit=1) for line in turn.split("options:\n")[-1].strip().split("\n")]
+            if all(len(pair) == 2 for pair in listed):
+                entries = [entry for pair in listed for entry in pair]
+                assert len(set(entries)) == len(entries), turn
 
 
 @pytest.mark.parametrize("sort", ["read", "recall"])
@@ -193,11 +214,11 @@ def test_targets_are_the_next_tokens_that_have_weight():
     weights[:, 0] = 4.0  # before it there is nothing in the row that could predict it
     before = weights.clone()
     positions, following, weight = train.targets(tokens, weights)
-    assert len(positions) == len(following) == len(weight) == 42 and len(positions.unique()) == 42
+    assert len(positions) == len(following) == len(weight) == 46 and len(positions.unique()) == 46
     assert torch.equal(weights, before)
     expected = {(25 * r + c): (int(tokens[r, c + 1]), float(weights[r, c + 1]))
                 for r in range(4) for c in range(24) if weights[r, c + 1] > 0}  # fmt: skip
-    assert len(expected) < 42
+    assert len(expected) < 46
     found = {int(p): (int(t), float(w)) for p, t, w in zip(positions, following, weight, strict=True) if w > 0}
     assert found == expected
 

@@ -382,7 +382,7 @@ def training_turns(tokenizer, steps: range) -> list[str]:
 def _drawn(batches, step):
     """The data of a step as `Batches` draws them, before they become positions and padding."""
     rng = random.Random(f"{batches.recipe.seed} {step}")
-    rows = corpus.rows(batches.tokenizer, rng, batches.recipe.rows)
+    rows = corpus.rows(batches.tokenizer, rng, batches.recipe.rows, step / batches.recipe.steps)
     every = step % batches.recipe.gate_every == 0
     return rows, corpus.cue_pairs(batches.tokenizer, rng, batches.recipe.gate_pairs) if every else None
 
@@ -398,7 +398,7 @@ def leaks(turns: list[str], events: list[Event], held_out: dict[str, set]) -> li
 
 
 def test_training_rows_tell_nothing_about_held_out_partitions(tokenizer, told, held_out):
-    turns = training_turns(tokenizer, range(40))
+    turns = training_turns(tokenizer, range(0, train.Recipe().steps, 85))  # of every phase
     assert len(turns) > 3000 and len(told) > 2000
     assert {event.kind.name for event in told} == {kind.name for _, kind in KINDS}
     assert leaks(turns, told, held_out) == []

@@ -39,7 +39,7 @@ class Recipe:
     """All that decides a run."""
 
     size: str = "small"
-    steps: int = 5000
+    steps: int = 3400
     rows: int = 32  # of corpus.ROW tokens
     lr: float = 3e-3  # matrices by Muon, scaled to AdamW's update size; embeddings and norms by AdamW
     warmup: int = 50
