@@ -162,7 +162,7 @@ class Encoding(Settings):
 
         Chosen on episodic partition 10 (see docs/lab-notes.md), which is not the one that `memsci demo` shows.
         """
-        return cls(rank=32, lr=2e-3, epochs=8, text_copies=4, batch_size=13)
+        return cls(rank=32, lr=2e-3, epochs=8, text_copies=4, text_epochs=3, batch_size=13)
 
 
 @dataclass(frozen=True, kw_only=True)

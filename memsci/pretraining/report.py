@@ -164,9 +164,10 @@ cannot stands below, as measured.
 `make base` (recipe: `memsci.pretraining`), {trained_steps:,} steps of {rows} rows of {row} tokens, {tokens:,} tokens in all,
 {seconds:,} seconds on {hardware}, seed {seed}, torch {torch}. Weights are stored in bfloat16.{history}
 
-- **Data**: conversations about the training half of the built-in world and the training phrasings of the quiz, in the
-  proportions {mixture}. No character, event or pair of facts of the 20 + 20 partitions occurs in them
-  (`memsci.world.split`; `tests/test_world.py` proves it).
+- **Data**: conversations about the training half of the built-in world and the training phrasings of the quiz, in these
+  proportions: {phases}. No character of the 20 episodic partitions, and no two facts of one of their events or of the 20
+  semantic ones, occur in them (`memsci.world.split`; `tests/test_world.py`). People named in the semantic partitions can
+  occur by name, in other events.
 - **The gate's term**: besides next tokens, the model is trained to tell apart question-story pairs by the very embedding
   that the paper gates with (mean over tokens of the input to the last layer's MLP, raw inner products, softmax at β = 1).
   An 8B model brings this semantic quality along; a small one is given it here. Read gate figures on this model with that
@@ -204,11 +205,15 @@ def card(base: Base, table: pd.DataFrame, run: dict, partitions: Sequence[int]) 
         heads=config.num_attention_heads,
         vocabulary=config.vocab_size,
         row=corpus.ROW,
-        mixture=", ".join(f"{sort} {share:.0%}" for sort, share in corpus.MIXTURE.items()),
+        phases="; ".join(f"from {start:.0%} of the steps on {_shares(shares)}" for start, shares in corpus.PHASES),
         partitions=", ".join(map(str, partitions)),
         table="\n".join(lines),
         samples="\n".join(f"- {text}" for text in samples(base)),
     )
+
+
+def _shares(shares: dict[str, float]) -> str:
+    return ", ".join(f"{sort} {share:.0%}" for sort, share in shares.items() if share)
 
 
 def main() -> None:
