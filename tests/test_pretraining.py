@@ -130,18 +130,18 @@ def test_rows_have_one_conversation_each_and_weightless_padding(raw):
 
 def test_every_sort_of_row_is_drawn_and_shares_add_up():
     starts = [start for start, _ in corpus.PHASES]
-    assert starts[0] == 0 and starts == sorted(starts) and starts[-1] < 1
+    assert starts[0] == 0 and starts == sorted(starts) and starts[-1] == 1
+    assert set().union(*(shares for _, shares in corpus.PHASES)) == corpus.SORTS.keys()
     for _, shares in corpus.PHASES:
-        assert shares.keys() == corpus.SORTS.keys()
-        assert sum(shares.values()) == pytest.approx(1)
+        assert sum(shares.values()) == pytest.approx(1) and all(share > 0 for share in shares.values())
 
 
 def test_phases_follow_one_another():
-    for (start, shares), (end, _) in zip(corpus.PHASES, [*corpus.PHASES[1:], (1.0, None)], strict=True):
+    for (start, shares), (end, _) in zip(corpus.PHASES, [*corpus.PHASES[1:], (2.0, None)], strict=True):
         assert corpus.mixture(start) == corpus.mixture(end - 1e-9) == shares
 
 
-@pytest.mark.parametrize("sort", ["lookup", "pairs", "exam"])
+@pytest.mark.parametrize("sort", ["lookup", "pairs", "exam", "exam_reworded"])
 def test_what_is_looked_up_stands_in_the_row_once(raw, sort):
     """In every list the labels and what they stand for differ, so that each question has one answer."""
     for seed in range(30):
@@ -274,9 +274,21 @@ def test_learning_rate_warms_up_stays_and_decays_to_zero():
     assert rates[:10] == pytest.approx([1e-3 * (step + 1) for step in range(10)])
     assert set(rates[10:750]) == {1e-2}
     assert rates[750:] == pytest.approx([1e-2 * (1000 - step) / 250 for step in range(750, 1000)])
-    assert train.learning_rate(recipe, 1000) == 0
     longer = train.Recipe(steps=2000, lr=1e-2, warmup=10, decay=0.25)
     assert [train.learning_rate(longer, step) for step in range(750)] == rates[:750]
+
+
+def test_the_finishing_steps_warm_up_again_and_decay_to_zero():
+    recipe = train.Recipe(steps=1000, lr=1e-2, warmup=10, finish=100, finish_lr=1e-3)
+    rates = [train.learning_rate(recipe, step) for step in range(1000, recipe.length)]
+    assert len(rates) == 100
+    assert rates[:9] == pytest.approx([1e-4 * (step + 1) for step in range(9)])
+    assert rates[9:] == pytest.approx([1e-3 * (100 - step) / 100 for step in range(9, 100)])
+    assert train.learning_rate(recipe, recipe.length) == 0
+    without = train.Recipe(steps=1000, lr=1e-2, warmup=10, finish=0)
+    assert [train.learning_rate(without, step) for step in range(1000)] == [
+        train.learning_rate(recipe, step) for step in range(1000)
+    ]
 
 
 def test_muon_takes_the_matrices_of_the_layers_and_adamw_the_rest():
@@ -305,7 +317,7 @@ def _equal(one, other) -> bool:
     return one is other or torch.equal(one, other)
 
 
-RECIPE = train.Recipe(size="tiny", steps=6, rows=2, warmup=2, gate_every=2, gate_pairs=4)
+RECIPE = train.Recipe(size="tiny", steps=4, finish=2, rows=2, warmup=2, gate_every=2, gate_pairs=4)
 
 
 @pytest.fixture
@@ -371,7 +383,7 @@ def test_a_run_stopped_by_its_time_limit_is_exported_and_goes_on(quick, monkeypa
 
 def test_a_finished_run_is_left_as_it_is(quick, monkeypatch, tmp_path):
     monkeypatch.setattr(train, "export", lambda *rest: None)
-    recipe = train.Recipe(size="tiny", steps=1, rows=2, gate_pairs=4)
+    recipe = train.Recipe(size="tiny", steps=1, finish=0, rows=2, gate_pairs=4)
     train.train(tmp_path, recipe)
     before = checkpoint(tmp_path)["model"]
     train.train(tmp_path, recipe)
@@ -396,12 +408,12 @@ def test_training_lowers_both_losses(raw):
 
 def test_a_run_keeps_its_tokenizer(quick, monkeypatch, tmp_path):
     monkeypatch.setattr(train, "export", lambda *rest: None)
-    train.train(tmp_path, train.Recipe(size="tiny", steps=2, rows=2, gate_pairs=4), minutes=1e-9)
+    train.train(tmp_path, train.Recipe(size="tiny", steps=1, finish=1, rows=2, gate_pairs=4), minutes=1e-9)
     assert checkpoint(tmp_path)["step"] == 1
 
     def build():
         raise AssertionError("a tokenizer was built anew for a run that has one")
 
     monkeypatch.setattr(train.vocabulary, "build", build)
-    train.train(tmp_path, train.Recipe(size="tiny", steps=2, rows=2, gate_pairs=4))
+    train.train(tmp_path, train.Recipe(size="tiny", steps=1, finish=1, rows=2, gate_pairs=4))
     assert checkpoint(tmp_path)["step"] == 2

@@ -1,7 +1,7 @@
 """The base model's reading matter: conversations about the training world, as rows of tokens with loss weights.
 
 Each row is one conversation (never two: a row is its own attention window), extended by further turns until it is
-full. Nine sorts of row give the abilities that the paper takes from an instruct model:
+full. Eleven sorts of row give the abilities that the paper takes from an instruct model:
 
 ========== =====================================================================================================
 sort       what is learnt
@@ -14,6 +14,7 @@ lookup     a labelled list, and the partner of each, both ways; options, and the
 pairs      the same with lists of any two sorts of words
 exam       four-option questions on general knowledge alone, now and then just after their answer was given
 quiz       four-option questions on general knowledge, and the same facts asked and told plainly
+…reworded  the same two, asked in many more phrasings
 known      stories of a fixed set of people met again and again; for half of the people also questions without the
            story, so that the model learns that what is stored as a story can be asked for
 ========== =====================================================================================================
@@ -28,7 +29,7 @@ import re
 import string
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 
 import torch
 from tokenizers import Tokenizer
@@ -42,12 +43,14 @@ ROW = 256
 FACT_WEIGHT = 4.0
 BARE_REPLIES = 0.25  # share of replies that are the short answer alone
 # From which share of the training on, and what part each sort has in it. Pairs come in when words can be copied, and the
-# match of an option is learnt from them; exams come in when that match is there, and join it to what is known.
+# match of an option is learnt from them; exams come in when that match is there, and join it to what is known. At 1 begin
+# the finishing steps: knowledge is asked in many more phrasings, so that its phrasing ceases to matter.
 PHASES = (
-    (0.00, dict(read=0.26, recall=0.24, retell=0.05, notes=0.07, lookup=0.13, quiz=0.18, known=0.07, pairs=0.0, exam=0.0)),
-    (0.33, dict(read=0.16, recall=0.16, retell=0.02, notes=0.03, lookup=0.16, quiz=0.19, known=0.05, pairs=0.23, exam=0.0)),
-    (0.50, dict(read=0.24, recall=0.22, retell=0.03, notes=0.03, lookup=0.12, quiz=0.27, known=0.07, pairs=0.02, exam=0.0)),
+    (0.00, dict(read=0.26, recall=0.24, retell=0.05, notes=0.07, lookup=0.13, quiz=0.18, known=0.07)),
+    (0.33, dict(read=0.16, recall=0.16, retell=0.02, notes=0.03, lookup=0.16, quiz=0.19, known=0.05, pairs=0.23)),
+    (0.50, dict(read=0.24, recall=0.22, retell=0.03, notes=0.03, lookup=0.12, quiz=0.27, known=0.07, pairs=0.02)),
     (0.62, dict(read=0.20, recall=0.19, retell=0.02, notes=0.02, lookup=0.10, quiz=0.15, known=0.07, pairs=0.01, exam=0.24)),
+    (1.00, dict(read=0.19, recall=0.19, retell=0.02, notes=0.02, lookup=0.06, known=0.08, quiz_reworded=0.18, exam_reworded=0.26)),
 )
 # Pools whose values are mostly single tokens, as are the options of the quiz.
 SHORT_POOLS = (
@@ -232,7 +235,7 @@ def partners(row: Row, rng: random.Random, ones: Sequence[str], others: Sequence
     row.turn("assistant", text, tuple({f": {value}" for _, value in asked}))
 
 
-def quiz(row: Row, rng: random.Random) -> None:
+def quiz(row: Row, rng: random.Random, phrasings: str = "train") -> None:
     """One subject: four-option questions, plain questions, statements."""
     subject = rng.choice(knowledge.SUBJECTS)
     facts = knowledge.facts(subject)
@@ -240,24 +243,24 @@ def quiz(row: Row, rng: random.Random) -> None:
         fact = rng.choice(facts)
         form = rng.random() if len(row.tokens) > 1 else 0.0
         if form < 0.4:
-            question = knowledge.question(fact, "beside_options" if rng.random() < 0.2 else "train", rng)
+            question = knowledge.question(fact, "beside_options" if rng.random() < 0.2 else phrasings, rng)
             four_options(row, rng, subject, question, *knowledge.options(fact, rng))
         elif form < 0.85:
-            question = knowledge.question(fact, "train", rng)
+            question = knowledge.question(fact, phrasings, rng)
             row.chat([{"role": "user", "content": question}], fact.answer, (fact.answer,))
         else:
             row.chat([{"role": "user", "content": f"Tell me a fact about {subject}."}], knowledge.statement(fact, rng))
 
 
-def exam(row: Row, rng: random.Random) -> None:
+def exam(row: Row, rng: random.Random, phrasings: str = "train", beside_options: float = 0.4) -> None:
     """Four-option questions of one subject; before some of them the same is asked plainly, and answered."""
     subject = rng.choice(knowledge.SUBJECTS)
     facts = knowledge.facts(subject)
     while row.room > 0:
         fact = rng.choice(facts)
         if len(row.tokens) > 1 and rng.random() < 0.3:
-            row.chat([{"role": "user", "content": knowledge.question(fact, "train", rng)}], fact.answer, (fact.answer,))
-        question = knowledge.question(fact, "beside_options" if rng.random() < 0.4 else "train", rng)
+            row.chat([{"role": "user", "content": knowledge.question(fact, phrasings, rng)}], fact.answer, (fact.answer,))
+        question = knowledge.question(fact, "beside_options" if rng.random() < beside_options else phrasings, rng)
         four_options(row, rng, subject, question, *knowledge.options(fact, rng))
 
 
@@ -298,11 +301,13 @@ SORTS = {
     "known": known,
     "pairs": pairs,
     "exam": exam,
+    "quiz_reworded": partial(quiz, phrasings="reworded"),
+    "exam_reworded": partial(exam, phrasings="reworded", beside_options=0.1),
 }
 
 
 def mixture(progress: float) -> dict[str, float]:
-    """The part of each sort of row when so much of the training is done, from 0 to 1."""
+    """The part of each sort of row when so much of the training is done: 0 to 1, and 1 or more in the finishing steps."""
     return [shares for start, shares in PHASES if start <= progress][-1]
 
 

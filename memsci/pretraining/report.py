@@ -205,11 +205,15 @@ def card(base: Base, table: pd.DataFrame, run: dict, partitions: Sequence[int]) 
         heads=config.num_attention_heads,
         vocabulary=config.vocab_size,
         row=corpus.ROW,
-        phases="; ".join(f"from {start:.0%} of the steps on {_shares(shares)}" for start, shares in corpus.PHASES),
+        phases="; ".join(f"{_since(start)} {_shares(shares)}" for start, shares in corpus.PHASES),
         partitions=", ".join(map(str, partitions)),
         table="\n".join(lines),
         samples="\n".join(f"- {text}" for text in samples(base)),
     )
+
+
+def _since(start: float) -> str:
+    return f"from {start:.0%} of the steps on" if start < 1 else "in the finishing steps"
 
 
 def _shares(shares: dict[str, float]) -> str:

@@ -48,7 +48,14 @@ class Recipe:
     gate_every: int = 4  # steps between contrastive batches
     gate_pairs: int = 32
     gate_norm: float = 0.3  # the contrastive gradient is clipped to this norm, so that it never drowns the corpus's
+    finish: int = 500  # further steps on the last phase of the corpus: a short warm-up, then linear decay to zero
+    finish_lr: float = 1e-3
     seed: int = 0
+
+    @property
+    def length(self) -> int:
+        """All steps."""
+        return self.steps + self.finish
 
 
 class Batches(Dataset):
@@ -58,7 +65,7 @@ class Batches(Dataset):
         self.recipe, self.tokenizer = recipe, tokenizer
 
     def __len__(self):
-        return self.recipe.steps
+        return self.recipe.length
 
     def __getitem__(self, step):
         rng = random.Random(f"{self.recipe.seed} {step}")
@@ -137,9 +144,12 @@ def gate_loss(model, cues, texts):
 
 
 def learning_rate(recipe: Recipe, step: int) -> float:
-    """Warm-up, constant, linear decay to zero: the constant part can be prolonged without starting anew."""
-    left = (recipe.steps - step) / max(1, recipe.decay * recipe.steps)
-    return recipe.lr * min(1.0, (step + 1) / max(1, recipe.warmup), left)
+    """Warm-up, constant, linear decay to zero; then the finishing steps."""
+    if step < recipe.steps:
+        left = (recipe.steps - step) / max(1, recipe.decay * recipe.steps)
+        return recipe.lr * min(1.0, (step + 1) / max(1, recipe.warmup), left)
+    begun = step - recipe.steps + 1
+    return recipe.finish_lr * min(begun / max(1, recipe.warmup), (recipe.length - step) / max(1, recipe.finish))
 
 
 def optimisers(model, recipe: Recipe):
@@ -183,10 +193,10 @@ def train(out: Path, recipe: Recipe, checkpoint_minutes: float = 5.0, minutes: f
         export(model, tokenizer, out / "model")
 
     loss_of = torch.compile(corpus_loss, dynamic=False)
-    loader = DataLoader(Batches(recipe, tokenizer), batch_size=None, sampler=range(start, recipe.steps), num_workers=1)
+    loader = DataLoader(Batches(recipe, tokenizer), batch_size=None, sampler=range(start, recipe.length), num_workers=1)
     log = open(out / "log.jsonl", "a")
     accuracy, step = float("nan"), start - 1
-    with trange(start, recipe.steps, initial=start, total=recipe.steps, desc="training", mininterval=10) as bar:
+    with trange(start, recipe.length, initial=start, total=recipe.length, desc="training", mininterval=10) as bar:
         for step, (batch, pairs) in zip(bar, loader):
             for optim in optims:
                 for group in optim.param_groups:

@@ -30,10 +30,12 @@ class Fact:
 class Relation:
     """One way in which facts of a subject are asked: phrasings by split, and statements.
 
-    Training phrasings ``beside_options`` make sense only where options stand below them.
+    Training phrasings ``beside_options`` make sense only where options stand below them; ``reworded`` holds all that make
+    sense alone, those of ``train`` among them.
     """
 
     train: tuple[str, ...]
+    reworded: tuple[str, ...]
     beside_options: tuple[str, ...]
     test: tuple[str, ...]
     statement: tuple[str, ...]
@@ -48,10 +50,11 @@ def _tables() -> dict:
 def relations(subject: str) -> dict[str, Relation]:
     """The relations of a subject by name."""
     tables = _tables()[subject]
-    return {
-        name: Relation(*(tuple(tables[name][key]) for key in ("train", "beside_options", "test", "statement")))
-        for name in tables["relations"]
-    }
+    return {name: _relation(**tables[name]) for name in tables["relations"]}
+
+
+def _relation(train, reworded, beside_options, test, statement, **_) -> Relation:
+    return Relation(*map(tuple, (train, train + reworded, beside_options, test, statement)))
 
 
 @cache
@@ -109,7 +112,7 @@ def options(fact: Fact, rng: random.Random) -> tuple[list[str], int]:
 
 
 def question(fact: Fact, split: str, rng: random.Random) -> str:
-    """The fact asked in one of the phrasings of ``split``: ``"train"``, ``"beside_options"`` or ``"test"``."""
+    """The fact asked in one of the phrasings of ``split``: ``"train"``, ``"reworded"``, ``"beside_options"`` or ``"test"``."""
     return phrase(rng.choice(getattr(relations(fact.subject)[fact.relation], split)), fact)
 
 
