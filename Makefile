@@ -2,7 +2,7 @@
 # brought up to date when pyproject.toml or constraints.txt change. After that nothing goes to the network.
 #
 #   make demo                      the main job on the shipped model
-#   make test ARGS="-k gate -x"    some of the tests
+#   make test ARGS="-k gate -x"    some of the tests; ARGS=tests without the notebooks
 #   make demo PYTHON=python3.12    another Python than the first suitable one
 
 PYTHON ?=
@@ -13,7 +13,7 @@ BIN := $(VENV)/bin
 export HF_HUB_OFFLINE := 1
 export TRANSFORMERS_OFFLINE := 1
 
-.PHONY: help demo test base base-report lint clean
+.PHONY: help demo lab notebooks screenshots test base base-report lint clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -22,8 +22,20 @@ help: ## this list
 demo: $(VENV)/.installed ## encode 50 memories, recall them, answer about them: a table, and figures/ (5 minutes)
 	$(BIN)/memsci demo $(ARGS)
 
-test: $(VENV)/.installed-dev ## all tests
-	$(BIN)/python -m pytest $(ARGS)
+lab: $(VENV)/.installed-notebooks ## the notebooks in JupyterLab
+	cd notebooks && $(abspath $(BIN))/jupyter lab $(ARGS)
+
+notebooks: $(VENV)/.installed-dev ## run the notebooks and keep what they show (10 minutes); ARGS=notebooks/02-gating.ipynb for one
+	$(BIN)/jupyter nbconvert --to notebook --execute --inplace --ExecutePreprocessor.record_timing=False \
+	  --ExecutePreprocessor.timeout=600 $(or $(ARGS),notebooks/*.ipynb)
+
+screenshots: $(VENV)/.installed-dev ## docs/images/, taken anew in a real browser (Chromium)
+	$(BIN)/python tests/browser/screenshots.py docs/images $(ARGS)
+
+# nbval runs the notebooks and compares what they print with what they keep; pictures are not compared.
+test: $(VENV)/.installed-dev ## all tests, and all notebooks
+	$(BIN)/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout=300 \
+	  --nbval-sanitize-with=tests/nbval_sanitize.cfg $(ARGS)
 
 base: $(VENV)/.installed ## train the shipped base model from scratch (hours on two cores; resumes where it was stopped)
 	$(BIN)/python -m memsci.pretraining.train checkpoints/base $(ARGS)
@@ -50,6 +62,10 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	  exit 1; }
 	$(BIN)/pip install --quiet -c constraints.txt torch
 	$(BIN)/pip install --quiet -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/.installed-notebooks: $(VENV)/.installed
+	$(BIN)/pip install --quiet -c constraints.txt -e ".[notebooks]"
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed

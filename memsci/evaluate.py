@@ -303,7 +303,7 @@ def summary(scores: pd.DataFrame) -> pd.DataFrame:
         Columns method (its `label`), QA %, log prob (of sums, nats), recall cos, correct gate %, knowledge %, n: those for
         which there are scores. The quiz is put once to a learner: its figure stands at all ways of asking by its own gate.
     """
-    asked = scores[scores["way"].notna()]
+    asked = scores[scores["position"].notna()]  # the quiz and random pairs belong to no memory
     order = {name: place for place, name in enumerate(asked["method"].unique())}
     groups = sorted(
         asked.groupby(["method", "way", "gate"], sort=False),

@@ -8,9 +8,10 @@ of `METHODS_STYLE` in every figure.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import contextmanager
 from functools import partial
 from importlib import resources
 from pathlib import Path
@@ -27,7 +28,7 @@ from matplotlib.transforms import ScaledTranslation
 
 from memsci import paper
 from memsci.errors import MemsciError, check_in
-from memsci.metrics import METRICS, correct_gate, gate_confusion
+from memsci.metrics import METRICS
 
 # Without dates, so that the same numbers give the same bytes.
 _METADATA = {"pdf": {"CreationDate": None}, "png": {"Software": None}, "svg": {"Date": None}}
@@ -50,13 +51,14 @@ METHODS_STYLE: dict[str, dict[str, Any]] = {
 _SITES = {  # of the gate's embedding (paper, Fig 7)
     "mlp": {"color": "#0072B2", "marker": "o", "linestyle": "-"},
     "attention": {"color": "#E69F00", "marker": "s", "linestyle": "--"},
+    "both": {"color": "#009E73", "marker": "^", "linestyle": "-."},
 }
 _DASHES = ("-", "--", ":", "-.", (0, (5, 1, 1, 1, 1, 1)))
 _MARKERS = "osD^vPXh<>"
 _REFERENCE = {"color": "#555555", "linestyle": (0, (1, 1.5)), "linewidth": 1.2}  # lines that are no method
 
 # Recall and knowledge are the same however a question is put afterwards: one line per learner.
-_WAYLESS = ("recall cos", "correct gate", "knowledge")
+WAYLESS = ("recall cos", "correct gate", "knowledge")
 _UNITS = {"share": " (%)", "nats": " (nats)", "nats per token": " (nats per token)", "cosine": ""}
 _DECIMALS = {"share": 1, "cosine": 3}  # 2 for all others
 _SYMBOLS = {"rank": "r", "beta": "β", "strength": "λ"}
@@ -79,7 +81,8 @@ _SWEPT = {
 }
 
 
-def style(size: str = "print") -> AbstractContextManager:
+@contextmanager
+def style(size: str = "print") -> Iterator[None]:
     """The style sheets of all figures, for a ``with`` block: size "print" or "slide".
 
     Raises
@@ -88,7 +91,11 @@ def style(size: str = "print") -> AbstractContextManager:
         The size is neither.
     """
     check_in("size", size, SIZES)
-    return plt.style.context([str(resources.files("memsci") / name) for name in SIZES[size]])
+    with plt.style.context([str(resources.files("memsci") / name) for name in SIZES[size]]):
+        yield
+        # Jupyter's backend is loaded at the first figure and makes matplotlib interactive, which must outlast the style.
+        interactive = mpl.is_interactive()
+    mpl.interactive(interactive)
 
 
 def look(label: str) -> dict[str, Any]:
@@ -336,8 +343,8 @@ def gate_by_layer(curves: pd.DataFrame, ax: Axes | None = None, *, title: str = 
     Parameters
     ----------
     curves
-        Columns layer (counted from 0), site ("mlp" or "attention"), metric ("correct gate"), mean, low, high; lines are
-        also told apart by pooling and similarity where the table has several.
+        Columns layer (counted from 0), site ("mlp", "attention" or "both"), metric ("correct gate"), mean, low, high; lines
+        are also told apart by pooling and similarity where the table has several.
     ax, title, size
         As in `forgetting_curve`.
 
@@ -349,15 +356,23 @@ def gate_by_layer(curves: pd.DataFrame, ax: Axes | None = None, *, title: str = 
     frame = _of(curves, "correct gate", "layer", "site")
     kinds = [name for name in ("pooling", "similarity") if name in frame and frame[name].nunique() > 1]
     variants = frame[kinds].astype(str).agg(", ".join, axis=1) if kinds else pd.Series("", index=frame.index)
+    variants = variants.str.replace("idf^0.5", "√IDF", regex=False).str.replace("idf", "IDF", regex=False)
     rules = list(dict.fromkeys(variants))
-    looks = {}
-    for site in (site for site in _SITES if (frame["site"] == site).any()):
-        for rule in rules:
-            name = f"{'MLP' if site == 'mlp' else site} input" + (f", {rule}" if rule else "")
-            looks[name] = _variant(_SITES[site], rules.index(rule), len(rules)) if len(rules) > 1 else _SITES[site]
-    named = frame["site"].map({"mlp": "MLP"}).fillna(frame["site"]) + " input"
-    frame = frame.assign(series=named.where(variants == "", named + ", " + variants))
+    sites = [site for site in _SITES if (frame["site"] == site).any()]
+    named = frame["site"].map(_site)
     with style(size):
+        if len(sites) == 1 and len(rules) > 1:
+            frame, looks = frame.assign(series=variants), _cycle(rules)
+            title = ", ".join(filter(None, (_site(sites[0]), title)))
+        else:
+            frame = frame.assign(series=named.where(variants == "", named + ", " + variants))
+            looks = {
+                f"{_site(site)}, {rule}" if rule else _site(site): _variant(_SITES[site], place, len(rules))
+                if len(rules) > 1
+                else _SITES[site]
+                for site in sites
+                for place, rule in enumerate(rules)
+            }
         ax = _axes(ax, across=1.2)  # names are long
         _lines(ax, frame, "layer", looks)
         layers = sorted(frame["layer"].unique())
@@ -367,6 +382,10 @@ def gate_by_layer(curves: pd.DataFrame, ax: Axes | None = None, *, title: str = 
         ax.set_title(title)
         _legend(ax)
     return ax
+
+
+def _site(site: str) -> str:
+    return {"mlp": "MLP input", "both": "both inputs"}.get(site, f"{site} input")
 
 
 def embedding_curve(
@@ -569,8 +588,9 @@ def redraw(run: str | Path, out: str | Path = "figures", size: str = "print") ->
     Parameters
     ----------
     run
-        Folder of a run, named after its experiment: "main-0123456789ab". Its curves.csv is read, and gates.csv where it has
-        one.
+        Folder of a run, or one that `memsci.runs.ship` has filled. Its curves.csv is read, of a run of gates also
+        partitions.csv.gz and confusion.csv. The experiment is that of its run.json; without one, that of the folder's name,
+        such as "main-0123456789ab".
     out
         Folder for the figures: ``main_episodic_first-memory_qa.pdf``, .png and .csv (the rows that are drawn), and for
         results that have a counterpart in the paper ``main_paper.csv`` (`memsci.paper.compare`) and ``main_order.csv``
@@ -593,11 +613,13 @@ def redraw(run: str | Path, out: str | Path = "figures", size: str = "print") ->
     if not (folder / "curves.csv").is_file():
         raise MemsciError(f"{folder} has no curves.csv. Give the folder of a run that 'memsci run' made and finished.")
     experiment = folder.name.rpartition("-")[0] or folder.name
+    if (folder / "run.json").is_file():
+        experiment = json.loads((folder / "run.json").read_text(encoding="utf-8"))["experiment"]
     curves = _read(folder / "curves.csv")
-    gates = _read(folder / "gates.csv") if (folder / "gates.csv").is_file() else None
+    of_gates = "comparison" in curves.columns
     files = []
     for dataset, rows in curves.groupby("dataset", sort=False):
-        plan = _results(rows, experiment) if gates is None else _gate_results(rows, gates[gates["dataset"] == dataset])
+        plan = _gate_results(rows, folder, dataset) if of_gates else _results(rows, experiment)
         for name, drawn, draw in plan:
             stem = out / "_".join(re.sub(r"[^\w.+]+", "-", part) for part in (experiment, str(dataset), *name))
             ax = draw(drawn, size=size)
@@ -605,7 +627,7 @@ def redraw(run: str | Path, out: str | Path = "figures", size: str = "print") ->
             with style(size):
                 ax.set_title(": ".join(filter(None, (named, ax.get_title(loc="left")))))
             files += save(ax, stem, drawn)
-    if gates is None and experiment in _TABLES and curves["dataset"].isin(list(paper.COUNTERPARTS)).any():
+    if not of_gates and experiment in _TABLES and curves["dataset"].isin(list(paper.COUNTERPARTS)).any():
         compared = paper.compare(_last(curves), _TABLES[experiment])
         for name, table in (("paper", compared), ("order", paper.ordering(compared))):
             files.append(out / f"{experiment}_{name}.csv")
@@ -647,34 +669,35 @@ def _results(curves: pd.DataFrame, experiment: str) -> _Plan:
         beside = paper.beside(drawn, _TABLES[experiment]) if experiment in _TABLES else drawn
         yield ("bars", metric), beside, partial(method_bars, metric=metric, title=title)
         told = rows[rows["way"] == "recall first"]
-        if metric not in _WAYLESS and set(told["method"]) - {"MEGa"}:
+        if metric not in WAYLESS and set(told["method"]) - {"MEGa"}:
             both = rows[rows["method"].isin(told["method"])]
             labels = list(dict.fromkeys(paper.labels(both)))
             yield ("ways", metric), both, partial(method_bars, metric=metric, methods=labels, title=title)
 
 
-def _gate_results(curves: pd.DataFrame, gates: pd.DataFrame) -> _Plan:
+def _gate_results(curves: pd.DataFrame, folder: Path, dataset: str) -> _Plan:
     """The figures of a run in which the gate alone was measured, for one dataset."""
     for comparison, drawn in curves.groupby("comparison", sort=False):
         if comparison == "by layer":
-            yield ("layers",), drawn, partial(gate_by_layer, title="By the layer that is embedded")
+            plain = (drawn["pooling"] == "mean") & (drawn["similarity"] == "inner")  # the paper's
+            if plain.any():
+                yield ("layers",), drawn[plain], partial(gate_by_layer, title="By the layer that is embedded")
+            for site, rows in drawn.groupby("site", sort=False) if not plain.all() else ():
+                yield ("layers", site), rows, partial(gate_by_layer, title="by the layer that is embedded")
         elif comparison == "by count":
             yield ("count",), drawn, partial(embedding_curve, title="By number of memories")
-    chosen = gates[gates["comparison"] == "by embedding"]
-    if chosen.empty:
+    if "by embedding" not in set(curves["comparison"]):
         return
-    right = chosen.assign(mean=correct_gate(chosen["memory_id"], chosen["top_id"]))
-    rates = right.groupby(["embedding", "partition"], sort=False)["mean"].mean().reset_index()
+    rates = _read(folder / "partitions.csv.gz").query("dataset == @dataset and comparison == 'by embedding'")
+    rates = rates[["embedding", "partition", "value"]].rename(columns={"value": "mean"})
     yield ("partitions",), rates, partial(gate_per_partition, title="Every partition")
-    partition = chosen["partition"].iloc[0]
-    first = chosen[chosen["partition"] == partition]
-    ids = list(dict.fromkeys([*first["memory_id"], *first["top_id"]]))
-    names = list(dict.fromkeys(first["embedding"]))
+    shares = _read(folder / "confusion.csv").query("dataset == @dataset")
+    ids = list(dict.fromkeys([*shares["memory_id"], *shares["top_id"]]))
+    names = list(dict.fromkeys(shares["embedding"]))
     for name in dict.fromkeys((names[0], names[-1])):  # the paper's own and the strongest, if they stand so
-        rows = first[first["embedding"] == name]
-        shares = gate_confusion(rows["memory_id"], rows["top_id"], ids).stack().rename("share").reset_index()
-        drawn = shares[shares["share"] > 0].reset_index(drop=True)
-        yield ("confusion", name), drawn, partial(confusion, ids=ids, title=f"{name}, partition {partition}")
+        drawn = shares.loc[shares["embedding"] == name, ["memory_id", "top_id", "share"]]
+        title = f"{name}, partition {shares['partition'].iloc[0]}"
+        yield ("confusion", name), drawn, partial(confusion, ids=ids, title=title)
 
 
 def _last(curves: pd.DataFrame) -> pd.DataFrame:
@@ -763,7 +786,7 @@ def _wanted(frame: pd.DataFrame, metric: str, methods: Sequence[str] | None) -> 
     frame = frame.assign(label=paper.labels(frame))
     there = set(frame["label"])
     if methods is None:
-        left_out = {"iRAG"} if metric in _WAYLESS and "MEGa" in there else set()
+        left_out = {"iRAG"} if metric in WAYLESS and "MEGa" in there else set()
         methods = [name for name in there - left_out if not name.startswith("iRAG on ")]
     kept = frame[frame["label"].isin(list(methods))]
     if kept.empty:

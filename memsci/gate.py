@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 import torch
@@ -142,6 +142,40 @@ def gate(
         queries, keys = (torch.nn.functional.normalize(vectors, dim=1) for vectors in (queries, keys))
     scores = queries @ keys.T
     return Gate(scores, _softmax(scores, beta), ids, labels, float(beta))
+
+
+def top_k(gate: Gate, k: int) -> Gate:
+    """The same gate with the k best memories of each query open and all others shut.
+
+    What the others had is shared out in proportion, so that the weights of a query sum to what they summed to before. For a
+    gate of this module that is the softmax over the k best scores alone. *Not in the paper.*
+
+    Parameters
+    ----------
+    gate : Gate
+        Of any number of queries.
+    k : int
+        Memories that stay open; of equal scores the earlier ones. From the number of all memories on, nothing changes.
+
+    Returns
+    -------
+    Gate
+        With the scores of all memories, as before.
+
+    Raises
+    ------
+    MemsciError
+        k is not a whole number from 1 up.
+    """
+    if isinstance(k, bool) or not isinstance(k, int) or k < 1:
+        raise MemsciError(f"k must be a whole number from 1 up; {k!r} was given.")
+    if k >= len(gate.ids):
+        return gate
+    best = gate.scores.argsort(dim=1, descending=True, stable=True)[:, :k]
+    kept = torch.zeros_like(gate.weights).scatter(1, best, gate.weights.gather(1, best))
+    before, after = (weights.sum(dim=1, keepdim=True) for weights in (gate.weights, kept))
+    share = torch.where(after > 0, before / after, 0.0)  # all k best may be shut, in a gate set by hand
+    return replace(gate, weights=kept * share)
 
 
 def _softmax(scores: Tensor, beta: float) -> Tensor:

@@ -20,9 +20,9 @@ from memsci.embed import embedders, weighted
 from memsci.errors import MemsciError
 from memsci.gate import gate
 from memsci.memory import Memory, check_memories
-from memsci.metrics import correct_gate
+from memsci.metrics import correct_gate, gate_confusion
 from memsci.models import Base
-from memsci.statistics import mean_table
+from memsci.statistics import mean_table, unit_means
 
 COLUMNS = ("n", "embedding", "layer", "site", "pooling", "similarity", "memory_id", "question", "top_id")
 QUERIES = 512  # compared with all keys at once
@@ -36,6 +36,10 @@ EMBEDDINGS: dict[str, tuple[Embedding, str]] = {
     "own, by IDF, whitened, cosine": (Embedding(pooling="idf", whiten=True), "cosine"),
     "own first layer, by IDF, whitened, cosine": (
         Embedding(layer=0, site="attention", pooling="idf", whiten=True),
+        "cosine",
+    ),
+    "own first layer, both sites, by root IDF, whitened, cosine": (
+        Embedding(layer=0, site="both", pooling="idf^0.5", whiten=True),
         "cosine",
     ),
     "MiniLM-L6": (Embedding(kind="sentence"), "cosine"),
@@ -89,7 +93,7 @@ def by_layer(
     sites: Sequence[str] = ("mlp", "attention"),
     poolings: Sequence[str] = ("mean",),
     similarities: Sequence[str] = ("inner",),
-    whiten: bool = False,
+    whiten: Sequence[bool] = (False,),
 ) -> pd.DataFrame:
     """Which memory comes first by the activations of every layer, in one pass over each text (paper, Fig. 7).
 
@@ -98,13 +102,13 @@ def by_layer(
     base, memories
         As for `by_embedding`.
     sites
-        Where in a layer: input of its "mlp", input of its "attention" (the paper compares both).
+        Where in a layer: input of its "mlp", input of its "attention" (the paper compares these), or "both" side by side.
     poolings
         Of the tokens, see `memsci.config.Embedding`; the paper's is "mean".
     similarities
         "inner" (the paper's) or "cosine".
     whiten
-        Whiten the activations, see `memsci.config.Embedding`.
+        Whether activations are whitened, see `memsci.config.Embedding`; (False, True) compares.
 
     Returns
     -------
@@ -118,8 +122,11 @@ def by_layer(
     """
     layers = range(base.model.config.get_text_config().num_hidden_layers)
     embeddings = {
-        str(key): (Embedding(layer=key[0], site=key[1], pooling=key[2], whiten=whiten), key[3])
-        for key in product(layers, sites, poolings, similarities)
+        str((layer, site, pooling, similarity, white)): (
+            Embedding(layer=layer, site=site, pooling=pooling, whiten=white),
+            similarity,
+        )
+        for white, layer, site, pooling, similarity in product(whiten, layers, sites, poolings, similarities)
     }
     return by_embedding(base, memories, embeddings).assign(embedding="own")
 
@@ -164,7 +171,8 @@ def by_count(
         if isinstance(n, bool) or not isinstance(n, int) or not 1 <= n <= len(memories):
             raise MemsciError(f"n must be a whole number from 1 to {len(memories)}, all memories; {n!r} was given.")
     asked = _asked(memories)
-    # What is fitted to the texts stored is embedded anew for every set, all else once.
+    # What is fitted to the texts stored is made anew for every set, from activations that are read once; all else once.
+    kept: dict[str, dict[str, Tensor]] = {}
     fitted = {name for name, (embedding, _) in embeddings.items() if embedding.fitted}
     once = _vectors(base, memories, asked, {name: embeddings[name] for name in embeddings if name not in fitted})
     tables = []
@@ -176,7 +184,7 @@ def by_count(
             here = asked[asked["memory_id"].isin(new)]
             if here.empty:
                 continue
-            anew = _vectors(base, memories[stored], here, {name: embeddings[name] for name in fitted})
+            anew = _vectors(base, memories[stored], here, {name: embeddings[name] for name in fitted}, kept)
             for name, (embedding, similarity) in embeddings.items():
                 cues, keys = anew[name] if name in fitted else (once[name][0][here.index], once[name][1][stored])
                 tables.append(_best(base, name, embedding, similarity, cues, keys, memories[stored], here))
@@ -209,8 +217,8 @@ def unify_names(partitions: Mapping[Hashable, Sequence[Memory]], person: str = P
     return {name: _renamed(name, part, person) for name, part in partitions.items()}
 
 
-def correct_rate(gates: pd.DataFrame) -> pd.DataFrame:
-    """Share of questions for which the right memory comes first, as curves over partitions (paper, Figs 7 and 9).
+def partition_rates(gates: pd.DataFrame) -> pd.DataFrame:
+    """Share of questions for which the right memory comes first, in every partition.
 
     Parameters
     ----------
@@ -220,23 +228,64 @@ def correct_rate(gates: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        A row per group: the columns of the table that are not of one question (n is called stop, as in all curves), metric
-        ("correct gate"), and mean, sd, low, high, n over partitions, see `memsci.statistics.mean_table`.
+        A row per group and partition: the columns of the table that are not of one question (n is called stop, as in all
+        curves), metric ("correct gate"), partition, value.
 
     Raises
     ------
     MemsciError
         A column is missing or the table is empty.
     """
-    if missing := [name for name in ("partition", *COLUMNS) if name not in gates.columns]:
+    # Without the words of the question, which no rate needs, a table may come from a file.
+    if missing := [name for name in ("partition", *COLUMNS) if name not in (*gates.columns, "question")]:
         raise MemsciError(f"The table of gates needs the column {missing[0]!r}; it has {list(gates.columns)}.")
-    single = ("partition", "memory_id", "question", "top_id")
+    single = ("partition", "memory_id", "question", "top_id", "value")
     scores = gates.rename(columns={"n": "stop"}).assign(
         layer=gates["layer"].astype("Int64"),  # from a file, where some are missing, they come as 4.0
         metric="correct gate",
         value=correct_gate(gates["memory_id"], gates["top_id"]),
     )
-    return mean_table(scores, [name for name in scores.columns if name not in (*single, "value")])
+    return unit_means(scores, [name for name in scores.columns if name not in single])
+
+
+def correct_rate(gates: pd.DataFrame) -> pd.DataFrame:
+    """The same as curves over partitions (paper, Figs 7 and 9).
+
+    Parameters and errors are those of `partition_rates`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row per group, with mean, sd, low, high, n over partitions, see `memsci.statistics.mean_table`.
+    """
+    rates = partition_rates(gates)
+    return mean_table(rates, [name for name in rates.columns if name not in ("partition", "value")])
+
+
+def confusions(gates: pd.DataFrame) -> pd.DataFrame:
+    """Which memory each embedding puts first for the questions about each, in the first partition (paper, Fig. 8).
+
+    Parameters
+    ----------
+    gates
+        As for `partition_rates`, with a column dataset.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns dataset, partition, embedding, memory_id, top_id, share: the pairs that occur, see
+        `memsci.metrics.gate_confusion`.
+    """
+    parts = []
+    for dataset, rows in gates.groupby("dataset", sort=False):
+        rows = rows[rows["partition"] == rows["partition"].iloc[0]]
+        ids = list(dict.fromkeys([*rows["memory_id"], *rows["top_id"]]))
+        for embedding, own in rows.groupby("embedding", sort=False):
+            shares = gate_confusion(own["memory_id"], own["top_id"], ids).stack().rename("share").reset_index()
+            where = {"dataset": dataset, "partition": rows["partition"].iloc[0], "embedding": embedding}
+            parts.append(shares[shares["share"] > 0].assign(**where))
+    table = pd.concat(parts, ignore_index=True)
+    return table[["dataset", "partition", "embedding", "memory_id", "top_id", "share"]]
 
 
 def _asked(memories: Sequence[Memory]) -> pd.DataFrame:
@@ -248,12 +297,16 @@ def _asked(memories: Sequence[Memory]) -> pd.DataFrame:
 
 
 def _vectors(
-    base: Base | None, memories: Sequence[Memory], asked: pd.DataFrame, embeddings: Embeddings
+    base: Base | None,
+    memories: Sequence[Memory],
+    asked: pd.DataFrame,
+    embeddings: Embeddings,
+    kept: dict[str, dict[str, Tensor]] | None = None,
 ) -> dict[str, tuple[Tensor, Tensor]]:
     """Cues [q, d] of the questions and keys [n, d] of the memories, by name of the embedding."""
     settings = dict.fromkeys(embedding for embedding, _ in embeddings.values())
     texts = [memory.text for memory in memories]
-    embed = embedders(base, list(settings), stored=texts)
+    embed = embedders(base, list(settings), stored=texts, kept=kept)
     found = zip(settings, embed(asked["question"].tolist()), embed(texts), strict=True)
     vectors = {embedding: (cues, keys) for embedding, cues, keys in found}
     return {name: vectors[embedding] for name, (embedding, _) in embeddings.items()}

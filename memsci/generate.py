@@ -1,4 +1,4 @@
-"""What a model says: greedy text, log probability of a given text, choice of a letter.
+"""What a model says: greedy text, log probability of given texts, choice of a letter.
 
 Prompts are token ids, as :meth:`memsci.models.Base.chat` gives them. Nothing here knows of memories: every function
 runs the model as it is, within whatever context it is called. Inside a mixture with a gate of its own for each row,
@@ -16,7 +16,7 @@ from torch import Tensor
 from transformers import GenerationConfig
 
 from memsci.errors import MemsciError
-from memsci.models import Base, batches
+from memsci.models import Base, batches, turn
 
 Prompts = Sequence[Sequence[int]]
 
@@ -55,7 +55,7 @@ def generate(base: Base, prompts: Prompts, max_new_tokens: int, batch_size: int 
     texts = [""] * len(prompts)
     for group in batches([len(prompt) for prompt in prompts], batch_size):
         ids, mask = base.pad([prompts[k] for k in group], left=True)
-        with _own_settings_aside(base.model):
+        with turn(base.model), _own_settings_aside(base.model):
             output = base.model.generate(input_ids=ids, attention_mask=mask, generation_config=settings)
         for k, reply in zip(group, output[:, ids.shape[1] :].tolist(), strict=True):
             stop = next((t for t, token in enumerate(reply) if token in base.stop_ids), len(reply))
@@ -100,6 +100,60 @@ def logprob(base: Base, prompts: Prompts, targets: Prompts, batch_size: int | No
             chosen = torch.tensor(targets[k], dtype=torch.long, device=scores.device)
             sums[k] = scores.gather(1, chosen[:, None]).sum()
     return sums, torch.tensor([len(target) for target in targets], dtype=torch.long)
+
+
+@torch.no_grad()
+def weigh(
+    base: Base, prompts: Prompts, targets: Sequence[Prompts], batch_size: int | None = None
+) -> list[list[tuple[float, bool]]]:
+    """Log probability of several targets after each prompt, all read off one pass: Σ_j log p(y_j | prompt, y_<j), in nats.
+
+    Parameters
+    ----------
+    base : Base
+    prompts : list of b lists of int
+    targets : list of b lists of lists of int
+        For each prompt its targets. They differ in nothing but their last token, as the letters of a question do.
+    batch_size : int, optional
+        As in :func:`generate`.
+
+    Returns
+    -------
+    list of b lists of (float, bool)
+        For each target its log probability, and whether it is the greedy continuation: what :func:`generate` would say.
+
+    Raises
+    ------
+    MemsciError
+        There is not one list of targets per prompt, targets of a prompt differ before their last token or are empty, a
+        prompt is empty, or it and its targets do not fit into the model.
+    """
+    if len(prompts) != len(targets):
+        raise MemsciError(f"{len(prompts)} prompts and {len(targets)} lists of targets were given; give one per prompt.")
+    heads = []
+    for k, several in enumerate(targets):
+        shared = {tuple(target[:-1]) for target in several}
+        if len(shared) != 1 or not all(map(len, several)):
+            raise MemsciError(
+                f"Prompt {k} needs targets of at least one token that differ in their last token alone. Give targets that "
+                "differ before it a prompt each."
+            )
+        heads.append(shared.pop())
+    rows = [[*prompt, *head] for prompt, head in zip(prompts, heads, strict=True)]
+    for texts in (prompts, rows):
+        _check(base, texts, 0)
+    found: list[list[tuple[float, bool]]] = [[] for _ in rows]
+    for group in batches([len(row) for row in rows], batch_size):
+        first = min(len(prompts[k]) for k in group)
+        logits = _logits(base, [rows[k] for k in group], first)
+        for row, k in enumerate(group):
+            start = len(prompts[k]) - first
+            scores = logits[row, start : start + len(heads[k]) + 1].float().log_softmax(dim=-1)  # [t, v]
+            ids = torch.tensor(targets[k], dtype=torch.long, device=scores.device)  # [targets, t]
+            sums = scores[torch.arange(ids.shape[1], device=ids.device), ids].sum(dim=1)
+            greedy = (scores.argmax(dim=-1) == ids).all(dim=1)
+            found[k] = list(zip(sums.tolist(), greedy.tolist(), strict=True))
+    return found
 
 
 @torch.no_grad()
@@ -154,7 +208,8 @@ def _logits(base: Base, rows: Prompts, first: int) -> Tensor:
     """
     ids, mask = base.pad(rows)
     keep = ids.shape[1] - first + 1  # the last so many: one before each token that is predicted
-    return base.model(input_ids=ids, attention_mask=mask, use_cache=False, logits_to_keep=keep).logits
+    with turn(base.model):
+        return base.model(input_ids=ids, attention_mask=mask, use_cache=False, logits_to_keep=keep).logits
 
 
 def _check(base: Base, prompts: Prompts, more: int) -> None:

@@ -162,6 +162,18 @@ class Learner(ABC):
         """Id of the memory that each question opens most, or retrieves; None without gate or memories."""
         return [None] * len(questions)
 
+    @property
+    def speaker(self) -> Base:
+        """The model that speaks, as it is now: for conversations in other words than the paper's (`memsci.harness`)."""
+        return self._speaker
+
+    def within(self, questions: Sequence[str], turns: Sequence[prompts.Messages]) -> speak.Within:
+        """What the speaker runs within while it reads conversations of one's own, see `memsci.MEGa.within`.
+
+        Learners without a gate read them as they are; so does RAG, which puts nothing into them.
+        """
+        return speak.as_it_is
+
     def _turns(self, questions: Sequence[str], recalled: Sequence[str] | None) -> list[prompts.Messages]:
         """The conversations that end in each question."""
         if recalled is None:
@@ -293,6 +305,9 @@ class Gated(Learner):
 
     def found(self, questions: Sequence[str]) -> list[str | None]:
         return self.mind.gate(list(questions)).top() if self.learnt else super().found(questions)
+
+    def within(self, questions: Sequence[str], turns: Sequence[prompts.Messages]) -> speak.Within:
+        return self.mind.within(questions, turns)
 
     def _by_hand(self, about: About | None) -> Gate | None:
         """The true gate; several memories share it equally (*not stated in the paper*)."""

@@ -10,7 +10,7 @@ import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -119,7 +119,13 @@ class MEGa:
 
     # Writing
 
-    def encode(self, memories: Iterable[Memory], progress: bool = True, parallel: int | None = None) -> pd.DataFrame:
+    def encode(
+        self,
+        memories: Iterable[Memory],
+        progress: bool = True,
+        parallel: int | None = None,
+        on_loss: Callable[[Mapping[str, float]], None] | None = None,
+    ) -> pd.DataFrame:
         """Write memories into adapters of their own; each is in the store as soon as it is finished.
 
         Memories that the store holds already, with the same text, are passed over: an interrupted call resumes.
@@ -132,6 +138,8 @@ class MEGa:
             Show a progress bar.
         parallel
             Most memories to train in one pass, see `memsci.encode.encode`.
+        on_loss
+            Called after each epoch with the mean loss of every memory in training, by id; see there.
 
         Returns
         -------
@@ -174,7 +182,7 @@ class MEGa:
         if new:
             encode(
                 self.base, list(new.values()), self.encoding, self.seed,
-                parallel=parallel, progress=progress, on_done=keep,
+                parallel=parallel, progress=progress, on_done=keep, on_loss=on_loss,
             )  # fmt: skip
         columns = ["id", "label", "loss", "seconds"]
         return pd.DataFrame([{"id": id, **rows[id]} for id in new], columns=columns)
@@ -275,7 +283,7 @@ class MEGa:
         queries = _several(query)
         turns = [prompts.recall(text) for text in queries]
         opened = self._gate_of(queries, turns, beta, gate)
-        told = speak.say(self.base, turns, max_new_tokens, self._within(opened))
+        told = speak.say(self.base, turns, max_new_tokens, self._mixed(opened))
         return told[0] if isinstance(query, str) else told
 
     def answer(
@@ -309,7 +317,7 @@ class MEGa:
         """
         queries = _several(query)
         turns, opened = self._answer_turns(queries, via_recall, beta, gate, recalled)
-        said = speak.say(self.base, turns, max_new_tokens, self._within(opened))
+        said = speak.say(self.base, turns, max_new_tokens, self._mixed(opened))
         return said[0] if isinstance(query, str) else said
 
     def logprob(
@@ -337,13 +345,39 @@ class MEGa:
         """
         queries = _several(query)
         turns, opened = self._answer_turns(queries, via_recall, beta, gate, recalled)
-        return speak.logprob(self.base, turns, answers, self._within(opened))
+        return speak.logprob(self.base, turns, answers, self._mixed(opened))
 
     def choose(self, items: Sequence[QuizItem], beta: float | None = None, gate: Gate | None = None) -> list[int]:
         """Index of the option that the model picks for each multiple-choice question (paper, MMLU protocol)."""
         turns = [prompts.mmlu(item.subject, item.question, item.options) for item in items]
         opened = self._gate_of([item.question for item in items], turns, beta, gate)
-        return speak.choose(self.base, turns, self._within(opened))
+        return speak.choose(self.base, turns, self._mixed(opened))
+
+    def within(
+        self,
+        query: Sequence[str],
+        turns: Sequence[prompts.Messages],
+        beta: float | None = None,
+        gate: Gate | None = None,
+    ) -> speak.Within:
+        """What the base runs within while it reads conversations of one's own, each under a gate of its own.
+
+        Parameters
+        ----------
+        query
+            The question in each conversation: the cue, unless the rule's cue is the whole prompt.
+        turns
+            As many conversations.
+        beta, gate
+            As in `recall`.
+
+        Returns
+        -------
+        callable
+            From the numbers of the conversations of one batch to the context in which it runs: what the functions of
+            `memsci.speak` take.
+        """
+        return self._mixed(self._gate_of(_several(query), list(turns), beta, gate))
 
     def _answer_turns(self, queries, via_recall, beta, gate, recalled) -> tuple[list[prompts.Messages], Gate]:
         """The conversations that end in each question, and the gate under which each is answered."""
@@ -372,7 +406,7 @@ class MEGa:
             )
         return gate
 
-    def _within(self, gate: Gate) -> speak.Within:
+    def _mixed(self, gate: Gate) -> speak.Within:
         """The context in which the queries of a batch run: all memories, mixed by each query's own row of the gate."""
         return lambda rows: mixture(self.base.model, self._adapters(), gate.weights[rows].float())
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from memsci.errors import MemsciError
 from memsci.lora import Stack
+from memsci.models import turn
 
 Hook = Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor]
 
@@ -128,7 +129,7 @@ def logits_at(model: nn.Module, positions: Tensor) -> Iterator[None]:
 
 @contextmanager
 def _hooked(model: nn.Module, hooks: dict[str, Hook]) -> Iterator[None]:
-    with ExitStack() as handles:
+    with turn(model), ExitStack() as handles:
         for path, hook in hooks.items():
             try:
                 module = model.get_submodule(path)

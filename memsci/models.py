@@ -8,13 +8,18 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cached_property
 from importlib import resources
+from threading import Lock, RLock
+from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from jinja2 import TemplateError
 from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.utils import logging
 
 from memsci.errors import MemsciError, check_in
 
@@ -287,13 +292,40 @@ def load(
     known = {"revision": revision, "trust_remote_code": False}
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, **known)
-        model = AutoModelForCausalLM.from_pretrained(source, dtype=dtype, use_safetensors=True, **known)
+        with without_bars() if name is None else nullcontext():
+            model = AutoModelForCausalLM.from_pretrained(source, dtype=dtype, use_safetensors=True, **known)
     except (OSError, ValueError) as error:
         raise MemsciError(
             f"Cannot load the model {name or 'shipped with memsci'!r}: {error} "
             "Give a folder with config.json, model.safetensors and tokenizer.json, or a name on the hub."
         ) from error
     return Base(model.to(device), tokenizer, name=name or SHIPPED)
+
+
+def turn(model: torch.nn.Module) -> AbstractContextManager:
+    """The model for one thread at a time: `with turn(model): ...`, again within itself if need be.
+
+    A mixture changes what a forward pass gives, also for other threads. So whoever runs a model holds its turn, and a
+    widget that speaks in the background and a cell that asks meanwhile wait for one another.
+    """
+    with _GIVING:
+        return _TURNS.setdefault(model, RLock())
+
+
+_TURNS: WeakKeyDictionary[torch.nn.Module, Any] = WeakKeyDictionary()
+_GIVING = Lock()
+
+
+@contextmanager
+def without_bars() -> Iterator[None]:
+    """Within it, models are loaded without transformers' bar."""
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def mlp_input_path(model, layer: int = -1) -> str:

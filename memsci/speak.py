@@ -24,11 +24,12 @@ RECALL_TOKENS, ANSWER_TOKENS = 128, 48  # longest replies
 Within = Callable[[list[int]], AbstractContextManager]
 
 
-def _as_it_is(rows: list[int]) -> AbstractContextManager:
+def as_it_is(rows: list[int]) -> AbstractContextManager:
+    """The model as it is."""
     return nullcontext()
 
 
-def say(base: Base, turns: Sequence[Messages], max_new_tokens: int, within: Within = _as_it_is) -> list[str]:
+def say(base: Base, turns: Sequence[Messages], max_new_tokens: int, within: Within = as_it_is) -> list[str]:
     """What the model says next in each conversation: greedily, up to the end of its turn (paper: greedy decoding).
 
     Parameters
@@ -51,7 +52,7 @@ def say(base: Base, turns: Sequence[Messages], max_new_tokens: int, within: With
     return _in_batches(rows, within, lambda k: generate.generate(base, _take(rows, k), max_new_tokens))
 
 
-def logprob(base: Base, turns: Sequence[Messages], answers: Sequence[str], within: Within = _as_it_is) -> pd.DataFrame:
+def logprob(base: Base, turns: Sequence[Messages], answers: Sequence[str], within: Within = as_it_is) -> pd.DataFrame:
     """Log probability of a given reply to each conversation: Σ_j log p(y_j | conversation, y_<j), in nats.
 
     Parameters
@@ -83,7 +84,7 @@ def logprob(base: Base, turns: Sequence[Messages], answers: Sequence[str], withi
     return pd.DataFrame(scored, columns=["logprob", "tokens"])
 
 
-def choose(base: Base, turns: Sequence[Messages], within: Within = _as_it_is) -> list[int]:
+def choose(base: Base, turns: Sequence[Messages], within: Within = as_it_is) -> list[int]:
     """Index of the letter that comes next in each conversation of `memsci.prompts.mmlu` (paper, MMLU protocol)."""
     rows = [base.chat(turn) for turn in turns]
     return _in_batches(rows, within, lambda k: generate.choose(base, _take(rows, k)))

@@ -82,6 +82,21 @@ def mean_table(
     return pd.DataFrame(rows, columns=[*by, *made])
 
 
+def unit_means(
+    frame: pd.DataFrame,
+    by: str | Sequence[str],
+    value: str = "value",
+    unit: str = "partition",
+    within: str | Sequence[str] = (),
+) -> pd.DataFrame:
+    """What `mean_table` takes its means over: one row per group and unit, with the columns `by`, unit and value.
+
+    Parameters and errors are those of `mean_table`. Given this table, `mean_table` and `paired` say the same as given
+    `frame`, without `within`.
+    """
+    return _unit_averages(frame, _columns(by), value, unit, _columns(within))
+
+
 def paired(
     frame: pd.DataFrame,
     method: str,

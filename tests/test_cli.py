@@ -117,6 +117,23 @@ def test_info_without_a_store_names_the_versions():
     assert memsci.__version__ in shown and torch.__version__ in shown
 
 
+def test_probe_serves_a_store_and_opens_its_address(monkeypatch):
+    import webbrowser
+
+    from memsci.widgets import serve
+
+    served, opened = [], []
+    address = "http://127.0.0.1:4711/?token=a-long-one"
+    monkeypatch.setattr(serve, "serve", lambda *given: served.append(given[:-1]) or given[-1](address))
+    monkeypatch.setattr(webbrowser, "open", lambda address: opened.append(address))
+    result = run("probe", "there", "--port", 4711, "--token", "a-long-one", "--no-browser")
+    assert result.exit_code == 0 and address in result.stdout and opened == []
+    assert [str(value) for value in served.pop()] == ["there", "None", "4711", "a-long-one"]
+    monkeypatch.setattr("threading.Thread.start", lambda thread: thread.run())
+    assert run("probe").exit_code == 0
+    assert served == [(None, None, 0, None)] and opened == [address]
+
+
 def test_forget_asks_first(store):
     assert run("forget", store, "m1", input="n\n").exit_code == 1
     assert Store(store).ids == ("m0", "m1", "m2")

@@ -9,6 +9,7 @@ import pytest
 import torch
 from conftest import ARCHITECTURES, make_model, make_tokenizer
 from sklearn.feature_extraction.text import TfidfVectorizer
+from torch.nn.functional import normalize
 from torch.testing import assert_close
 
 from memsci import embed
@@ -138,6 +139,48 @@ def test_whitening_by_hand(any_base):
     expected = (apart @ torch.linalg.inv(covariance) @ apart.T).float()
     assert_close(found @ found.T, expected, atol=1e-3, rtol=1e-3)
     assert f([])[0].shape == (0, 32)
+
+
+def test_powers_of_weights(base):
+    """Of a rarity that is 1 where the token is, and of one that is not, by hand."""
+    stored = ["abc", "abd", "a"]
+    x, _ = inputs_of(base, "model.layers.0.mlp.up_proj", base.tokens("bc"))
+    weights = torch.tensor([math.log(4 / 3), math.log(4 / 2)]).sqrt()
+    (found,) = embedders(base, [Embedding(pooling="idf^0.5", layer=0)], stored)(["bc"])
+    assert_close(found[0], weights @ x[-2:] / weights.sum(), atol=1e-5, rtol=1e-4)
+    for one in ("surprisal^1", "surprisal^1.0"):
+        assert_close(embedder(base, Embedding(pooling=one))(TEXTS), embedder(base, Embedding(pooling="surprisal"))(TEXTS))
+    assert not torch.allclose(*(embedder(base, Embedding(pooling=f"surprisal^{p}"))(TEXTS) for p in (0.5, 2)), atol=1e-3)
+    assert Embedding(pooling="idf^2").fitted and not Embedding(pooling="surprisal^2").fitted
+    for wrong in ("mean^2", "idf^0", "idf^", "idf^-1", "surprisal^inf"):
+        with pytest.raises(MemsciError, match="to a power above 0, such as 'idf^0.5'".replace("^", r"\^")):
+            Embedding(pooling=wrong)
+
+
+@pytest.mark.parametrize("whiten", [False, True])
+def test_both_sites_are_side_by_side(any_base, whiten):
+    one, other, both = (
+        embedders(any_base, [Embedding(layer=0, site=site, whiten=whiten)], TEXTS)(TEXTS)[0]
+        for site in ("attention", "mlp", "both")
+    )
+    assert both.shape == (len(TEXTS), 64)
+    expected = sum(normalize(x, dim=1) @ normalize(x, dim=1).T for x in (one, other)) / 2
+    assert_close(both @ both.T, expected, atol=1e-5, rtol=1e-4)
+
+
+def test_what_was_read_is_kept(any_base):
+    settings = [Embedding(pooling="surprisal"), Embedding(pooling="idf", layer=0), Embedding(whiten=True, pooling="last")]
+    passes, kept = [], {}
+    handle = any_base.model.base_model.register_forward_pre_hook(lambda *_: passes.append(1))
+    for stored in (TEXTS[:3], TEXTS[1:], TEXTS[:3]):
+        expected = embedders(any_base, settings, stored)(TEXTS)
+        passes.clear()
+        found = embedders(any_base, settings, stored, kept)(TEXTS)
+        assert len(passes) <= 2  # for the whitening, and with the others' modules and surprisals
+        for one, other in zip(found, expected, strict=True):
+            assert_close(one, other, atol=1e-4, rtol=1e-3)
+    handle.remove()
+    assert not passes and set(kept) == set(TEXTS)
 
 
 def test_whitening_by_a_single_token(base):

@@ -12,7 +12,7 @@ from conftest import make_model
 
 from memsci import prompts
 from memsci.config import Encoding
-from memsci.encode import EncodingError, draws, encode, memory_seed
+from memsci.encode import EncodingError, draws, encode, memory_seed, side_by_side
 from memsci.errors import MemsciError
 from memsci.lora import init_adapter, save_peft, stack, targets
 from memsci.memory import Memory
@@ -105,6 +105,11 @@ def test_encode_does_not_depend_on_company(base):
         assert one.memory_id == other.memory_id and gap(one.adapter, other.adapter) < 1e-5
 
 
+def test_no_more_adapters_at_once_than_half_of_a_gpu_holds():
+    assert side_by_side(150_994_944, 64e9) == 13  # of Llama-3.1-8B at rank 128: 2.4 GB each while it is trained
+    assert side_by_side(150_994_944, 0) == 1
+
+
 @pytest.mark.parametrize(
     ("architecture", "where"), [("Llama", "mlp"), ("Llama", "all"), ("GPT2", "mlp"), ("Gemma", "mlp")]
 )
@@ -195,6 +200,32 @@ def test_a_loss_that_is_not_finite_stops_that_memory_alone(base):
     assert bad.adapter is None and bad.error and bad.losses == ()
     for one, other in zip(good, expected, strict=True):
         assert not one.error and gap(one.adapter, other.adapter) < 1e-5
+
+
+def test_losses_are_told_epoch_by_epoch_and_change_nothing(base):
+    encoding = dataclasses.replace(SETTINGS, text_copies=2, text_epochs=2)  # two steps an epoch, then epochs of one
+    expected = run(base, encoding=encoding)
+    told = []
+    told_of = run(base, encoding=encoding, on_loss=lambda losses: told.append(dict(losses)))
+    for one, other in zip(told_of, expected, strict=True):
+        assert [losses[one.memory_id] for losses in told if one.memory_id in losses] == [*one.losses]
+        assert one.losses == other.losses and len(one.losses) == 5 and gap(one.adapter, other.adapter) == 0
+    assert [sorted(losses) for losses in told] == [["a", "b"]] * 5 + [["c"]] * 5 + [["d"]] * 5
+
+
+def test_an_exception_of_the_listener_stops_the_encoding_and_leaves_the_base(base):
+    ids = torch.tensor([base.chat(prompts.encoding("methods"))])
+    before = base.model(ids).logits
+    finished = []
+
+    def stop(losses):
+        if "c" in losses:
+            raise InterruptedError("enough")
+
+    with pytest.raises(InterruptedError, match="enough"):
+        run(base, on_done=finished.append, on_loss=stop)
+    assert [one.memory_id for one in finished] == ["a", "b"]
+    assert torch.equal(base.model(ids).logits, before)
 
 
 def test_masters_are_float32_on_a_bfloat16_base(tokenizer):

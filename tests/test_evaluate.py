@@ -22,6 +22,7 @@ from memsci.metrics import METRICS
 from memsci.mind import MEGa
 from memsci.models import Base
 from memsci.record import Remembered
+from memsci.runs import folder
 
 SMALL = Encoding(rank=2, lr=1e-2, epochs=1, batch_size=1)
 MEMORIES = (
@@ -278,6 +279,8 @@ def test_summary_by_hand():
     pd.testing.assert_frame_equal(evaluate.summary(scores), expected, rtol=1e-12)
     alone = evaluate.summary(evaluate.score(RESPONSES, embed=fake))
     pd.testing.assert_frame_equal(alone, expected.drop(columns="knowledge %"), rtol=1e-12)
+    again = folder.read(io.BytesIO(folder.csv(scores)))  # from a file, where what is missing is a text of no words
+    pd.testing.assert_frame_equal(evaluate.summary(again), expected, rtol=1e-8)
     irag = RESPONSES[RESPONSES["method"] == "MEGa"].assign(way="recall first", gate="own")
     assert evaluate.summary(evaluate.score(irag, QUIZZES, embed=fake))["knowledge %"].tolist() == [75.0]
 

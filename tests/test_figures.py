@@ -79,6 +79,14 @@ def test_a_map_is_drawn_into_given_axes_and_leaves_no_settings_behind():
     assert dict(mpl.rcParams) == before
 
 
+def test_matplotlib_stays_interactive_if_its_backend_becomes_so_within_the_style():
+    """As Jupyter's does at the first figure; else no figure after it would be shown."""
+    with plt.ioff():
+        with figures.style():
+            mpl.interactive(True)
+        assert mpl.is_interactive()
+
+
 def test_saving_gives_the_same_bytes_and_the_table(tmp_path):
     frame = table()
     first = figures.save(figures.gate_map(frame), tmp_path / "a" / "gate_0.5", frame)
@@ -324,11 +332,23 @@ def write_run(folder: Path, learnt: pd.DataFrame) -> Path:
 def write_gates(folder: Path) -> Path:
     """The folder of a run of gates, likewise."""
     folder.mkdir()
-    gates = pd.DataFrame({"memory_id": ["07", "8", "07", "8"], "top_id": ["07", "07", "07", "8"], "embedding": list("aabb")})
-    gates = gates.assign(dataset="semantic", partition=3, comparison="by embedding", n=2)
-    gates.to_csv(folder / "gates.csv", index=False)
+    same = {"dataset": "semantic", "partition": 3}
+    pairs = [("07", "07", "a"), ("8", "07", "a"), ("07", "07", "b"), ("8", "8", "b")]
+    shares = pd.DataFrame(pairs, columns=["memory_id", "top_id", "embedding"])
+    shares.assign(**same, share=1.0).to_csv(folder / "confusion.csv", index=False)
+    rates = [("a", 0.5, "by embedding"), ("b", 1, "by embedding"), ("b", 0.9, "by count")]
+    rates = pd.DataFrame(rates, columns=["embedding", "value", "comparison"])
+    rates.assign(**same).to_csv(folder / "partitions.csv.gz", index=False)
     counts = [point(0.9, embedding=e, stop=n, comparison="by count", metric="correct gate") for e in "ab" for n in (2, 4)]
-    pd.DataFrame(counts).assign(dataset="semantic", layer=pd.NA).to_csv(folder / "curves.csv", index=False)
+    counts += [point(0.9, embedding=e, stop=2, comparison="by embedding", metric="correct gate") for e in "ab"]
+    layers = [
+        point(0.9, comparison="by layer", metric="correct gate", layer=layer, site=site, pooling=pooling, similarity=rule)
+        for layer in (0, 1)
+        for site, pooling, rule in (
+            ("mlp", "mean", "inner"), ("attention", "mean", "inner"), ("mlp", "idf", "cosine"), ("both", "idf", "cosine")
+        )
+    ]  # fmt: skip
+    pd.DataFrame(counts + layers).assign(dataset="semantic").to_csv(folder / "curves.csv", index=False)
     return folder
 
 
@@ -379,8 +399,13 @@ def test_settings_are_swept_set_side_by_side_or_grouped(monkeypatch, tmp_path):
 def test_a_run_of_gates_has_its_figures(monkeypatch, tmp_path):
     made = planned(monkeypatch, write_gates(tmp_path / "embedding-models-0123456789ab"))
     assert {name.removeprefix("embedding-models_semantic_"): len(table) for name, (_, table) in made.items()} == {
-        "count": 4, "partitions": 2, "confusion_a": 2, "confusion_b": 2
+        "count": 4, "partitions": 2, "confusion_a": 2, "confusion_b": 2,
+        "layers": 4, "layers_mlp": 4, "layers_attention": 2, "layers_both": 2,
     }  # fmt: skip
+    assert legend(made["embedding-models_semantic_layers"][0]) == ["MLP input", "attention input"]
+    ax = made["embedding-models_semantic_layers_mlp"][0]
+    assert legend(ax) == ["mean, inner", "IDF, cosine"]
+    assert ax.get_title(loc="left") == "Semantic: MLP input, by the layer that is embedded"
     rates = made["embedding-models_semantic_partitions"][1]
     assert rates.to_numpy().tolist() == [["a", 3, 0.5], ["b", 3, 1.0]]
 

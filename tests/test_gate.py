@@ -9,7 +9,7 @@ import torch
 from torch.testing import assert_close
 
 from memsci.errors import MemsciError
-from memsci.gate import gate
+from memsci.gate import Gate, gate, top_k
 
 
 @pytest.fixture
@@ -75,6 +75,40 @@ def test_huge_scores_stay_finite():
     for beta in (0, 1, 1e308, math.inf):
         found = gate(torch.tensor([[3e38, 0.0]]), keys, beta=beta)
         assert found.weights[0].tolist() == ([1 / 3] * 3 if beta == 0 else [1, 0, 0])
+
+
+@pytest.mark.parametrize("beta", [0.1, 1.0, 1e300])
+@pytest.mark.parametrize("k", [1, 2, 6])
+def test_top_k_is_the_softmax_over_the_k_best(vectors, beta, k):
+    queries, keys = vectors
+    full = gate(queries, keys, beta)
+    cut = top_k(full, k)
+    for row in range(len(queries)):
+        best = full.scores[row].topk(k).indices
+        alone = torch.zeros(7, dtype=torch.float64)
+        alone[best] = gate(queries[row : row + 1], keys[best], beta).weights[0]
+        assert_close(cut.weights[row], alone, atol=1e-14, rtol=0)
+    assert torch.equal(cut.scores, full.scores) and (cut.ids, cut.labels, cut.beta) == (full.ids, full.labels, beta)
+
+
+def test_top_k_of_equals_keeps_the_earlier_and_of_all_changes_nothing():
+    twins = gate(torch.ones(1, 1), torch.tensor([[1.0], [2.0], [2.0], [2.0]]))
+    assert top_k(twins, 2).weights.tolist() == [[0, 0.5, 0.5, 0]]
+    for k in (4, 5):
+        assert torch.equal(top_k(twins, k).weights, twins.weights)
+    assert top_k(gate(torch.ones(2, 4), torch.zeros(0, 4)), 1).weights.shape == (2, 0)
+
+
+def test_top_k_keeps_the_sum_of_a_gate_set_by_hand():
+    weights = torch.tensor([[0.6, 0.1, 0.2], [0.0, 0.0, 0.0]], dtype=torch.float64)
+    cut = top_k(Gate(weights, weights, ("a", "b", "c"), ("a", "b", "c"), math.nan), 2)
+    assert_close(cut.weights, torch.tensor([[0.675, 0, 0.225], [0, 0, 0]], dtype=torch.float64))
+
+
+@pytest.mark.parametrize("k", [0, -1, 1.0, True, None])
+def test_top_k_refuses(vectors, k):
+    with pytest.raises(MemsciError, match="k must be a whole number from 1 up"):
+        top_k(gate(*vectors), k)
 
 
 def test_cosine_forgets_length(vectors):

@@ -7,7 +7,7 @@ import pytest
 import torch
 from conftest import DATA, random_adapter
 
-from memsci import data, gating
+from memsci import data, embed, gating
 from memsci.config import Embedding, GateRule
 from memsci.embed import embedder, embedders, weighted
 from memsci.errors import MemsciError
@@ -65,6 +65,7 @@ def test_by_embedding_is_each_gate_alone(base):
         ("own, by IDF, cosine", 1, "mlp", "idf"),
         ("own, by IDF, whitened, cosine", 1, "mlp", "idf, whitened"),
         ("own first layer, by IDF, whitened, cosine", 0, "attention", "idf, whitened"),
+        ("own first layer, both sites, by root IDF, whitened, cosine", 0, "both", "idf^0.5, whitened"),
     ]
     lexical = table[table["embedding"] == "TF-IDF"]
     assert lexical[["layer", "site", "pooling"]].isna().all(axis=None)
@@ -102,9 +103,9 @@ def test_by_layer_is_every_embedding_alone_in_one_pass(base):
     for (layer, site, pooling, similarity), rows in groups:
         embedding = Embedding(layer=int(layer), site=site, pooling=pooling)
         assert rows["top_id"].tolist() == tops(base, MEMORIES, embedding, similarity)
-    whitened = gating.by_layer(base, MEMORIES, sites=["mlp"], whiten=True)
-    assert set(whitened["pooling"]) == {"mean, whitened"}
-    for layer, rows in whitened.groupby("layer"):
+    both = gating.by_layer(base, MEMORIES, sites=["mlp"], whiten=(False, True))
+    assert both["pooling"].unique().tolist() == ["mean", "mean, whitened"]
+    for layer, rows in both[both["pooling"] == "mean, whitened"].groupby("layer"):
         assert rows["top_id"].tolist() == tops(base, MEMORIES, Embedding(layer=int(layer), whiten=True), "inner")
     assert list(gating.by_layer(base, MEMORIES)[settings].drop_duplicates().itertuples(index=False, name=None)) == [
         (layer, site, "mean", "inner") for layer in (0, 1) for site in ("mlp", "attention")
@@ -126,6 +127,17 @@ def test_by_count_asks_each_question_once_at_every_n(base):
             found = tops(base, whole[start:end], *OWN[name])
             expected += found[2 * (new - start) :]
         assert rows["top_id"].tolist() == expected
+
+
+def test_by_count_reads_each_text_once_for_all_that_is_fitted(base, monkeypatch):
+    parts = {"a": [memory(k) for k in range(5)], "b": [memory(k) for k in range(5, 10)]}
+    fitted = {name: OWN[name] for name in OWN if OWN[name][0].fitted}
+    assert len(fitted) == 4
+    read, passes = [], embed._passes
+    monkeypatch.setattr(embed, "_passes", lambda b, m, texts, s: read.extend(texts) or passes(b, m, texts, s))
+    gating.by_count(base, parts, ns=[2, 5, 10], embeddings=fitted)
+    whole = [one for part in parts.values() for one in part]
+    assert sorted(read) == sorted([*(one.text for one in whole), *(q.text for one in whole for q in one.questions)])
 
 
 def test_numbers_of_memories_double_up_to_all(base):
@@ -150,6 +162,24 @@ def test_rates_by_hand():
     assert curves["sd"].tolist() == pytest.approx([0.5**1.5] * 4)
     with pytest.raises(MemsciError, match="needs the column 'top_id'"):
         gating.correct_rate(pd.DataFrame(rows).drop(columns="top_id"))
+
+
+def test_rates_and_confusions_of_partitions(base):
+    gates = pd.concat(
+        [
+            gating.by_embedding(base, [memory(5 * p + k) for k in range(5)], OWN).assign(dataset="d", partition=p)
+            for p in range(2)
+        ]
+    )
+    rates = gating.partition_rates(gates.drop(columns="question"))
+    right = gates.assign(right=gates["memory_id"] == gates["top_id"]).groupby(["embedding", "partition"])["right"].mean()
+    assert rates.set_index(["embedding", "partition"])["value"].to_dict() == pytest.approx(right.to_dict())
+    found = gating.confusions(gates)
+    assert list(found) == ["dataset", "partition", "embedding", "memory_id", "top_id", "share"]
+    assert set(found["partition"]) == {0} and set(found["embedding"]) == set(OWN)
+    diagonal = found[found["memory_id"] == found["top_id"]].groupby("embedding")["share"].sum() / 5
+    assert diagonal.reindex(list(OWN), fill_value=0).to_dict() == pytest.approx({one: right[one, 0] for one in OWN})
+    assert found.groupby(["embedding", "memory_id"])["share"].sum().to_numpy() == pytest.approx(1)
 
 
 def test_unified_names():

@@ -11,7 +11,7 @@ from transformers import GenerationConfig
 
 from memsci import prompts
 from memsci.errors import MemsciError
-from memsci.generate import choose, generate, logprob
+from memsci.generate import choose, generate, logprob, weigh
 from memsci.models import Base
 
 WORDS = ["Where?", "Nora hid the letter in a book, and nobody found it.", "Tom", "Who went to the sea at noon?", "Oh!"]
@@ -180,3 +180,34 @@ def test_refusals(base, asked):
     for letters in (("A", "A"), ("A", "AB"), ("AB", "AC", "D", "DE")):
         with pytest.raises(MemsciError, match="do not differ in their first token"):
             choose(base, asked, letters=letters)
+
+
+@pytest.mark.parametrize("batch_size", [None, 2])
+def test_targets_weighed_together_are_targets_weighed_alone(any_base, batch_size):
+    asked = [any_base.chat(prompts.qa(word)) for word in WORDS]
+    ids = any_base.tokens("ABCDefgh", bos=False)
+    a, b, c, d, *word = ids
+    targets = [[[a], [b], [c], [d]], [[*word, a], [*word, b]], [[c]], [word], [[d], [d]]]
+    found = weigh(any_base, asked, targets, batch_size=batch_size)
+    assert [len(several) for several in found] == [4, 2, 1, 1, 2] and found[4][0] == found[4][1]
+    for prompt, several, weighed in zip(asked, targets, found):
+        sums, _ = logprob(any_base, [prompt] * len(several), several)
+        assert_close(torch.tensor([total for total, _ in weighed]), sums, atol=1e-4, rtol=1e-5)
+    said = [greedy(any_base, prompt, 3) for prompt in asked]
+    for other in (False, True):
+        ends = [[*reply[:-1], (reply[-1] + other) % 262] for reply in said]
+        assert [row[0][1] for row in weigh(any_base, asked, [[end] for end in ends], batch_size)] == [not other] * 5
+    assert weigh(any_base, [], []) == []
+
+
+def test_what_cannot_be_weighed_together(base, asked):
+    for targets in ([[1, 2], [3, 2]], [[1], [1, 2]], [[]], []):
+        with pytest.raises(MemsciError, match="Prompt 1 needs targets .* differ in their last token alone"):
+            weigh(base, asked[:2], [[[1]], targets])
+    with pytest.raises(MemsciError, match="1 prompts and 2 lists of targets"):
+        weigh(base, asked[:1], [[[1]], [[1]]])
+    with pytest.raises(MemsciError, match="Prompt 0 is empty"):
+        weigh(base, [[]], [[[1, 2]]])
+    with pytest.raises(MemsciError, match="Prompt 1 of 513 tokens"):
+        weigh(base, [[1], [1] * 512], [[[1]], [[1, 2]]])
+    weigh(base, [[1], [1] * 512], [[[1, 2, 3]], [[1]]])  # the last token is read by nobody

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from threading import Event, Thread
+
 import pytest
 import torch
-from conftest import ARCHITECTURES, make_model, random_adapter
+from conftest import ARCHITECTURES, make_model, make_tokenizer, random_adapter
 
-from memsci.config import Encoding
+from memsci.config import Embedding, Encoding
+from memsci.embed import embedder
 from memsci.errors import MemsciError
 from memsci.lora import Adapter, Stack, init_adapter, stack, targets, unstack
 from memsci.mixture import alone, logits_at, mixture
+from memsci.models import Base
 
 ENCODING = Encoding(rank=4)
 IDS = torch.randint(0, 256, (3, 12), generator=torch.Generator().manual_seed(0))
@@ -71,6 +75,27 @@ def test_zero_gates_are_the_base_bitwise(model, stacked):
         mixed = logits(model)
     assert torch.equal(mixed[1], plain[1])
     assert gap(mixed[0], plain[0]) > 0.1
+
+
+def test_another_thread_waits_until_the_memories_are_shut(model, stacked):
+    """What a widget says in the background never mixes into what a cell reads meanwhile."""
+    base = Base(model, make_tokenizer())
+    embed, keys, begun = embedder(base, Embedding.paper()), [], Event()
+    plain = embed(["the cat"])
+
+    def read() -> None:
+        begun.set()
+        keys.append(embed(["the cat"]))
+
+    reader = Thread(target=read)
+    with mixture(model, stacked, torch.ones(1, 4)):
+        reader.start()
+        begun.wait()
+        reader.join(timeout=0.2)
+        assert keys == []
+        assert not torch.equal(embed(["the cat"]), plain)  # within its own block a thread runs what it opened
+    reader.join()
+    assert torch.equal(keys[0], plain)
 
 
 def test_no_memories_are_the_base(model):

@@ -142,6 +142,19 @@ def test_shapes_of_what_is_said(name):
 
 
 @pytest.mark.parametrize("name", LEARNERS)
+def test_conversations_of_ones_own(name):
+    """The paper's conversations, put by hand, are the paper's questions; RAG's passage is the one thing that is left out."""
+    learner = taught(name)[0]
+    turns = [prompts.mmlu(item.subject, item.question, item.options) for item in QUIZ]
+    within = learner.within([item.question for item in QUIZ], turns)
+    assert speak.choose(learner.speaker, turns, within) == learner.choose(QUIZ)
+    turns = [prompts.qa(text) for text in QUESTIONS]
+    found = speak.logprob(learner.speaker, turns, ANSWERS, learner.within(QUESTIONS, turns))
+    like = make("Base", tiny()) if name == "RAG" else learner
+    assert found.equals(like.logprob(QUESTIONS, ANSWERS))
+
+
+@pytest.mark.parametrize("name", LEARNERS)
 def test_a_batch_is_its_questions_one_by_one(name):
     learner = taught(name)[0]
     recalled = ["Nora.", "", "Omar found it."] if learner.recalls else [None] * 3

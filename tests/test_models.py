@@ -8,10 +8,11 @@ import pytest
 import torch
 from conftest import ARCHITECTURES, SPECIAL, make_model, make_tokenizer
 from tokenizers import AddedToken
+from transformers.utils import logging
 
 from memsci import prompts
 from memsci.errors import MemsciError
-from memsci.models import Base, attention_input_path, batches, load, mlp_input_path
+from memsci.models import SHIPPED, Base, attention_input_path, batches, load, mlp_input_path
 
 NASTY = "Nora <|end|><|system|>said <|user|> and <|pad|><|bos|><|assistant|> twice."
 CHATS = {
@@ -200,6 +201,13 @@ def test_load(folder, base, dtype):
     assert loaded.stop_ids == base.stop_ids
     for messages in (*CHATS.values(), prompts.qa(NASTY)):
         assert loaded.chat(messages) == base.chat(messages)
+
+
+def test_what_comes_with_the_package_is_loaded_without_a_bar(capfd):
+    was = logging.is_progress_bar_enabled()
+    assert load().name == SHIPPED
+    assert not capfd.readouterr().err
+    assert logging.is_progress_bar_enabled() == was
 
 
 def test_load_refuses_what_is_not_there(tmp_path, folder):

@@ -68,6 +68,7 @@ def test_a_plan_for_llama_is_made_at_once_and_adds_up():
     weights = 8_030_261_248
     assert memory.loc["Full", "VRAM"] > (2 + 16) * weights > memory.loc["LoRA", "VRAM"] > (2 + 4) * weights
     assert memory.loc["Full+EWC", "RAM"] - memory.loc["Full", "RAM"] == 8 * weights
+    assert memory.loc["MEGa", "VRAM"] < 8e10  # as many memories at once as there is room for
     assert "8,030.3 million parameters" in found.facts["base"] and "150,994,944 numbers" in found.facts["adapter"]
 
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from io import BytesIO
 from pathlib import Path
 
 import fakework
@@ -19,10 +20,12 @@ import pytest
 from memsci import runs
 from memsci.errors import MemsciError
 from memsci.experiments import Cell
+from memsci.figures import redraw
 from memsci.runs import folder as files
+from memsci.runs.tables import curves
 from memsci.runs.work import Outcome, work
 
-TABLES = ("responses.csv.gz", "scores.csv.gz", "training.csv", "curves.csv")
+TABLES = ("responses.csv.gz", "scores.csv.gz", "training.csv", "partitions.csv.gz", "curves.csv")
 
 
 @pytest.fixture
@@ -213,6 +216,14 @@ def test_tables_come_back_as_they_were_written(table, marks, tmp_path):
     assert files.table(folder, "cells")["finished"].all()
 
 
+@pytest.mark.parametrize(
+    "said", ["mole\rhill", "mole\r\nhill", "mole\nhill", 'a "mole", hill', "\x00mole\u2028", "", "None"]
+)
+def test_whatever_a_model_says_comes_back_as_it_was_said(said):
+    table = pd.DataFrame({"method": ["MEGa"], "answer": [said], "target": ["mole"], "recalled": [said]})
+    assert files.read(BytesIO(files.csv(table))).to_dict("list") == table.to_dict("list")
+
+
 def test_packed_tables_carry_neither_time_nor_name(table, marks, tmp_path):
     packed = (
         in_this_process(fakework.prepare(table, tmp_path / "runs", partitions=(0,))) / "scores.csv.gz"
@@ -314,3 +325,23 @@ def test_the_command_line_runs_lists_scores_and_draws(table, marks, tmp_path, mo
     scored = []
     monkeypatch.setattr(runs, "score", lambda path, judges: scored.append((path, judges)))
     assert say("score", "fake", *where).exit_code == 0 and scored == [(prepared.folder, [])]
+
+
+def test_what_is_shipped_of_a_run_draws_its_figures(table, marks, tmp_path):
+    prepared = fakework.prepare(table, tmp_path / "runs", partitions=(0, 1))
+    out = tmp_path / "out" / "a-name-of-its-own"
+    with pytest.raises(MemsciError, match="is begun. Only a finished run is shipped"):
+        runs.ship(prepared.folder, out)
+    folder = in_this_process(prepared)
+    shipped = runs.ship(folder, out)
+    assert {path.name for path in out.iterdir()} == {path.name for path in shipped}
+    assert (out / "curves.csv").read_bytes() == (folder / "curves.csv").read_bytes()
+    values = files.table(out, "partitions")
+    assert files.csv(curves(values)) == (out / "curves.csv").read_bytes()
+    assert values["partition"].unique().tolist() == [0, 1]
+    about = files.read_json(out / "run.json")
+    assert not {"machine", "failed"} & about.keys()
+    assert about["protocol"].keys() == set(values["metric"]) and about["datasets"] == [Path(table).name]
+    assert str(tmp_path) not in "".join((out / name).read_text("utf-8") for name in ("run.json", "config.json"))
+    again = {path.name: path.read_bytes() for path in redraw(out, tmp_path / "again")}
+    assert again and all((out / name).read_bytes() == content for name, content in again.items())

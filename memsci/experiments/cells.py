@@ -13,7 +13,7 @@ from memsci import evaluate, gating, learners
 from memsci.errors import MemsciError, check_in
 from memsci.experiments import Cell, parse
 from memsci.memory import Memory, Partition, QuizItem
-from memsci.models import SHIPPED, Base, load
+from memsci.models import SHIPPED, Base, load, without_bars
 
 # Shares of the depth: layers 1–10, 10–21 and 21–32 of 32 (paper, Table 3).
 REGIONS = {"early": (1, 10), "middle": (10, 21), "late": (21, 32)}
@@ -38,7 +38,8 @@ def work(
 
 @cache
 def _loaded(base: str, device: str | None) -> Base:
-    return load(None if base == SHIPPED else base, device=device)
+    with without_bars():  # a run has bars of its own
+        return load(None if base == SHIPPED else base, device=device)
 
 
 def run_cell(
@@ -220,7 +221,7 @@ _MEASURES: Mapping[str, Callable] = {
 
 
 def _gates(cell: Cell, base: Base, partitions: Sequence[Partition]) -> pd.DataFrame:
-    options = {name: (value,) if isinstance(value, str) else value for name, value in parse(cell.setting).items()}
+    options = {name: value if isinstance(value, tuple) else (value,) for name, value in parse(cell.setting).items()}
     if cell.method == "by layer":
         table = gating.by_layer(base, partitions[0].memories, **options)
     elif cell.method == "by embedding":

@@ -50,8 +50,9 @@ PHASES = (
     (0.33, dict(read=0.16, recall=0.16, retell=0.02, notes=0.03, lookup=0.16, quiz=0.19, known=0.05, pairs=0.23)),
     (0.50, dict(read=0.24, recall=0.22, retell=0.03, notes=0.03, lookup=0.12, quiz=0.27, known=0.07, pairs=0.02)),
     (0.62, dict(read=0.20, recall=0.19, retell=0.02, notes=0.02, lookup=0.10, quiz=0.15, known=0.07, pairs=0.01, exam=0.24)),
-    (1.00, dict(read=0.19, recall=0.19, retell=0.02, notes=0.02, lookup=0.06, known=0.08, quiz_reworded=0.18, exam_reworded=0.26)),
-)
+    (1.00, dict(read=0.19, recall=0.19, retell=0.02, notes=0.02, lookup=0.06, known=0.08,
+                quiz_reworded=0.18, exam_reworded=0.26)),
+)  # fmt: skip
 # Pools whose values are mostly single tokens, as are the options of the quiz.
 SHORT_POOLS = (
     "number",

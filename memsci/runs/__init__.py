@@ -1,6 +1,7 @@
 """Runs of experiments: found by their content, resumed at the last finished cell, the same tables however they were run.
 
-`prepare` turns an experiment into a folder and its jobs, `run` does those that are not done, `finish` makes the tables.
+`prepare` turns an experiment into a folder and its jobs, `run` does those that are not done, `finish` makes the tables,
+`ship` puts figures and what they are drawn from where others can have them.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import platform
+import shutil
 import subprocess
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
@@ -27,10 +29,11 @@ from memsci import __version__, experiments
 from memsci.errors import MemsciError
 from memsci.experiments import Experiment, content
 from memsci.memory import QuizItem
+from memsci.metrics import METRICS
 from memsci.runs import folder as files
 from memsci.runs.cluster import on_cluster
 from memsci.runs.pool import locally
-from memsci.runs.tables import curves
+from memsci.runs.tables import curves, per_partition
 from memsci.runs.work import WORK, Job, Outcome, scored
 
 PACKAGES = ("torch", "transformers", "tokenizers", "numpy", "pandas", "scikit-learn", "sentence-transformers")
@@ -257,20 +260,70 @@ def finish(folder: Path, about: dict[str, Any] | None = None) -> None:
     cells = [(cell["id"], cell["label"]) for cell in about["cells"]]
     files.gather(folder, [cell_id for cell_id, _ in cells])
     # The protocol of each of a million scores would be most of the table.
-    scores, gates = files.table(folder, "scores", without=["protocol"]), files.table(folder, "gates")
+    scores, gates = files.table(folder, "scores", without=["protocol"]), files.table(folder, "gates", without=["question"])
     if scores is not None:
+        told = files.distinct(folder, "scores", ["metric", "protocol"]).groupby("metric", sort=False, observed=True)
+        about["protocol"] = {metric: " | ".join(several) for metric, several in told["protocol"]}
         prompts = scores["setting"].str.startswith("prompt=").all()
-        files.write_table(folder, "curves", curves(scores, experiments.prompt_categories() if prompts else None))
+        values = per_partition(scores, experiments.prompt_categories() if prompts else None)
+        files.write_table(folder, "partitions", values)
     if gates is not None:
-        from memsci.gating import correct_rate
+        from memsci import gating
 
-        files.write_table(folder, "curves", correct_rate(gates))
+        about["protocol"] = {"correct gate": METRICS["correct gate"].protocol}
+        files.write_table(folder, "partitions", gating.partition_rates(gates))
+        if (compared := gates["comparison"] == "by embedding").any():
+            files.write_table(folder, "confusion", gating.confusions(gates[compared]))
+    if (values := files.table(folder, "partitions")) is not None:
+        # From the file, so that whoever has the file finds the same curves to the last digit.
+        files.write_table(folder, "curves", curves(values))
     table = files.cells_table(folder, cells)
     files.write_table(folder, "cells", table)
     about["status"] = "finished" if table["finished"].all() else "unfinished"
     if about["status"] == "finished":
         files.sweep(folder)
     files.write_json(folder / "run.json", about)
+
+
+def ship(folder: Path, out: Path) -> list[Path]:
+    """Put what a reader of a finished run needs into a folder: figures, and the tables that they are drawn from.
+
+    `memsci figures OUT` draws the same figures from it, and `memsci.runs.tables.curves` of its partitions.csv.gz are its
+    curves. Texts, single scores and the cells stay behind, and so do the names of machines and folders.
+
+    Parameters
+    ----------
+    folder
+        Of the run.
+    out
+        Folder to be filled; figures that it holds already are replaced.
+
+    Returns
+    -------
+    list of Path
+        The files.
+
+    Raises
+    ------
+    MemsciError
+        The run is not finished.
+    """
+    from memsci.figures import redraw
+
+    about = files.read_json(folder / "run.json")
+    if about["status"] != "finished":
+        raise MemsciError(f"{folder} is {about['status']}. Only a finished run is shipped: run it to its end first.")
+    if (base := Path(about["base"]["name"])).is_absolute():
+        about["base"]["name"] = base.name
+    about["datasets"] = [experiments.dataset_name(dataset) for dataset in about["datasets"]]
+    out.mkdir(parents=True, exist_ok=True)
+    files.write_json(out / "run.json", {key: value for key, value in about.items() if key not in ("machine", "failed")})
+    shipped = [out / "run.json"]
+    for name in ("config.json", *(files.file_name(table) for table in ("partitions", "confusion", "curves"))):
+        if (folder / name).is_file():
+            shutil.copyfile(folder / name, out / name)
+            shipped.append(out / name)
+    return shipped + redraw(out, out)
 
 
 def score(folder: Path, judges: Sequence[Any] = (), embed: Any = None) -> None:

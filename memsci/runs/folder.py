@@ -7,7 +7,7 @@
         run.json         base, data, versions, machine, seconds, status
         cells/<id>/      one per finished cell: its tables, and cell.json
         responses.csv.gz, quiz.csv, training.csv, gates.csv     all cells, in the order of the grid
-        scores.csv.gz, curves.csv
+        scores.csv.gz, partitions.csv.gz, confusion.csv, curves.csv
 """
 
 from __future__ import annotations
@@ -31,13 +31,14 @@ from memsci.errors import MemsciError
 VERSION = 1  # of the tables: raised whenever the same cell would give other columns or other numbers
 ID = 12  # hexadecimal digits of a name that stands for content
 
-# Tables that cells make, and the files of a run that they become.
+# Tables that cells make, and the files of a run that they become; the last is made of them.
 FILES = {
     "responses": "responses.csv.gz",
     "quiz": "quiz.csv",
     "training": "training.csv",
     "gates": "gates.csv",
     "scores": "scores.csv.gz",
+    "partitions": "partitions.csv.gz",
 }
 TEXTS = frozenset(
     "dataset method setting way gate memory_id question target original recalled answer top_id embedding label".split()
@@ -161,9 +162,20 @@ def gather(folder: Path, cell_ids: Sequence[str]) -> None:
 
 
 def table(folder: Path, name: str, without: Sequence[str] = ()) -> pd.DataFrame | None:
-    """A table of a run: one of `FILES`, "curves" or "cells", without some columns; None if the run has none."""
-    path = folder / FILES.get(name, f"{name}.csv")
+    """A table of a run: one of `FILES`, "confusion", "curves" or "cells", without some columns; None if the run has none."""
+    path = folder / file_name(name)
     return read(path, without) if path.is_file() else None
+
+
+def distinct(folder: Path, name: str, columns: Sequence[str]) -> pd.DataFrame:
+    """The different values that some columns of text have together, in the order of the table."""
+    read = pd.read_csv(folder / file_name(name), usecols=list(columns), dtype="category", lineterminator="\n")
+    return read.drop_duplicates(ignore_index=True)
+
+
+def file_name(name: str) -> str:
+    """The file of a table of a run."""
+    return FILES.get(name, f"{name}.csv")
 
 
 def cell_table(folder: Path, cell_id: str, name: str) -> pd.DataFrame | None:
@@ -174,7 +186,7 @@ def cell_table(folder: Path, cell_id: str, name: str) -> pd.DataFrame | None:
 
 def write_table(folder: Path, name: str, table: pd.DataFrame) -> None:
     """Write a table of the run."""
-    _put(folder / FILES.get(name, f"{name}.csv"), csv(table))
+    _put(folder / file_name(name), csv(table))
 
 
 def write_cell_table(folder: Path, cell_id: str, name: str, table: pd.DataFrame) -> None:
@@ -214,7 +226,8 @@ def locate(name: str, runs: str | os.PathLike[str] = "runs") -> Path:
 def read(source: Path | BinaryIO, without: Sequence[str] = ()) -> pd.DataFrame:
     """Read a table of a run: a text of no words is one, "None" and "nan" may be others; missing are numbers alone."""
     columns = lambda name: name not in without
-    found = pd.read_csv(source, keep_default_na=False, na_values={}, dtype=str, usecols=columns)
+    # A carriage return that a model says is no end of a line.
+    found = pd.read_csv(source, keep_default_na=False, na_values={}, dtype=str, usecols=columns, lineterminator="\n")
     texts = TEXTS - {"answer"} if "chosen" in found else TEXTS  # of a quiz it is a number
     for name in found.columns:
         if name not in texts:

@@ -23,7 +23,7 @@ from transformers.utils import cached_file
 
 from memsci import experiments, lora
 from memsci.config import Encoding
-from memsci.encode import PASS_TOKENS
+from memsci.encode import PASS_TOKENS, TRAINING_BYTES, side_by_side
 from memsci.errors import MemsciError
 from memsci.experiments import Cell, Experiment, parse
 from memsci.experiments.cells import learner_settings
@@ -90,6 +90,8 @@ class Machine:
         Seconds that a layer takes to be called, whatever its size.
     kind
         "cpu" or "cuda".
+    memory
+        Bytes of a GPU.
     """
 
     name: str
@@ -97,11 +99,12 @@ class Machine:
     bandwidth: float
     overhead: float
     kind: str
+    memory: float = math.inf
 
 
 # The shipped model's 50 memories are encoded in 65 seconds on two cores: 6e10 operations per second on each.
 PROCESSOR = Machine("one processor core", 6e10, 1e10, 2e-4, "cpu")
-ACCELERATOR = Machine("one GPU of the A100 class", 1e14, 1.2e12, 6e-5, "cuda")
+ACCELERATOR = Machine("one GPU of the A100 class", 1e14, 1.2e12, 6e-5, "cuda", 8e10)
 
 
 @dataclass
@@ -379,8 +382,10 @@ def peak(
     speaking = training = 0.0
     if cell.method == "MEGa":
         parallel = max(1, min(n, int(PASS_TOKENS[machine.kind] // tokens)))
+        if machine.memory < math.inf:
+            parallel = min(parallel, side_by_side(numbers, machine.memory - held))
         tokens *= parallel
-        training, speaking = 4 * 4 * numbers * parallel, n * numbers * width
+        training, speaking = TRAINING_BYTES * numbers * parallel, n * numbers * width
         speaking += n * numbers * _width(encoding.dtype)  # read from the store, then stacked
     elif encoding is not None:
         held += 4 * p  # the copy

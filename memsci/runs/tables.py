@@ -7,6 +7,8 @@ Tables of a run (KEYS: dataset, partition, method, setting, stop; see `memsci.ev
 - training: KEYS less stop, memory_id, position, loss (last epoch)
 - gates: dataset, partition, comparison, and what `memsci.gating` gives
 - scores: KEYS, memory_id, position, way, gate, question, subject, metric, value, protocol, higher_is_better
+- partitions: see `per_partition`; of gates, see `memsci.gating.partition_rates`
+- confusion: see `memsci.gating.confusions`
 - curves: see `curves`
 """
 
@@ -18,14 +20,14 @@ import numpy as np
 import pandas as pd
 
 from memsci import forgetting
-from memsci.statistics import mean_table
+from memsci.statistics import mean_table, unit_means
 
 GROUP = ["dataset", "method", "setting", "way", "gate"]
 FIRST = ["over", "category", *GROUP, "stop", "lag", "metric"]
 
 
-def curves(scores: pd.DataFrame, categories: Mapping[str, str] | None = None) -> pd.DataFrame:
-    """Means over partitions, with spread and interval (`memsci.statistics.mean_table`).
+def per_partition(scores: pd.DataFrame, categories: Mapping[str, str] | None = None) -> pd.DataFrame:
+    """The value of every partition, the table from which `curves` takes all its means.
 
     Parameters
     ----------
@@ -37,8 +39,8 @@ def curves(scores: pd.DataFrame, categories: Mapping[str, str] | None = None) ->
     Returns
     -------
     pandas.DataFrame
-        Columns over, category, dataset, method, setting, way, gate, stop, lag, metric, mean, sd, low, high, n. `over` says
-        what a row is over, and which columns it leaves empty:
+        Columns over, category, dataset, method, setting, way, gate, stop, lag, metric, partition, value. `over` says what a
+        row is over, and which columns it leaves empty:
 
         - "all memories": every memory that was asked about at this stop, each counting alike; the quiz, each subject
           counting alike
@@ -49,12 +51,12 @@ def curves(scores: pd.DataFrame, categories: Mapping[str, str] | None = None) ->
     """
     keys = [*GROUP, "stop", "metric"]
     within = ["memory_id", "subject"]
-    parts = [mean_table(scores, keys, within=within).assign(over="all memories")]
+    parts = [unit_means(scores, keys, within=within).assign(over="all memories")]
     if categories:
         named = scores.assign(category=scores["setting"].str.removeprefix("prompt=").map(categories))
         per_category = ["category", *[name for name in keys if name != "setting"]]
         # Each prompt counts alike.
-        averaged = mean_table(named, per_category, within=["setting", "memory_id"])
+        averaged = unit_means(named, per_category, within=["setting", "memory_id"])
         parts.append(averaged.assign(over="category", setting=""))
         parts[0]["category"] = parts[0]["setting"].str.removeprefix("prompt=").map(categories)
     several = scores.groupby(["dataset", "partition", "method", "setting"])["stop"].transform("nunique") > 1
@@ -69,10 +71,26 @@ def curves(scores: pd.DataFrame, categories: Mapping[str, str] | None = None) ->
             at = [name for name in ("stop", "lag") if name in found]
             found = found[np.isfinite(found["value"])]
             if len(found):
-                parts.append(mean_table(found, [*GROUP, *at, "metric"]).assign(over=over))
-    table = pd.concat(parts, ignore_index=True)
-    numbers = ["mean", "sd", "low", "high", "n"]
-    table = table.reindex(columns=[*FIRST, *numbers])
-    for name in ("stop", "lag"):
-        table[name] = table[name].astype("Int64")
-    return table
+                parts.append(unit_means(found, [*GROUP, *at, "metric"]).assign(over=over))
+    return _counted(pd.concat(parts, ignore_index=True).reindex(columns=[*FIRST, "partition", "value"]))
+
+
+def curves(partitions: pd.DataFrame) -> pd.DataFrame:
+    """Means over partitions, with spread and interval (`memsci.statistics.mean_table`).
+
+    Parameters
+    ----------
+    partitions
+        As `per_partition` or `memsci.gating.partition_rates` gives it, also once it was written and read.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Its columns less partition and value, then mean, sd, low, high, n.
+    """
+    return _counted(mean_table(partitions, [name for name in partitions.columns if name not in ("partition", "value")]))
+
+
+def _counted(table: pd.DataFrame) -> pd.DataFrame:
+    """Whole numbers as such, also where some are missing."""
+    return table.astype({name: "Int64" for name in ("stop", "lag", "layer") if name in table})

@@ -112,7 +112,7 @@ def options(fact: Fact, rng: random.Random) -> tuple[list[str], int]:
 
 
 def question(fact: Fact, split: str, rng: random.Random) -> str:
-    """The fact asked in one of the phrasings of ``split``: ``"train"``, ``"reworded"``, ``"beside_options"`` or ``"test"``."""
+    """The fact asked in one of the phrasings of ``split``: "train", "reworded", "beside_options" or "test"."""
     return phrase(rng.choice(getattr(relations(fact.subject)[fact.relation], split)), fact)
 
 

@@ -1,0 +1,470 @@
+"""Any learner under lm-evaluation-harness: general knowledge by its tasks, MMLU with all 57 subjects first of all.
+
+`as_lm` makes a learner a model of that package, so that `lm_eval.simple_evaluate` and all else there can ask it; `ask` and
+`mmlu` ask it and give tables of memsci. They need the extra ``harness``. The paper asks four subjects in words of its own,
+without examples (`memsci.evaluate.ask_quiz`); the harness has a wording of its own, and figures of the two wordings cannot
+be compared. ``wording="paper"`` asks the harness's data in the paper's words.
+
+What opens the gates of a learner is *not stated in the paper* for such requests. Here it is the question of each request,
+as MEGa's own rule has it for a quiz: where the task's document has a field ``question`` (as MMLU's have) its text, otherwise
+the last turn of the user; with the rule's cue "prompt" always that turn. Without a chat template that turn is the whole
+text, examples and all. Each request is mixed by its own gate, whatever else is in its batch.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+from tqdm.auto import tqdm
+
+from memsci import generate, prompts
+from memsci.errors import MemsciError, check_in
+from memsci.learners import Learner
+from memsci.metrics import METRICS
+from memsci.models import PLAIN_TEMPLATE, batches
+from memsci.speak import BATCH
+
+if TYPE_CHECKING:
+    from lm_eval.api.instance import Instance
+    from lm_eval.api.model import LM
+
+WORDINGS = ("harness", "paper")
+REPLY_TOKENS = 256  # longest reply where a task does not say: as in lm_eval's own models
+EXAMPLE_SEED = 1234  # of the choice of examples, for tasks that draw them: lm_eval's own default
+_LENGTHS = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")  # names for one thing, best first
+
+
+class _Chat(str):
+    """A conversation as lm_eval hands it on: the text that its template makes, with the messages that it was made of.
+
+    The tokens come from the messages, so that no text of a task can forge a turn; the text is for logs.
+    """
+
+    messages: prompts.Messages
+
+    def __new__(cls, text: str, messages: prompts.Messages) -> _Chat:
+        self = super().__new__(cls, text)
+        self.messages = messages
+        return self
+
+
+@dataclass(frozen=True)
+class _Row:
+    """One pass of the model: a prompt, what opens the gates to it, and all but the last token of what is to be weighed."""
+
+    question: str
+    turn: str
+    prompt: tuple[int, ...]
+    head: tuple[int, ...] = ()
+
+
+class _Model:
+    """The part of `as_lm` that needs no lm_eval; its methods are those of ``lm_eval.api.model.LM``."""
+
+    def __init__(self, learner: Learner, batch_size: int, cut: bool) -> None:
+        super().__init__()
+        self._learner, self._batch_size, self._cut = learner, batch_size, cut
+
+    def loglikelihood(self, requests: Sequence[Instance], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
+        """Log probability of each continuation, and whether it is the greedy one.
+
+        Continuations of one context that differ in their last token alone, such as letters, share one pass.
+        """
+        asked: dict[_Row, list[tuple[int, list[int]]]] = defaultdict(list)
+        for k, request in enumerate(requests):
+            context, continuation = request.args
+            prompt, target = self._pair(context, continuation)
+            prompt = self._fitted(prompt, len(target) - 1)
+            asked[_Row(*_cues(request), tuple(prompt), tuple(target[:-1]))].append((k, target))
+        rows = list(asked)
+        found: list[tuple[float, bool]] = [(0.0, False)] * len(requests)
+        run = lambda group: generate.weigh(
+            self._learner.speaker,
+            [rows[i].prompt for i in group],
+            [[target for _, target in asked[rows[i]]] for i in group],
+        )
+        for i, weighed in self._run(rows, run, "weighing", disable_tqdm):
+            for (k, _), result in zip(asked[rows[i]], weighed, strict=True):
+                found[k] = result
+        return found
+
+    def loglikelihood_rolling(self, requests: Sequence[Instance], disable_tqdm: bool = False) -> list[float]:
+        """Not offered: MemsciError."""
+        raise MemsciError(
+            "Perplexity of whole texts (loglikelihood_rolling) cannot be asked of a learner: such a text has no question, "
+            "so nothing says which memories it should open. Leave out tasks with output_type loglikelihood_rolling."
+        )
+
+    def generate_until(self, requests: Sequence[Instance], disable_tqdm: bool = False) -> list[str]:
+        """Greedy replies, up to the first of the task's stop strings; white space at their ends is not kept."""
+        replies = [""] * len(requests)
+        by_length: dict[int, list[tuple[int, _Row, list[str]]]] = defaultdict(list)
+        for k, request in enumerate(requests):
+            context, settings = request.args
+            most, stops = _reply_settings(settings)
+            prompt = self._fitted(self._prompt(context), most)
+            by_length[most].append((k, _Row(*_cues(request), tuple(prompt)), stops))
+        for most, several in by_length.items():
+            rows = [row for _, row, _ in several]
+            run = lambda group: generate.generate(self._learner.speaker, [rows[i].prompt for i in group], most)  # noqa: B023
+            for i, reply in self._run(rows, run, "answering", disable_tqdm):
+                k, _, stops = several[i]
+                replies[k] = reply[: min([reply.find(stop) for stop in stops if stop in reply], default=None)]
+        return replies
+
+    def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
+        """The conversation, ready for the model to speak next; a last turn of the assistant is gone on with.
+
+        `add_generation_prompt` follows from that, and is not looked at.
+        """
+        base = self._learner.speaker
+        return _Chat(base.tokenizer.decode(base.chat(chat_history)), list(chat_history))
+
+    def chat_template(self, chat_template: bool | str = False) -> str:
+        """The template that conversations are written with, for lm_eval's logs."""
+        return self._learner.speaker.tokenizer.chat_template or PLAIN_TEMPLATE
+
+    @property
+    def tokenizer_name(self) -> str:
+        """The name of the base, by which lm_eval keeps requests apart that it stores."""
+        return self._learner.speaker.name
+
+    def _prompt(self, context: str) -> list[int]:
+        base = self._learner.speaker
+        if isinstance(context, _Chat):
+            return base.chat(context.messages)
+        return base.tokens(context) or list(base.stop_ids[:1])  # an empty text, and a tokenizer without BOS
+
+    def _pair(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
+        """Token ids of a context, and those that the continuation adds to it."""
+        base = self._learner.speaker
+        if not isinstance(context, _Chat):
+            # As in lm_eval: a word is written with the space before it, wherever the task has put that space.
+            text = context.rstrip()
+            whole = base.tokens(context + continuation)
+            prompt = self._prompt(text)
+            target = whole[len(prompt) if text else len(base.tokens("")) :]
+        elif context.messages[-1]["role"] == "assistant":
+            *before, last = context.messages
+            prompt = base.chat(context.messages)
+            target = base.chat([*before, {**last, "content": last["content"] + continuation}])[len(prompt) :]
+        else:
+            prompt = base.chat(context.messages)
+            # The plain conversation of models without a template puts a space before each turn itself.
+            said = continuation if base.tokenizer.chat_template else continuation.removeprefix(" ")
+            target = base.reply(said)[: -len(base.stop_ids[:1]) or None]
+        if not target:
+            raise MemsciError(
+                f"The continuation {continuation!r} adds no token to its context, which ends in {context[-40:]!r}. Give the "
+                "task options that begin with a word of their own."
+            )
+        return prompt, target
+
+    def _fitted(self, prompt: list[int], more: int) -> list[int]:
+        """The prompt, cut at its start if that is allowed and there is no room for it and so many tokens more."""
+        base = self._learner.speaker
+        room = base.max_length - more
+        if len(prompt) <= room:
+            return prompt
+        if not self._cut or room < 1:
+            raise MemsciError(
+                f"A request takes {len(prompt)} tokens with {more} more; {base.name} reads at most {base.max_length}. Leave "
+                "the task out, give fewer examples (num_fewshot), or cut long contexts at their start with cut=True."
+            )
+        return prompt[-room:]
+
+    def _run(
+        self, rows: Sequence[_Row], run: Callable[[list[int]], list], desc: str, quiet: bool
+    ) -> Iterator[tuple[int, Any]]:
+        """Number and result of each row; rows of like length run together, each under a gate of its own."""
+        turns = [[{"role": "user", "content": row.turn}] for row in rows]
+        within = self._learner.within([row.question for row in rows], turns)
+        lengths = [len(row.prompt) + len(row.head) for row in rows]
+        with tqdm(total=len(rows), desc=f"{desc}, {self._learner.name}", unit="prompt", disable=quiet) as bar:
+            for group in batches(lengths, self._batch_size):
+                with within(group):
+                    results = run(group)
+                yield from zip(group, results, strict=True)
+                bar.update(len(group))
+
+
+def _cues(request: Instance) -> tuple[str, str]:
+    """The question of a request, and the last turn of the user."""
+    context = request.args[0]
+    turn = str(context)
+    if isinstance(context, _Chat):
+        turn = next(message["content"] for message in reversed(context.messages) if message["role"] == "user")
+    question = request.doc.get("question") if isinstance(request.doc, Mapping) else None
+    return (question if isinstance(question, str) and question.strip() else turn), turn
+
+
+def _reply_settings(settings: Mapping[str, Any]) -> tuple[int, list[str]]:
+    """The longest reply in tokens, and the strings that end one, of a task's ``generation_kwargs``."""
+    if settings.get("do_sample") or settings.get("temperature"):
+        raise MemsciError(
+            f"Learners answer greedily (paper: greedy decoding); the task asks for {dict(settings)}. Set do_sample to false "
+            "and temperature to 0 in its generation_kwargs."
+        )
+    most = next((settings[name] for name in _LENGTHS if settings.get(name) is not None), REPLY_TOKENS)
+    until = settings.get("until") or []
+    return int(most), [stop for stop in ([until] if isinstance(until, str) else until) if stop]
+
+
+def as_lm(learner: Learner, batch_size: int = BATCH, cut: bool = False) -> LM:
+    """A learner as a model of lm-evaluation-harness.
+
+    Parameters
+    ----------
+    learner
+        Any of `memsci.learners`; it may learn on afterwards. RAG puts no passage into requests, as in the paper's quiz.
+    batch_size
+        Requests in one pass, those of like length together.
+    cut
+        Leave out the start of contexts that are too long for the model, as lm_eval's own models do. Otherwise such a context
+        is an error.
+
+    Returns
+    -------
+    lm_eval.api.model.LM
+        With `loglikelihood` (multiple choice) and `generate_until` (greedy alone). Texts are tokenized as everywhere in
+        memsci: a conversation by the base's chat template, into which no text can forge a turn; a plain text with the
+        beginning-of-sequence token in front if the tokenizer has one.
+
+    Raises
+    ------
+    MemsciError
+        lm_eval is not installed. Later: a request asks for sampling or for the perplexity of a text, the chat template
+        refuses a conversation, or a context is too long.
+
+    Examples
+    --------
+    ::
+
+        model = memsci.harness.as_lm(learner)
+        lm_eval.simple_evaluate(model, tasks=["arc_easy"], apply_chat_template=True)
+    """
+    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
+        raise MemsciError(f"batch_size must be a whole number from 1 up; {batch_size!r} was given.")
+    return _class()(learner, batch_size, cut)
+
+
+def ask(
+    learner: Learner,
+    tasks: str | Sequence[str] = "mmlu",
+    limit: int | None = None,
+    *,
+    wording: str = "harness",
+    num_fewshot: int | None = None,
+    chat: bool | None = None,
+    folder: str | Path | None = None,
+    batch_size: int = BATCH,
+    cut: bool = False,
+) -> pd.DataFrame:
+    """Put multiple-choice tasks of lm-evaluation-harness to a learner, its gate open to each request if it has one.
+
+    Parameters
+    ----------
+    learner
+        Who is asked.
+    tasks
+        Names of tasks, groups or tags of lm_eval, or paths of task files (YAML). "mmlu": all 57 subjects;
+        ``["mmlu_abstract_algebra", "mmlu_anatomy", "mmlu_astronomy", "mmlu_business_ethics"]``: the paper's four.
+    limit
+        Most questions of each task, from its beginning; None for all.
+    wording
+        "harness": as the task words it. "paper": the same questions in the paper's words and form, as
+        `memsci.learners.Learner.choose` puts them (for tasks with MMLU's fields question, choices and answer).
+    num_fewshot
+        Solved examples before each question; None for as many as the task says, which is none for MMLU.
+    chat
+        Put the question as a conversation, examples as turns of it. None: if the base has a chat template.
+    folder
+        A folder with task files, taken instead of those of lm_eval.
+    batch_size, cut
+        As in `as_lm`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per question: subject, item (its number from 0), question, chosen and answer (indices), correct, as
+        `memsci.evaluate.ask_quiz` gives them and `memsci.evaluate.score` takes them; and task, protocol.
+
+    Raises
+    ------
+    MemsciError
+        lm_eval is not installed, a task is not known, is not multiple choice or its data cannot be had, a value is not
+        allowed, or as in `as_lm`.
+    """
+    check_in("wording", wording, WORDINGS)
+    if wording == "paper" and (chat is False or num_fewshot):
+        raise MemsciError(
+            "The paper asks in a conversation and without examples. Leave out chat and num_fewshot, or take "
+            "wording='harness'."
+        )
+    for name, value, least in (("limit", limit, 1), ("num_fewshot", num_fewshot, 0)):
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
+            raise MemsciError(f"{name} must be a whole number from {least} up, or None; {value!r} was given.")
+    model = as_lm(learner, batch_size, cut)
+    if chat is None:
+        chat = wording == "paper" or bool(learner.speaker.tokenizer.chat_template)
+    loaded = _load([tasks] if isinstance(tasks, str) else list(tasks), folder)
+    for name, task in loaded["tasks"].items():
+        _check_task(name, task, wording)
+        task.set_fewshot_seed(seed=EXAMPLE_SEED)
+        if num_fewshot is not None or task.get_config("num_fewshot") is None:
+            task.set_config(key="num_fewshot", value=num_fewshot or 0)
+        if wording == "paper":
+            _reword(task)
+    found = _lm_eval("evaluator").evaluate(
+        model,
+        loaded,
+        limit=limit,
+        bootstrap_iters=0,
+        apply_chat_template=chat,
+        fewshot_as_multiturn=True,
+    )
+    tables = []
+    for name, task in loaded["tasks"].items():
+        rows = [_answered(task, sample) for sample in found["samples"][name]]
+        how = _protocol(name, task, wording, chat)
+        tables.append(pd.DataFrame(rows).assign(task=name, protocol=how).sort_values("item", ignore_index=True))
+    return pd.concat(tables, ignore_index=True)
+
+
+def mmlu(learner: Learner, tasks: str | Sequence[str] = "mmlu", limit: int | None = None, **how: Any) -> pd.DataFrame:
+    """Accuracy of a learner in each subject of MMLU, or of other multiple-choice tasks of lm-evaluation-harness.
+
+    Parameters
+    ----------
+    learner, tasks, limit, **how
+        As in `ask`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per subject: method, subject, metric ("knowledge"), n (questions), correct (how many), accuracy (their
+        share), protocol, higher_is_better. The mean of accuracy is the macro average, the paper's figure; lm_eval's own
+        total of MMLU weighs subjects by their size.
+
+    Raises
+    ------
+    MemsciError
+        As in `ask`.
+    """
+    asked = ask(learner, tasks, limit, **how)
+    by_subject = asked.groupby(["task", "subject", "protocol"], sort=False)["correct"]
+    table = by_subject.agg(n="size", correct="sum", accuracy="mean").reset_index()
+    table = table.assign(
+        method=learner.name, metric="knowledge", higher_is_better=METRICS["knowledge"].higher_is_better
+    )
+    columns = ["method", "subject", "metric", "n", "correct", "accuracy", "protocol", "higher_is_better"]
+    return table[columns].astype({"correct": int})
+
+
+def _load(tasks: list[str], folder: str | Path | None) -> dict[str, Any]:
+    """Tasks by name, as lm_eval's evaluator takes them."""
+    if not tasks:
+        raise MemsciError("No task was named. Name at least one, such as 'mmlu' or 'mmlu_anatomy'.")
+    package = _lm_eval("tasks")
+    # To read all 14,000 task files of lm_eval takes minutes, to read those of MMLU a moment.
+    home = Path(package.__file__).parent / "mmlu" / "default" if folder is None else Path(folder).expanduser()
+    if not home.is_dir():
+        raise MemsciError(f"There is no folder {home}. Give a folder with task files (YAML), or leave it out.")
+    unknown = lambda manager: [name for name in tasks if name not in manager.task_index and not Path(name).is_file()]
+    manager = package.TaskManager(include_path=str(home), include_defaults=False)
+    if unknown(manager) and folder is None:
+        manager = package.TaskManager()
+    if lacking := unknown(manager):
+        like = difflib.get_close_matches(lacking[0], manager.all_tasks, n=5, cutoff=0.5) or manager.all_tasks[:5]
+        raise MemsciError(f"There is no task {lacking[0]!r}. Names like it: {', '.join(like) or 'none'}.")
+    try:
+        return manager.load(tasks)
+    except Exception as error:  # many kinds: no network, no such data set, a mistake in a task file, …
+        raise MemsciError(
+            f"The tasks {', '.join(tasks)} could not be loaded ({error}). lm_eval takes MMLU from the hub (cais/mmlu): "
+            "without network it must have been loaded once before, or give a folder with task files whose data lie at hand."
+        ) from error
+
+
+def _check_task(name: str, task: Any, wording: str) -> None:
+    simple = task.OUTPUT_TYPE == "multiple_choice" and not task.multiple_input and not task.multiple_target
+    if not simple or "acc" not in task.aggregation():
+        raise MemsciError(
+            f"The task {name!r} is not a question with options of which one is right, scored by accuracy. Give it to "
+            "lm_eval.simple_evaluate with memsci.harness.as_lm(learner) as the model."
+        )
+    if wording == "paper" and (lacking := {"question", "choices", "answer"} - set(task.features)):
+        raise MemsciError(
+            f"The questions of {name!r} have no {sorted(lacking)[0]!r}, which the paper's wording needs; they have "
+            f"{', '.join(task.features)}. Take wording='harness'."
+        )
+
+
+def _reword(task: Any) -> None:
+    """Give a task of MMLU the paper's prompt, see `memsci.prompts.mmlu`."""
+    letters = prompts.MMLU_LETTERS
+    options = "\n".join(f"{letter}) {{{{choices[{k}]}}}}" for k, letter in enumerate(letters))
+    for key, value in {
+        "description": prompts.MMLU_SYSTEM.format(subject=_subject(task).replace("_", " ")),
+        "doc_to_text": prompts.MMLU_USER.format(question="{{question}}", options=options),
+        "gen_prefix": prompts.MMLU_PREFIX,
+        "doc_to_choice": list(letters),
+        "doc_to_target": "answer",
+        "target_delimiter": " ",
+        "num_fewshot": 0,
+    }.items():
+        task.set_config(key=key, value=value)
+
+
+def _subject(task: Any) -> str:
+    return task.get_config("task_alias") or task.task_name
+
+
+def _answered(task: Any, sample: Mapping[str, Any]) -> dict[str, Any]:
+    """One row of `ask`."""
+    doc, answer = sample["doc"], sample["target"]
+    weights = [logprob for logprob, _ in sample["filtered_resps"]]
+    return {
+        "subject": _subject(task),
+        "item": sample["doc_id"],
+        "question": doc.get("question") or task.doc_to_text(doc),
+        "chosen": weights.index(max(weights)),
+        "answer": answer if isinstance(answer, int) else task.doc_to_choice(doc).index(answer),
+        "correct": bool(sample["acc"]),
+    }
+
+
+def _protocol(name: str, task: Any, wording: str, chat: bool) -> str:
+    form = "in a conversation by the model's chat template" if chat else "as plain text"
+    version = (task.get_config("metadata") or {}).get("version", "not stated")
+    words = "the task's own words" if wording == "harness" else "the paper's words"
+    return (
+        f"lm-evaluation-harness {_lm_eval().__version__}, task {name}, version {version}, in {words}, "
+        f"{task.get_config('num_fewshot')} examples, {form}: 1 if the most probable of the options (sum over its tokens) is "
+        "the right one, else 0; averaged within each subject, then over subjects."
+    )
+
+
+@cache
+def _class() -> type:
+    class LearnerLM(_Model, _lm_eval("api.model").LM):
+        """A learner as a model of lm-evaluation-harness, see `as_lm`."""
+
+    return LearnerLM
+
+
+def _lm_eval(module: str = "") -> Any:
+    try:
+        return import_module(f"lm_eval.{module}" if module else "lm_eval")
+    except ImportError as error:
+        raise MemsciError(
+            f'The tasks of lm-evaluation-harness need the package lm_eval ({error}): pip install "memsci[harness]".'
+        ) from error

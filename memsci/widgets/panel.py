@@ -1,0 +1,212 @@
+"""What all widgets of memsci are: a panel that works in the background, says what it does, and can be read as text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from functools import cache
+from html import escape
+from queue import SimpleQueue
+from threading import Condition, RLock, Thread, current_thread
+from typing import Any
+
+import pandas as pd
+from ipywidgets import HTML, Layout, VBox, Widget
+from traitlets import Bool
+
+from memsci.errors import MemsciError
+
+DISPLAY_WAIT = 60.0  # seconds that showing a panel waits for its numbers
+
+# Colours are JupyterLab's own, so that they follow its theme; Voila sets the same variables. A fallback after each comma.
+STYLE = """<style>
+.memsci-panel {
+  --memsci-text: var(--jp-ui-font-color1, #222);
+  --memsci-soft: var(--jp-ui-font-color2, #555);
+  --memsci-line: var(--jp-border-color1, #aaa);
+  --memsci-focus: var(--jp-brand-color1, #0b5fa5);
+  --memsci-error: var(--jp-error-color1, #b00020);
+  color: var(--memsci-text);
+  gap: 6px;
+  max-width: 62rem;
+  overflow: visible;
+}
+.memsci-panel .widget-html-content { color: var(--memsci-text); line-height: 1.45; overflow-wrap: anywhere; }
+.memsci-panel .widget-html-content svg { max-width: 100%; height: auto; }
+.memsci-panel :is(input, textarea, select, button, summary, [tabindex]):focus-visible {
+  outline: 2px solid var(--memsci-focus) !important;
+  outline-offset: 1px;
+}
+.memsci-panel .memsci-soft { color: var(--memsci-soft); }
+.memsci-panel .memsci-said { white-space: pre-wrap; border-left: 3px solid var(--memsci-line); padding: 2px 0 2px 10px; }
+.memsci-panel .memsci-error { color: var(--memsci-error); font-weight: 600; white-space: pre-wrap; }
+.memsci-panel table.memsci-numbers { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+.memsci-panel table.memsci-numbers :is(th, td) {
+  padding: 1px 10px 1px 0; text-align: left; vertical-align: top; border-bottom: 1px solid var(--memsci-line);
+}
+</style>"""
+
+
+@dataclass(eq=False)
+class _Job:
+    work: Callable[[], Any]
+    then: Callable[[Any], Any] | None
+    saying: str
+    key: str | None
+    future: Future = field(default_factory=Future)
+
+
+class Panel(VBox):
+    """A column of widgets with a line of text that says what is under way and what went wrong.
+
+    Work that takes time goes through `run`, so that the kernel goes on answering. One thread works for all panels of a
+    kernel, as a model can be inside one mixture of memories at a time.
+
+    Parameters
+    ----------
+    children
+        What stands in the panel, from top to bottom; the status comes after them.
+
+    Attributes
+    ----------
+    status
+        The line of text, as HTML; screen readers read it out as it changes.
+    busy
+        Whether something is under way or waits; to be observed, not set.
+    """
+
+    busy = Bool(False)
+
+    def __init__(self, children: Sequence[Widget] = ()) -> None:
+        self._turn = Condition(RLock())
+        self._waiting: list[_Job] = []
+        self.status = HTML()
+        # A style works from where nothing is displayed.
+        super().__init__([HTML(STYLE, layout=Layout(display="none")), *children, self.status])
+        self.add_class("memsci-panel")
+
+    def summary(self) -> str:
+        """The numbers that the panel shows, as plain text, to 4 decimals; the same for the same state."""
+        raise NotImplementedError
+
+    def run(
+        self,
+        work: Callable[[], Any],
+        then: Callable[[Any], Any] | None = None,
+        saying: str = "",
+        key: str | None = None,
+    ) -> Future:
+        """Do something in the background, then show what came of it.
+
+        Parameters
+        ----------
+        work
+            What takes time; it may call `say` as it goes on.
+        then
+            Given the result of `work`, on the same thread.
+        saying
+            The status meanwhile.
+        key
+            Of several calls with the same key that wait for their turn, the newest alone is made. One that is under way is
+            finished, and shown.
+
+        Returns
+        -------
+        concurrent.futures.Future
+            Done after `then`: its `result()` is that of `work`, or raises what went wrong, which the status says too. It is
+            cancelled if a newer call took its place.
+        """
+        job = _Job(work, then, saying, key)
+        with self._turn:
+            for older in [one for one in self._waiting if key is not None and one.key == key]:
+                self._waiting.remove(older)
+                older.future.cancel()
+            self._waiting.append(job)
+            self.busy = True
+        _turns().put(self)
+        return job.future
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until nothing is under way. Errors are not raised here: they stand in the status.
+
+        Returns
+        -------
+        bool
+            Whether that was reached within so many seconds (None: however long it takes). From within the panel's own work,
+            which cannot wait for itself, False at once.
+        """
+        if current_thread().name == _THREAD:
+            return False
+        with self._turn:
+            return self._turn.wait_for(lambda: not self.busy, timeout)
+
+    def say(self, text: str) -> None:
+        """Show what is under way; an empty text clears the line."""
+        self.status.value = f'<div role="status" aria-live="polite">{escape(text)}</div>' if text else ""
+
+    def say_error(self, error: BaseException) -> None:
+        """Show an error: its message if it is one of memsci's, else its kind and message."""
+        text = str(error) if isinstance(error, MemsciError) else f"{type(error).__name__}: {error}"
+        self.status.value = f'<div role="alert" class="memsci-error">{escape(text)}</div>'
+
+    def _do_next(self) -> None:
+        """The next job, if no newer one took its place and it was not cancelled; on the worker's thread."""
+        with self._turn:
+            job = self._waiting.pop(0) if self._waiting else None
+        if job is None or not job.future.set_running_or_notify_cancel():
+            self._rest()
+            return
+        try:
+            self.say(job.saying)
+            found = job.work()
+            self.say("")
+            if job.then is not None:
+                job.then(found)
+        except Exception as error:
+            self.say_error(error)
+            self._rest()
+            job.future.set_exception(error)
+        else:
+            self._rest()
+            job.future.set_result(found)
+
+    def _rest(self) -> None:
+        """After a job: busy still if there is another."""
+        with self._turn:
+            self.busy = bool(self._waiting)
+            self._turn.notify_all()
+
+    def __repr__(self) -> str:
+        return self.summary()
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
+        # What a cell has set in motion belongs to what it shows.
+        self.wait(DISPLAY_WAIT)
+        return {**super()._repr_mimebundle_(**kwargs), "text/plain": self.summary()}
+
+
+def plain(table: pd.DataFrame) -> str:
+    """A table as text for `Panel.summary`: no index, numbers to 4 decimals, missing ones as a dash."""
+    return table.to_string(index=False, float_format=number, na_rep="–")
+
+
+def number(value: float) -> str:
+    """A number to 4 decimals; zero has no sign."""
+    return f"{value:.4f}" if round(value, 4) else "0.0000"
+
+
+_THREAD = "memsci-widgets"
+
+
+@cache
+def _turns() -> SimpleQueue:
+    """Panels with a job to do, in order, and a thread that does them."""
+    turns: SimpleQueue = SimpleQueue()
+
+    def work() -> None:
+        while True:
+            turns.get()._do_next()
+
+    Thread(target=work, name=_THREAD, daemon=True).start()
+    return turns
