@@ -235,9 +235,13 @@ def test_a_mind_without_memories_is_its_base(folder):
 
 @needs_lm_eval
 @pytest.mark.parametrize("name", ["Base", "RAG", "MEGa", "LoRA"])
-def test_the_papers_wording_gives_the_quiz_of_memsci(folder, name):
-    learner = taught(name)
+def test_the_papers_wording_gives_the_quiz_of_memsci(folder, name, monkeypatch):
+    learner, read = taught(name), []
+    weigh = generate.weigh
+    monkeypatch.setattr(generate, "weigh", lambda base, asked, *rest: read.extend(asked) or weigh(base, asked, *rest))
     table = harness.ask(learner, "little", wording="paper", folder=folder, batch_size=3)
+    put = [learner.speaker.chat(prompts.mmlu(item.subject, item.question, item.options)) for item in items()]
+    assert sorted(read) == sorted(map(tuple, put))
     quiz = evaluate.ask_quiz(learner, items())
     assert table["correct"].dtype == bool and set(table["task"]) == {"little_little_sums", "little_who"}
     own = table[list(quiz)].assign(item=range(len(table)))
