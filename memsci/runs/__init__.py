@@ -316,6 +316,8 @@ def ship(folder: Path, out: Path) -> list[Path]:
     if (base := Path(about["base"]["name"])).is_absolute():
         about["base"]["name"] = base.name
     about["datasets"] = [experiments.dataset_name(dataset) for dataset in about["datasets"]]
+    # Of all cells, those of earlier runs that this one took over included.
+    about["seconds"] = round(float(files.table(folder, "cells")["seconds"].sum()), 1)
     out.mkdir(parents=True, exist_ok=True)
     files.write_json(out / "run.json", {key: value for key, value in about.items() if key not in ("machine", "failed")})
     shipped = [out / "run.json"]
