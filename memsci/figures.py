@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import re
+import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -414,7 +415,7 @@ def embedding_curve(
         A column or the metric is missing, or there is more than one row for a point.
     """
     frame = _of(curves, metric, "embedding", x)
-    frame = frame.assign(series=frame["embedding"])
+    frame = frame.assign(series=frame["embedding"].map(_in_lines))
     with style(size):
         ax = _axes(ax, across=1.2)  # names are long
         _lines(ax, frame, x, _cycle(dict.fromkeys(frame["series"])))
@@ -423,6 +424,11 @@ def embedding_curve(
         ax.set_title(title)
         _legend(ax)
     return ax
+
+
+def _in_lines(name: str) -> str:
+    """A long name in several lines, so that it leaves room for the axes."""
+    return textwrap.fill(name, 36)
 
 
 def gate_per_partition(rates: pd.DataFrame, ax: Axes | None = None, *, title: str = "", size: str = "print") -> Axes:
@@ -453,11 +459,11 @@ def gate_per_partition(rates: pd.DataFrame, ax: Axes | None = None, *, title: st
                 values, place + 0.085 * same.clip(-4, 4), one["marker"], color=one["color"], alpha=0.75, markeredgewidth=0
             )
             ax.vlines(values.mean(), place - 0.38, place + 0.38, color="black", linewidth=1.2)
-        ax.set_yticks(range(len(looks)), list(looks))
+        ax.set_yticks(range(len(looks)), [_in_lines(name) for name in looks])
         ax.set_ylim(len(looks) - 0.5, -0.5)
         ax.tick_params(axis="y", length=0)
         _value_axis(ax, "correct gate", "x")
-        ax.set_xlabel(f"{ax.get_xlabel()}; a point per partition, their mean as a line")
+        ax.set_xlabel(f"{ax.get_xlabel()}\na point per partition, their mean as a line")
         ax.set_xlim(right=1.01)
         ax.set_title(title)
     return ax
