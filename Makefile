@@ -13,7 +13,7 @@ BIN := $(VENV)/bin
 export HF_HUB_OFFLINE := 1
 export TRANSFORMERS_OFFLINE := 1
 
-.PHONY: help demo lab notebooks screenshots test base base-report lint clean
+.PHONY: help demo lab notebooks screenshots test benchmarks base base-report lint clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -43,6 +43,13 @@ base: $(VENV)/.installed ## train the shipped base model from scratch (hours on 
 base-report: $(VENV)/.installed ## measure the shipped base model's abilities, each with its chance level
 	$(BIN)/python -m memsci.pretraining.report $(ARGS)
 
+benchmarks: $(VENV)/.installed-dev ## what it costs beside PEFT: tables, and docs/performance.md (half an hour on two cores)
+	$(BIN)/python -m benchmarks.encode
+	$(BIN)/python -m benchmarks.ask
+	$(BIN)/python -m benchmarks.scale
+	$(BIN)/python -m benchmarks.size
+	$(BIN)/python -m benchmarks.page
+
 lint: $(VENV)/.installed-dev ## style and likely mistakes
 	$(BIN)/ruff check $(ARGS) .
 
@@ -65,7 +72,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/.installed-notebooks: $(VENV)/.installed
-	$(BIN)/pip install --quiet -c constraints.txt -e ".[notebooks]"
+	$(BIN)/pip install --quiet -c constraints.txt -e ".[notebooks,cluster]"
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed

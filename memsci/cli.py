@@ -72,6 +72,15 @@ BETA = Annotated[
     float | None,
     typer.Option("--beta", min=0.0, help="Sharpness of the gate: 0 is uniform, inf the best memory alone."),
 ]
+EPSILON = Annotated[
+    float | None,
+    typer.Option(
+        "--epsilon",
+        min=0.0,
+        max=1.0,
+        help="Shut the memories that together weigh no more: quick, however many there are.",
+    ),
+]
 
 
 @app.callback(invoke_without_command=True)
@@ -137,12 +146,13 @@ def ask(
     ] = False,
     recall: Annotated[bool, typer.Option("--recall", help="Tell the whole memory instead of answering.")] = False,
     beta: BETA = None,
+    epsilon: EPSILON = None,
     base: BASE = None,
 ) -> None:
     """Answer a question from the memories in a store."""
     if recall and via_recall:
         raise MemsciError("--recall tells the memory, --via-recall answers from it: choose one of the two.")
-    mind = _open(store, base)
+    mind = _open(store, base, epsilon)
     reply = mind.recall(question, beta=beta) if recall else mind.answer(question, via_recall=via_recall, beta=beta)
     out.print(reply, soft_wrap=True, markup=False)
 
@@ -153,10 +163,11 @@ def gate(
     query: Annotated[str, typer.Argument(help="Any text.", show_default=False)],
     top: Annotated[int, typer.Option(min=1, help="How many memories to show, best first.")] = 10,
     beta: BETA = None,
+    epsilon: EPSILON = None,
     base: BASE = None,
 ) -> None:
     """Show which memories a query opens, and how far."""
-    frame = _open(store, base).gate(query, beta=beta).frame()
+    frame = _open(store, base, epsilon).gate(query, beta=beta).frame()
     shown = frame.sort_values("rank").head(top).drop(columns="query")
     out.print(_table(shown, title=f"{len(shown)} of {_memories(len(frame))}"))
 
@@ -188,6 +199,30 @@ def probe(
             Thread(target=webbrowser.open, args=[address], daemon=True).start()
 
     serve(store, base, port, token, ready)
+
+
+@app.command()
+def compress(
+    store: STORE,
+    target: Annotated[Path, typer.Argument(help="Folder of the new store; nothing may be there.", show_default=False)],
+    rank: Annotated[
+        int | None, typer.Option(help="Largest rank of an adapter on a linear map.", show_default=False)
+    ] = None,
+    energy: Annotated[
+        float, typer.Option(help="Share of each memory's squared singular values that is to be kept; 1 keeps all.")
+    ] = 0.9,
+    dtype: Annotated[
+        str, typer.Option(help="Precision of the numbers: float32, bfloat16, float16 or float8_e4m3fn.")
+    ] = "float8_e4m3fn",
+) -> None:
+    """Copy all memories of a store into a smaller one; the store itself stays as it is."""
+    from memsci import compress as compression
+    from memsci.store import Store
+
+    opened = Store(store)
+    smaller = compression.store(opened, target, rank, energy, dtype)
+    sizes = f"{opened.nbytes / 1e6:.1f} MB to {smaller.nbytes / 1e6:.1f} MB"
+    out.print(f"{_memories(len(smaller))} compressed into {target}: {sizes}.", soft_wrap=True, markup=False)
 
 
 @app.command()
@@ -341,6 +376,52 @@ def score(
 
 
 @app.command()
+def ship(
+    run: Annotated[
+        str, typer.Argument(help="Folder of a finished run, or its name or the beginning of it.", show_default=False)
+    ],
+    to: Annotated[Path, typer.Argument(help="Folder to be filled.", show_default=False)],
+    folder: Annotated[Path, typer.Option(help="Folder that holds the runs.")] = Path("runs"),
+) -> None:
+    """Put the figures of a finished run, and the tables that they follow from, into a folder for others."""
+    from memsci import runs
+    from memsci.runs.folder import locate
+
+    shipped = runs.ship(locate(run, folder), to)
+    out.print(f"{len(shipped)} files in {to}.", soft_wrap=True, markup=False)
+
+
+@app.command()
+def harness(
+    store: Annotated[
+        Path | None, typer.Argument(help="Folder of a store. Default: the base alone.", show_default=False)
+    ] = None,
+    tasks: Annotated[
+        str, typer.Option(help="Tasks of lm-evaluation-harness, with commas between: 'mmlu' is all 57 subjects.")
+    ] = "mmlu",
+    limit: Annotated[int | None, typer.Option(min=1, help="Most questions of each task.", show_default=False)] = None,
+    wording: Annotated[
+        str, typer.Option(help="'harness', or 'paper': the same questions in the paper's words.")
+    ] = "harness",
+    tables: Annotated[
+        Path | None, typer.Option("--include", help="Folder with task files of your own.", show_default=False)
+    ] = None,
+    to: Annotated[Path | None, typer.Option(help="CSV file for the table.", show_default=False)] = None,
+    base: BASE = None,
+) -> None:
+    """General knowledge by lm-evaluation-harness, the gates open to each question; needs the extra 'harness'."""
+    from memsci import harness as lm_eval
+    from memsci.learners import Gated, Untrained
+
+    learner = Untrained(memsci.load(base)) if store is None else Gated(_open(store, base))
+    found = lm_eval.mmlu(learner, tasks.split(","), limit, wording=wording, folder=tables)
+    if to is not None:
+        found.to_csv(to, index=False)
+    average = f"{100 * found['accuracy'].mean():.1f} % of {found['n'].sum()} questions, macro average"
+    out.print(_table(found[["subject", "n", "correct", "accuracy"]], title=f"{learner.name}: {average}"))
+
+
+@app.command()
 def figures(
     run: Annotated[
         str, typer.Argument(help="Folder of a run, or its name or the beginning of it.", show_default=False)
@@ -390,9 +471,12 @@ def _about() -> None:
         out.print(f"{name:<14} {value}", soft_wrap=True, markup=False)
 
 
-def _open(store: Path, base: str | None) -> Any:
-    """The mind of a store, on the base named or the store's own."""
-    return memsci.open(store, base=None if base is None else memsci.load(base))
+def _open(store: Path, base: str | None, epsilon: float | None = None) -> Any:
+    """The mind of a store, on the base named or the store's own, with its gate's rule but for ε."""
+    mind = memsci.open(store, base=None if base is None else memsci.load(base))
+    if epsilon is not None:
+        mind.rule = dataclasses.replace(mind.rule, epsilon=epsilon)
+    return mind
 
 
 def _memories(n: int) -> str:

@@ -23,12 +23,20 @@ POOLINGS = ("mean", "surprisal", "idf", "last")
 SCHEDULES = ("constant", "linear")
 
 
+# A setting that came after results had been kept under the others' hash: at its default it is not written, so that they are
+# recognised still.
+_LATER = {"later": True}
+
+
 class Settings:
     """The JSON form that all settings share."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the settings as plain JSON values (tuples become lists; infinity becomes the text "inf")."""
-        return {name: _plain(value) for name, value in vars(self).items()}
+        fields = {field.name: field for field in dataclasses.fields(self)}
+        held = {name: value for name, value in vars(self).items()
+                if value != fields[name].default or not fields[name].metadata.get("later")}  # fmt: skip
+        return {name: _plain(value) for name, value in held.items()}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
@@ -91,6 +99,9 @@ class Encoding(Settings):
     dtype
         Precision in which the finished adapter is kept and saved. Training always holds it in float32, whatever the
         precision of the base: a bfloat16 weight near 0.01 would not move under steps of 3e-5. *Not stated.*
+    autocast
+        Take the matrix products of training in bfloat16 where the base is float32: faster on a GPU, and on a processor with
+        instructions for it. The adapter, AdamW and the loss stay float32. *Not stated in the paper.*
     grad_clip
         Largest norm of a memory's own gradient; None means no clipping. *Not stated in the paper.*
     schedule
@@ -118,6 +129,7 @@ class Encoding(Settings):
     layers: tuple[int, ...] | None = None
     prompt: str = "methods"
     dtype: str = "float32"
+    autocast: bool = dataclasses.field(default=False, metadata=_LATER)
     grad_clip: float | None = None
     schedule: str = "constant"
     warmup: int = 0
@@ -137,6 +149,7 @@ class Encoding(Settings):
         check_in("where", self.where, PLACES)
         encoding_text(self.prompt)
         check_in("dtype", self.dtype, DTYPES)
+        check_in("autocast", self.autocast, (False, True))
         check_in("schedule", self.schedule, SCHEDULES)
         if self.layers is not None:
             object.__setattr__(self, "layers", tuple(self.layers))
@@ -256,17 +269,28 @@ class GateRule(Settings):
     second_turn
         What gates the second turn of iRAG: the "question" again, the "recall" of the first turn, or the whole
         "conversation". *Not stated in the paper.*
+    top_k
+        So many best memories open, the others shut, see `memsci.gate.top_k`; None means all, as in the paper.
+    epsilon
+        The memories of least weight that together weigh at most ε are shut, see `memsci.gate.nucleus`; 0 means none, as in
+        the paper.
 
     Raises
     ------
     MemsciError
         A value is not allowed.
+
+    Notes
+    -----
+    With `top_k` or `epsilon` a query costs as much as the memories that it opens, however many are stored.
     """
 
     beta: float = 1.0
     similarity: str = "inner"
     cue: str = "question"
     second_turn: str = "question"
+    top_k: int | None = dataclasses.field(default=None, metadata=_LATER)
+    epsilon: float = dataclasses.field(default=0.0, metadata=_LATER)
 
     def __post_init__(self) -> None:
         try:
@@ -277,6 +301,14 @@ class GateRule(Settings):
         check_in("similarity", self.similarity, ("inner", "cosine"))
         check_in("cue", self.cue, ("question", "prompt"))
         check_in("second_turn", self.second_turn, ("question", "recall", "conversation"))
+        if self.top_k is not None:
+            _check_whole("top_k", self.top_k, least=1)
+        _check("epsilon", self.epsilon, 0 <= self.epsilon < 1, "a number from 0 up to, but not, 1")
+
+    @property
+    def sparse(self) -> bool:
+        """Whether some memories are shut, so that not all need be looked at."""
+        return self.top_k is not None or self.epsilon > 0
 
     @classmethod
     def paper(cls) -> Self:

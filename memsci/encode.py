@@ -21,7 +21,8 @@ from memsci.memory import Memory, check_memories
 from memsci.models import Base
 from memsci.train import fit
 
-# Tokens of one training pass. On a processor larger passes are slower: their logits leave its cache.
+# Tokens of one training pass. On a processor larger passes are no faster: their logits leave its cache (measured, see
+# docs/lab-notes.md).
 PASS_TOKENS = {"cpu": 1024, "cuda": 8192}
 # A number in training is held four times in float32: itself, its gradient and AdamW's two moments.
 TRAINING_BYTES = 16
@@ -96,8 +97,8 @@ def encode(
     seed
         Seed of the run.
     parallel
-        Most memories to train in one pass; None means as many as fill `PASS_TOKENS`, and on a GPU no more than leave half
-        of its free memory to all else, at least one.
+        Most memories to train in one pass; None means as many as fill `PASS_TOKENS`. On a GPU the first pass then takes no
+        more than leave half of its free memory to all else, and the next as many as fit by what was measured to be used.
     progress
         Show a progress bar.
     on_done
@@ -126,17 +127,26 @@ def encode(
     examples = {memory.id: replies(base, memory, len(prompt), encoding.text_copies) for memory in memories}
     paths = targets(base.model, encoding.where, encoding.layers)
     room = PASS_TOKENS.get(base.device.type, PASS_TOKENS["cpu"]) if parallel is None else math.inf
-    if parallel is None and base.device.type == "cuda":
+    measure = parallel is None and base.device.type == "cuda"
+    if measure:
         numbers = encoding.rank * sum(sum(base.model.get_submodule(path).weight.shape) for path in paths)
         parallel = side_by_side(numbers, torch.cuda.mem_get_info(base.device)[0])
     done: dict[str, Encoded] = {}
     epochs = encoding.epochs + encoding.text_epochs
     with tqdm(total=len(memories) * epochs, desc="encoding", unit="epoch", disable=not progress) as bar:
-        for ids in _passes(examples, len(prompt), encoding.batch_size, parallel, room):
+        while waiting := {i: texts for i, texts in examples.items() if i not in done}:
+            ids = _next_pass(waiting, len(prompt), encoding.batch_size, parallel, room)
+            if measure:
+                torch.cuda.reset_peak_memory_stats(base.device)
+                held = torch.cuda.memory_allocated(base.device)
             for one in _encode_pass(base, prompt, {i: examples[i] for i in ids}, paths, encoding, seed, bar, on_loss):
                 done[one.memory_id] = one
                 if on_done is not None and not one.error:
                     on_done(one)
+            if measure:
+                used = torch.cuda.max_memory_allocated(base.device) - held
+                unused = torch.cuda.memory_reserved(base.device) - torch.cuda.memory_allocated(base.device)
+                parallel = as_measured(used, len(ids), torch.cuda.mem_get_info(base.device)[0] + unused)
     encoded = [done[memory.id] for memory in memories]
     if any(one.error for one in encoded):
         raise EncodingError(encoded)
@@ -146,6 +156,14 @@ def encode(
 def side_by_side(numbers: int, free: float) -> int:
     """How many adapters of so many numbers each can be trained at once within half of the bytes that are free."""
     return max(1, int(free / 2 / (TRAINING_BYTES * numbers)))
+
+
+def as_measured(used: float, n: int, free: float) -> int:
+    """How many memories fit into the bytes that are free, if n were measured to take `used` at their most.
+
+    A fifth stays free, for longer texts and for what the allocator cannot join.
+    """
+    return max(1, int(0.8 * free * n / used))
 
 
 def memory_seed(seed: int, memory_id: str) -> int:
@@ -171,22 +189,20 @@ def replies(base: Base, memory: Memory, prompt_length: int, copies: int = 1) -> 
     return texts
 
 
-def _passes(
-    examples: dict[str, list[list[int]]], prompt_length: int, batch_size: int, parallel: int | None, room: float
-) -> Iterator[list[str]]:
-    """Memories that train together: neighbours, so that they finish in the order given, with equally many examples."""
+def _next_pass(
+    waiting: dict[str, list[list[int]]], prompt_length: int, batch_size: int, parallel: int | None, room: float
+) -> list[str]:
+    """Memories that train together next: the first, so that they finish in the order given, with equally many examples."""
     chosen: list[str] = []
     longest = 0
-    for memory_id, texts in examples.items():
+    for memory_id, texts in waiting.items():
         longest = max(longest, *map(len, texts))
         tokens = prompt_length + min(len(texts), batch_size) * longest
         full = (len(chosen) + 1) * tokens > room or len(chosen) == parallel
-        if chosen and (full or len(texts) != len(examples[chosen[0]])):
-            yield chosen
-            chosen, longest = [], max(map(len, texts))
+        if chosen and (full or len(texts) != len(waiting[chosen[0]])):
+            break
         chosen.append(memory_id)
-    if chosen:
-        yield chosen
+    return chosen
 
 
 def _encode_pass(

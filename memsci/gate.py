@@ -178,6 +178,60 @@ def top_k(gate: Gate, k: int) -> Gate:
     return replace(gate, weights=kept * share)
 
 
+def nucleus(gate: Gate, epsilon: float) -> Gate:
+    """The same gate with the memories of least weight shut, as many as together weigh at most ε of each query's sum.
+
+    What stays open keeps its weight, so that the gate moves by ‖g − g′‖₁ ≤ ε Σ_i g_i. Any quantity z that is computed from
+    the mixture, a logit say, then moves by |z(g) − z(g′)| ≤ ε L, L the largest |∂z/∂g_i| over the shut memories i and the
+    line between g and g′ (mean value theorem; for a softmax gate Σ_i g_i = 1). *Not in the paper.*
+
+    Parameters
+    ----------
+    gate : Gate
+        Of any number of queries.
+    epsilon : float
+        ε, from 0 (nothing is shut) up to, but not, 1.
+
+    Returns
+    -------
+    Gate
+        With the scores of all memories, as before.
+
+    Raises
+    ------
+    MemsciError
+        ε is not such a number.
+    """
+    if not 0 <= epsilon < 1:
+        raise MemsciError(f"epsilon must be a number from 0 up to, but not, 1; {epsilon!r} was given.")
+    ordered, order = gate.weights.sort(dim=1, stable=True)  # the least first
+    spent = ordered.cumsum(dim=1) <= epsilon * gate.weights.sum(dim=1, keepdim=True)
+    shut = torch.zeros_like(spent).scatter(1, order, spent)
+    return replace(gate, weights=gate.weights.masked_fill(shut, 0.0))
+
+
+def rest(scores: Tensor, beta: float, unseen: int) -> Tensor:
+    """At most what share of the softmax the memories have that are not among the k best.
+
+    None of them scores more than the k-th, so ρ ≤ u e^{β s_k} / (Σ_{i≤k} e^{β s_i} + u e^{β s_k}).
+
+    Parameters
+    ----------
+    scores : Tensor [b, k]
+        Of the k best memories of each query, the best first.
+    beta : float
+        β.
+    unseen : int
+        u, how many others there are.
+
+    Returns
+    -------
+    Tensor [b]
+    """
+    weights = _softmax(scores, beta)
+    return unseen * weights[:, -1] / (1 + unseen * weights[:, -1])
+
+
 def _softmax(scores: Tensor, beta: float) -> Tensor:
     """softmax(β s) over the last dimension, with its limit at β = ∞."""
     if not scores.numel():

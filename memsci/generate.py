@@ -8,8 +8,10 @@ leave `batch_size` out: all prompts then run as one batch, in their order. Shape
 from __future__ import annotations
 
 import os.path
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import takewhile
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -46,21 +48,68 @@ def generate(base: Base, prompts: Prompts, max_new_tokens: int, batch_size: int 
         A prompt is empty, or it and its continuation do not fit into the model.
     """
     _check(base, prompts, max_new_tokens)
-    settings = GenerationConfig(
-        max_new_tokens=max_new_tokens,
-        do_sample=False,
-        eos_token_id=list(base.stop_ids) or None,
-        pad_token_id=base.pad_id,
-    )
     texts = [""] * len(prompts)
     for group in batches([len(prompt) for prompt in prompts], batch_size):
         ids, mask = base.pad([prompts[k] for k in group], left=True)
-        with turn(base.model), _own_settings_aside(base.model):
-            output = base.model.generate(input_ids=ids, attention_mask=mask, generation_config=settings)
-        for k, reply in zip(group, output[:, ids.shape[1] :].tolist(), strict=True):
-            stop = next((t for t, token in enumerate(reply) if token in base.stop_ids), len(reply))
-            texts[k] = base.text(reply[:stop]).strip()
+        replies, _ = _greedy(base, ids, mask, max_new_tokens)
+        for k, reply in zip(group, replies, strict=True):
+            texts[k] = base.text(reply).strip()
     return texts
+
+
+@torch.no_grad()
+def converse(
+    base: Base, prompts: Prompts, follow: Callable[[int, str], Sequence[int]], max_new_tokens: tuple[int, int]
+) -> list[tuple[str, str]]:
+    """Two greedy replies: to each prompt, and to the longer prompt that `follow` makes of it and the first reply.
+
+    What the second prompt has in common with the first and its reply is not read again: its keys and values are at hand.
+    The replies are those of two calls of :func:`generate`, save for rounding. All prompts run as one batch, in their order.
+
+    Parameters
+    ----------
+    base : Base
+    prompts : list of b lists of int
+    follow : callable
+        From the number of a prompt and the reply to it to the second prompt.
+    max_new_tokens : (int, int)
+        Of the first reply and the second.
+
+    Returns
+    -------
+    list of b (str, str)
+        As :func:`generate` gives them.
+
+    Raises
+    ------
+    MemsciError
+        As :func:`generate`, for the first prompts or the second.
+    """
+    if not prompts:
+        return []
+    _check(base, prompts, max_new_tokens[0])
+    ids, mask = base.pad(prompts, left=True)
+    replies, cache = _greedy(base, ids, mask, max_new_tokens[0])
+    first = [base.text(reply).strip() for reply in replies]
+    longer = [follow(k, text) for k, text in enumerate(first)]
+    _check(base, longer, max_new_tokens[1])
+    # Columns of the cache: the padding, the prompt, and all of the reply but its last token, which was never read.
+    width, columns = cache.get_seq_length(), ids.shape[1]
+    common = []
+    for prompt, reply, second in zip(prompts, replies, longer, strict=True):
+        read = [*prompt, *reply][: len(prompt) + width - columns]
+        pairs = takewhile(lambda pair: pair[0] == pair[1], zip(read, second[:-1]))  # one token at least is left to read
+        common.append(sum(1 for _ in pairs))
+    rest, rest_mask = base.pad([second[n:] for second, n in zip(longer, common)], left=True)
+    if width + rest.shape[1] + max_new_tokens[1] > base.max_length:  # columns that are hidden count there too
+        return list(zip(first, generate(base, longer, max_new_tokens[1])))
+    seen = torch.zeros(len(prompts), width, dtype=mask.dtype, device=mask.device)
+    for row, (prompt, n) in enumerate(zip(prompts, common)):
+        seen[row, columns - len(prompt) : columns - len(prompt) + n] = 1
+    # The model is shown where it has read, not what: columns of the cache may hold any token here.
+    ids = torch.cat([torch.full_like(seen, base.pad_id), rest], dim=1)
+    replies, _ = _greedy(base, ids, torch.cat([seen, rest_mask], dim=1), max_new_tokens[1], cache)
+    return [(told, base.text(reply).strip()) for told, reply in zip(first, replies, strict=True)]
 
 
 @torch.no_grad()
@@ -129,7 +178,9 @@ def weigh(
         prompt is empty, or it and its targets do not fit into the model.
     """
     if len(prompts) != len(targets):
-        raise MemsciError(f"{len(prompts)} prompts and {len(targets)} lists of targets were given; give one per prompt.")
+        raise MemsciError(
+            f"{len(prompts)} prompts and {len(targets)} lists of targets were given; give one per prompt."
+        )
     heads = []
     for k, several in enumerate(targets):
         shared = {tuple(target[:-1]) for target in several}
@@ -210,6 +261,28 @@ def _logits(base: Base, rows: Prompts, first: int) -> Tensor:
     keep = ids.shape[1] - first + 1  # the last so many: one before each token that is predicted
     with turn(base.model):
         return base.model(input_ids=ids, attention_mask=mask, use_cache=False, logits_to_keep=keep).logits
+
+
+def _greedy(base: Base, ids: Tensor, mask: Tensor, max_new_tokens: int, cache=None) -> tuple[list[list[int]], Any]:
+    """Tokens of the reply to each row before its stop token, and the keys and values of all that was read.
+
+    Rows are padded on the left; the cache holds the first columns of `ids` and `mask`, if it is given.
+    """
+    settings = GenerationConfig(
+        max_new_tokens=max_new_tokens,
+        do_sample=False,
+        eos_token_id=list(base.stop_ids) or None,
+        pad_token_id=base.pad_id,
+        return_dict_in_generate=True,
+    )
+    past = {} if cache is None else {"past_key_values": cache}
+    with turn(base.model), _own_settings_aside(base.model):
+        output = base.model.generate(input_ids=ids, attention_mask=mask, generation_config=settings, **past)
+    stops = set(base.stop_ids)
+    replies = [
+        list(takewhile(lambda token: token not in stops, row)) for row in output.sequences[:, ids.shape[1] :].tolist()
+    ]
+    return replies, output.past_key_values
 
 
 def _check(base: Base, prompts: Prompts, more: int) -> None:

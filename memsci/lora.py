@@ -13,6 +13,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -112,9 +113,9 @@ class Adapter:
     Parameters
     ----------
     deltas
-        Path of each linear map to its A [r, in] and B [out, r].
+        Path of each linear map to its A [r, in] and B [out, r]; r may be smaller on some maps than on others.
     rank
-        r.
+        The largest r; the scale is the same on every map, whatever its own r.
     alpha
         α of the scale γ.
     rslora
@@ -193,7 +194,8 @@ class Stack:
 def stack(adapters: Sequence[Adapter]) -> Stack:
     """Lay adapters together in the given order.
 
-    Smaller ranks, and linear maps that an adapter lacks, are filled with zeros, which add nothing.
+    Smaller ranks, and linear maps that an adapter lacks, are filled with zeros, which add nothing. Adapters kept in
+    float8 become bfloat16, which holds all its numbers: torch neither mixes nor multiplies float8.
 
     Raises
     ------
@@ -203,7 +205,7 @@ def stack(adapters: Sequence[Adapter]) -> Stack:
     paths = list(dict.fromkeys(path for adapter in adapters for path in adapter.deltas))
     stacked_A, stacked_B = {}, {}
     for path in paths:
-        pairs = [adapter.deltas.get(path) for adapter in adapters]
+        pairs = [_workable(adapter.deltas.get(path)) for adapter in adapters]
         widths = {(A.shape[1], B.shape[0]) for A, B in filter(None, pairs)}
         if len(widths) > 1:
             raise MemsciError(
@@ -218,6 +220,10 @@ def stack(adapters: Sequence[Adapter]) -> Stack:
     return Stack(stacked_A, stacked_B, torch.tensor([adapter.scale for adapter in adapters]))
 
 
+def _workable(pair: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor] | None:
+    return pair and tuple(half.bfloat16() if half.itemsize == 1 else half for half in pair)
+
+
 def unstack(stacked: Stack, like: Sequence[Adapter], dtype: torch.dtype = torch.float32) -> list[Adapter]:
     """The adapters of a stack, each with the settings and linear maps of its fellow in `like`, as copies on the CPU."""
     return [
@@ -226,9 +232,9 @@ def unstack(stacked: Stack, like: Sequence[Adapter], dtype: torch.dtype = torch.
             deltas={
                 path: tuple(
                     half.detach().to("cpu", dtype).clone(memory_format=torch.contiguous_format)
-                    for half in (stacked.A[path][i, : one.rank], stacked.B[path][i, : one.rank].T)
+                    for half in (stacked.A[path][i, : len(A)], stacked.B[path][i, : len(A)].T)
                 )
-                for path in one.deltas
+                for path, (A, _) in one.deltas.items()
             },
         )
         for i, one in enumerate(like)
@@ -250,7 +256,8 @@ def merge(model: nn.Module, adapter: Adapter) -> None:
 def save_peft(adapter: Adapter, folder: str | Path, base_name: str) -> None:
     """Write an adapter as PEFT does: `adapter_config.json` and `adapter_model.safetensors` in `folder`.
 
-    `peft.PeftModel.from_pretrained(base, folder)` opens it. The folder must exist.
+    `peft.PeftModel.from_pretrained(base, folder)` opens it. The folder must exist. PEFT scales each map by its own rank;
+    where that is not the adapter's, `rank_pattern` holds it, and `alpha_pattern` the α that keeps the scale.
 
     Parameters
     ----------
@@ -271,6 +278,11 @@ def save_peft(adapter: Adapter, folder: str | Path, base_name: str) -> None:
         "lora_dropout": 0.0,
         "inference_mode": True,
     }
+    if smaller := {path: len(A) for path, (A, _) in adapter.deltas.items() if len(A) != adapter.rank}:
+        config["rank_pattern"] = smaller
+        config["alpha_pattern"] = {
+            path: adapter.scale * (math.sqrt(rank) if adapter.rslora else rank) for path, rank in smaller.items()
+        }
     tensors = {}
     for path, (A, B) in adapter.deltas.items():
         tensors[f"base_model.model.{path}.lora_A.weight"] = A.contiguous()
@@ -280,17 +292,20 @@ def save_peft(adapter: Adapter, folder: str | Path, base_name: str) -> None:
 
 
 # What PEFT can add to a plain LoRA, with the value that means "not used".
-_PLAIN = {"use_dora": False, "bias": "none", "modules_to_save": None, "rank_pattern": {}, "alpha_pattern": {}}
+_PLAIN = {"use_dora": False, "bias": "none", "modules_to_save": None}
 _KEY = re.compile(r"base_model\.model\.(.+)\.lora_([AB])\.weight")
 
 
 def load_peft(folder: str | Path) -> Adapter:
     """Read an adapter that `save_peft`, or PEFT's `save_pretrained`, wrote.
 
+    Where PEFT's `rank_pattern` and `alpha_pattern` give some maps another scale, B takes it up, so that the function is
+    the same.
+
     Raises
     ------
     MemsciError
-        A file is missing or damaged, or the adapter is not a plain LoRA of one rank.
+        A file is missing or damaged, or the adapter is not a plain LoRA.
     """
     folder = Path(folder)
     try:
@@ -312,11 +327,20 @@ def load_peft(folder: str | Path) -> Adapter:
         if match is None:
             raise MemsciError(f"{folder}: {key} is no lora_A or lora_B of a linear map; memsci reads plain LoRA only.")
         halves.setdefault(match[1], {})[match[2]] = tensor
-    rank = config["r"]
+    rslora, transposed = bool(config.get("use_rslora")), bool(config.get("fan_in_fan_out"))
+    whole = Adapter({}, config["r"], config["lora_alpha"], rslora, transposed)
     deltas = {}
     for path, pair in halves.items():
+        rank = _by_pattern(config.get("rank_pattern"), path, whole.rank)
         if set(pair) != {"A", "B"} or pair["A"].shape[0] != rank or pair["B"].shape[1] != rank:
             raise MemsciError(f"{folder}: lora_A and lora_B of {path} do not both have rank {rank}; a file is damaged.")
-        deltas[path] = (pair["A"], pair["B"])
-    rslora, transposed = bool(config.get("use_rslora")), bool(config.get("fan_in_fan_out"))
-    return Adapter(deltas, rank, config["lora_alpha"], rslora, transposed)
+        own = Adapter({}, rank, _by_pattern(config.get("alpha_pattern"), path, whole.alpha), rslora)
+        same = math.isclose(own.scale, whole.scale, rel_tol=1e-12)  # always, in what save_peft wrote
+        deltas[path] = (pair["A"], pair["B"] if same else pair["B"].float() * (own.scale / whole.scale))
+    return dataclasses.replace(whole, deltas=deltas)
+
+
+def _by_pattern(pattern: Mapping[str, Any] | None, path: str, default: Any) -> Any:
+    """What PEFT's pattern says of a linear map: the first key that matches the end of its path, as PEFT matches."""
+    matches = (value for key, value in (pattern or {}).items() if re.match(rf"(.*\.)?({key})$", path))
+    return next(matches, default)

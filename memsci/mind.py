@@ -11,6 +11,8 @@ import shutil
 import tempfile
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +33,9 @@ from memsci.models import SHIPPED, Base, load
 from memsci.record import Remembered
 from memsci.speak import ANSWER_TOKENS, RECALL_TOKENS
 from memsci.store import Store
+
+CANDIDATES = 32  # memories that a search looks at first; there are seldom more whose gate is not shut in effect
+RESIDENT = 1024  # memories whose adapters all stay in memory, if they fit into the store's cache
 
 
 class MEGa:
@@ -91,12 +96,14 @@ class MEGa:
         self.encoding = encoding or _kept(Encoding, kept, "encoding") or suited
         self.embedding = embedding or _kept(Embedding, kept, "embedding") or Embedding.paper()
         self.rule = gate or _kept(GateRule, kept, "gate") or GateRule.paper()
-        for what in ("encoding", "embedding") if kept else ():
-            given = getattr(self, what).to_dict()
-            held = type(getattr(self, what)).from_dict(kept[what]).to_dict()  # settings that it lacks have their default
-            if given != held:
-                changed = ", ".join(f"{name} {held[name]} there, {given[name]} given" for name in given
-                                    if given[name] != held[name])  # fmt: skip
+        for what, kind in (("encoding", Encoding), ("embedding", Embedding)):
+            given, held = getattr(self, what), _kept(kind, kept, what)  # settings that it lacks have their default
+            if held not in (None, given):
+                changed = ", ".join(
+                    f"{name} {value} there, {getattr(given, name)} given"
+                    for name, value in vars(held).items()
+                    if getattr(given, name) != value
+                )
                 raise MemsciError(
                     f"The memories in {path} were made with another {what} ({changed}), and a store holds memories of one "
                     f"kind. Leave the {what} out to go on with the store's, or encode into a new store."
@@ -104,7 +111,7 @@ class MEGa:
         self._embed: Embedder = embedder(base, self.embedding)
         if not kept:
             self.store = Store.create(path, self._header())
-        self._stack: Stack | None = None
+        self._stack: tuple[tuple[str, ...], Stack] | None = None
 
     def __repr__(self) -> str:
         return f"MEGa({self.base.name!r}, {len(self)} memories, {self.store.nbytes / 1e6:.1f} MB)"
@@ -224,16 +231,33 @@ class MEGa:
         beta
             Instead of the rule's β.
         """
-        records = self.store.records
-        cues = self._embed(_several(query))
-        keys = self.store.keys() if records else torch.empty(0, cues.shape[1])
-        return gating.gate(
-            *weighted(self.embedding, cues, keys),
-            self.rule.beta if beta is None else beta,
-            self.rule.similarity,
-            [record.id for record in records],
-            [record.label for record in records],
-        )
+        cues, beta = self._embed(_several(query)), self.rule.beta if beta is None else beta
+        # The keys of words are weighed by how many of all memories have a word: all of them must be looked at.
+        searched = self.rule.sparse and self.embedding.kind in ("activations", "sentence") and len(self) > 0
+        found = self._compare(cues, self._candidates(cues, beta) if searched else None, beta)
+        if self.rule.top_k is not None:
+            found = gating.top_k(found, self.rule.top_k)
+        return gating.nucleus(found, self.rule.epsilon / 2) if self.rule.epsilon else found
+
+    def _candidates(self, cues: torch.Tensor, beta: float) -> torch.Tensor:
+        """Places of the memories that any of the cues may open by the rule: with `epsilon`, all but those that together
+        can weigh no more than a quarter of it. To leave them out moves the gate by twice as much, since it sums to 1; the
+        other half is `gating.nucleus`'s."""
+        wanted = min(len(self), self.rule.top_k or CANDIDATES)
+        while True:
+            scores, places = self.store.nearest(cues, wanted, self.rule.similarity)
+            unseen = len(self) - wanted
+            if not unseen or self.rule.top_k or gating.rest(scores, beta, unseen).max() <= self.rule.epsilon / 4:
+                return places.unique()
+            wanted = min(len(self), 8 * wanted)
+
+    def _compare(self, cues: torch.Tensor, places: torch.Tensor | None, beta: float) -> Gate:
+        """The gate over the memories at these places, in the order of encoding; None for all."""
+        keys = self.store.keys() if len(self) else torch.empty(0, cues.shape[1])
+        if places is not None:
+            keys = keys[places]
+        ids, labels = (self.ids, self.store.labels) if places is None else zip(*self.store.named(places.tolist()))
+        return gating.gate(*weighted(self.embedding, cues, keys), beta, self.rule.similarity, ids, labels)
 
     def gate_by_hand(self, weights: Sequence[Mapping[str, float]]) -> Gate:
         """A gate with given weights, one mapping from id to weight per query; ids left out are shut.
@@ -245,13 +269,15 @@ class MEGa:
         MemsciError
             An id is not stored.
         """
-        rows = torch.zeros(len(weights), len(self), dtype=torch.float64)
+        ids, labels = self.ids, self.store.labels
+        place = {id: column for column, id in enumerate(ids)}
+        rows = torch.zeros(len(weights), len(ids), dtype=torch.float64)
         for row, given in enumerate(weights):
             for id, weight in given.items():
-                if id not in self.ids:
-                    raise MemsciError(f"There is no memory {id!r}; there are: {', '.join(self.ids) or 'none'}.")
-                rows[row, self.ids.index(id)] = weight
-        return Gate(rows, rows, self.ids, tuple(record.label for record in self.store.records), float("nan"))
+                if id not in place:
+                    raise MemsciError(f"There is no memory {id!r}; there are: {', '.join(ids) or 'none'}.")
+                rows[row, place[id]] = weight
+        return Gate(rows, rows, ids, labels, float("nan"))
 
     # Speaking
 
@@ -283,7 +309,7 @@ class MEGa:
         queries = _several(query)
         turns = [prompts.recall(text) for text in queries]
         opened = self._gate_of(queries, turns, beta, gate)
-        told = speak.say(self.base, turns, max_new_tokens, self._mixed(opened))
+        told = speak.say(self.base, turns, max_new_tokens, self._mixed(opened, max_new_tokens))
         return told[0] if isinstance(query, str) else told
 
     def answer(
@@ -316,8 +342,16 @@ class MEGa:
             As many as were asked for.
         """
         queries = _several(query)
-        turns, opened = self._answer_turns(queries, via_recall, beta, gate, recalled)
-        said = speak.say(self.base, turns, max_new_tokens, self._mixed(opened))
+        if via_recall and recalled is None and self._one_gate(gate):
+            turns = [prompts.recall(text) for text in queries]
+            opened = self._gate_of(queries, turns, beta, gate)
+            follow = lambda k, told: prompts.irag(queries[k], told)
+            lengths = (RECALL_TOKENS, max_new_tokens)
+            both = speak.say_twice(self.base, turns, follow, lengths, self._mixed(opened, sum(lengths)))
+            said = [answer for _, answer in both]
+        else:
+            turns, opened = self._answer_turns(queries, via_recall, beta, gate, recalled)
+            said = speak.say(self.base, turns, max_new_tokens, self._mixed(opened, max_new_tokens))
         return said[0] if isinstance(query, str) else said
 
     def logprob(
@@ -393,29 +427,43 @@ class MEGa:
             return turns, self.gate([told or text for text, told in zip(queries, recalled, strict=True)], beta)
         return turns, self.gate(["\n".join(message["content"] for message in turn) for turn in turns], beta)
 
+    def _one_gate(self, gate: Gate | None) -> bool:
+        """Whether both turns of iRAG run under the same gate, so that the second need not read the first again."""
+        return gate is not None or self.rule.second_turn == self.rule.cue == "question"
+
     def _gate_of(self, queries: list[str], turns: list[prompts.Messages], beta, gate: Gate | None) -> Gate:
         """The gate given, or the one that the queries open by the rule's `cue`."""
         if gate is None:
             # The last turn may be words put into the assistant's mouth.
             asked = [next(m["content"] for m in reversed(turn) if m["role"] == "user") for turn in turns]
             return self.gate(queries if self.rule.cue == "question" else asked, beta)
-        if len(gate.weights) != len(queries) or gate.ids != self.ids:
+        if len(gate.weights) != len(queries) or not all(id in self.store for id in gate.ids):
             raise MemsciError(
-                f"The gate given has {len(gate.weights)} rows over {len(gate.ids)} memories; {len(queries)} rows over the "
-                f"{len(self)} memories stored are needed. Make it anew with gate or gate_by_hand."
+                f"The gate given has {len(gate.weights)} rows over {len(gate.ids)} memories; {len(queries)} rows over "
+                f"memories that are stored are needed, of which there are {len(self)}. Make it anew with gate or "
+                "gate_by_hand."
             )
         return gate
 
-    def _mixed(self, gate: Gate) -> speak.Within:
-        """The context in which the queries of a batch run: all memories, mixed by each query's own row of the gate."""
-        return lambda rows: mixture(self.base.model, self._adapters(), gate.weights[rows].float())
+    def _mixed(self, gate: Gate, passes: int = 0) -> speak.Within:
+        """The context in which the queries of a batch run: the memories, mixed by each query's own row of the gate."""
 
-    def _adapters(self) -> Stack:
-        """All adapters on the base's device, read once and kept until memories come or go."""
-        if self._stack is None:
-            held = stack([self.store.adapter(id) for id in self.ids])
-            self._stack = held.to(self.base.device, self.base.dtype)
-        return self._stack
+        def within(rows: list[int]) -> AbstractContextManager:
+            weights, ids = gate.weights[rows].float(), gate.ids
+            many = len(self) > RESIDENT or self.store.nbytes > self.store.cache_bytes
+            if many or ids != self.ids:  # else all stay in memory; here those that this batch opens are fetched
+                open_ = weights.ne(0).any(dim=0)
+                weights, ids = weights[:, open_], tuple(compress(ids, open_.tolist()))
+            return mixture(self.base.model, self._adapters(ids), weights, passes)
+
+        return within
+
+    def _adapters(self, ids: tuple[str, ...]) -> Stack:
+        """The adapters of these memories on the base's device, kept until others are asked for or memories come or go."""
+        if self._stack is None or self._stack[0] != ids:
+            self._stack = None  # room first
+            self._stack = ids, stack(self.store.adapters(ids)).to(self.base.device, self.base.dtype)
+        return self._stack[1]
 
     def _header(self) -> dict[str, Any]:
         return {

@@ -6,26 +6,36 @@ linear maps and are gone when the `with` block ends, whatever ended it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 
 import torch
 from torch import Tensor, nn
 
 from memsci.errors import MemsciError
-from memsci.lora import Stack
+from memsci.lora import Stack, is_transposed
 from memsci.models import turn
 
-Hook = Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor]
+Hook = Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor | None]
+
+# What costs as much as how many multiplications of a large matrix product; docs/performance.md has the measurements.
+ROW_COST = 6  # a multiplication in one of many small products
+TOKEN_COST = 20  # a multiplication in a pass of one token, which waits for memory
+COPY_COST = 32  # a number of a weight matrix, read and written
+HOOK_COST = 500_000  # two products of their own beside that of the weights
 
 
 @contextmanager
-def mixture(model: nn.Module, stack: Stack, weights: Tensor) -> Iterator[None]:
+def mixture(model: nn.Module, stack: Stack, weights: Tensor, passes: int = 0) -> Iterator[None]:
     """Inside the block, each row of a batch runs with its own mixture of memories.
 
     y = W x + Σ_i g_i γ_i B_i A_i x (paper, Methods): one g per row, the same for all layers and tokens.
     A memory whose gate is exactly 0 in every row is left out, so a one-hot gate is that memory alone, and all-zero
     gates are the base bit for bit. Sums run in the precision of the activations.
+
+    How it is computed follows from the gates, and changes nothing but rounding. Rows that open few of the memories each
+    run with copies of their own adapters, O(k) for k open ones; rows that open most of them run through all at once, O(n).
+    Where all rows share one gate and the block is to last, its update is added to a copy of the weights.
 
     Parameters
     ----------
@@ -35,6 +45,9 @@ def mixture(model: nn.Module, stack: Stack, weights: Tensor) -> Iterator[None]:
         Adapters of n memories.
     weights
         g, [b, n]: one row per row of the batch, or [1, n] for every row alike.
+    passes
+        About how many times the model will run inside the block: a reply of t tokens takes t passes. From it, see
+        `folding_pays`, follows whether folding a shared gate into the weights pays; 0 never folds.
 
     Raises
     ------
@@ -49,32 +62,113 @@ def mixture(model: nn.Module, stack: Stack, weights: Tensor) -> Iterator[None]:
         )
     if not torch.isfinite(weights).all():
         raise MemsciError("A gate is not a finite number. Look at the keys and queries it was computed from.")
-    open_ = weights.ne(0).any(dim=0)
-    paths = stack.A if open_.any() else ()
-    # Taking all memories is the usual case and needs no copy.
-    chosen = (lambda tensor: tensor) if open_.all() else (lambda tensor: tensor[open_.to(tensor.device)])
-    gains = weights[:, open_].to(stack.scales) * stack.scales[open_.to(stack.scales.device)]  # [b, n]
-    with _hooked(model, {path: _mixed(path, chosen(stack.A[path]), chosen(stack.B[path]), gains) for path in paths}):
+    if len(weights) > 1 and (weights == weights[:1]).all():
+        weights = weights[:1]
+    open_ = weights.ne(0)
+    most, any_ = int(open_.sum(dim=1).max()) if open_.numel() else 0, open_.any(dim=0)
+    if not most:
+        block = _hooked(model, {})
+    elif len(weights) > 1 and ROW_COST * most < int(any_.sum()):
+        # Each row's open memories first; what fills up the shorter rows has gate 0.
+        which = open_.byte().argsort(dim=1, descending=True, stable=True)[:, :most].to(stack.scales.device)  # [b, k]
+        gains = weights.to(stack.scales).gather(1, which) * stack.scales[which]  # [b, k]
+        block = _hooked(model, {path: _by_row(path, stack.A[path], stack.B[path], which, gains) for path in stack.A})
+    else:
+        # Taking all memories is the usual case and needs no copy.
+        chosen = (lambda tensor: tensor) if any_.all() else (lambda tensor: tensor[any_.to(tensor.device)])
+        pairs = {path: (chosen(stack.A[path]).flatten(0, 1), chosen(stack.B[path]).flatten(0, 1)) for path in stack.A}
+        gains = chosen(weights.to(stack.scales).T).T * chosen(stack.scales)  # [b, n]
+        if len(weights) == 1 and _exact(model) and folding_pays(pairs, passes):
+            block = _folded(model, pairs, gains[0])
+        else:
+            block = _hooked(model, {path: _shared(path, *pair, gains) for path, pair in pairs.items()})
+    with block:
         yield
 
 
-def _mixed(path: str, A: Tensor, B: Tensor, gains: Tensor) -> Hook:
-    """Hook that adds Σ_i gains_i B_i A_i x; A [n, r, in], B [n, r, out], gains [b, n]."""
-    gains = gains.repeat_interleave(A.shape[1], dim=1)[:, None]  # [b, 1, n·r]
-    A, B = A.flatten(0, 1), B.flatten(0, 1)  # [n·r, in], [n·r, out]
+def _shared(path: str, A: Tensor, B: Tensor, gains: Tensor) -> Hook:
+    """Hook that adds Σ_i gains_i B_i A_i x for all memories at once; A [n·r, in], B [n·r, out], gains [b, n]."""
+    gains = gains.repeat_interleave(len(A) // gains.shape[1], dim=1)[:, None]  # [b, 1, n·r]
 
     def hook(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
         nonlocal A, B, gains
         x = args[0]  # [b, t, in]
-        if len(gains) not in (1, len(x)):
-            raise MemsciError(
-                f"The batch has {len(x)} rows and the gates have {len(gains)} at {path}. Give one row of gates per row "
-                f"of the batch, or a single row for all."
-            )
+        _check_rows(path, len(x), len(gains))
         A, B, gains = A.to(x), B.to(x), gains.to(x)
         return output + (x @ A.T * gains) @ B
 
     return hook
+
+
+def _by_row(path: str, A: Tensor, B: Tensor, which: Tensor, gains: Tensor) -> Hook:
+    """Hook that adds to each row its own memories alone; A [n, r, in], B [n, r, out], which and gains [b, k]."""
+    gains = gains.repeat_interleave(A.shape[1], dim=1)[:, None]  # [b, 1, k·r]
+    A, B = A[which].flatten(1, 2), B[which].flatten(1, 2)  # [b, k·r, in], [b, k·r, out]
+
+    def hook(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        nonlocal A, B, gains
+        x = args[0]  # [b, t, in]
+        _check_rows(path, len(x), len(gains))
+        A, B, gains = A.to(x), B.to(x), gains.to(x)
+        return torch.baddbmm(output, torch.bmm(x, A.mT) * gains, B)
+
+    return hook
+
+
+def _check_rows(path: str, rows: int, gates: int) -> None:
+    if gates not in (1, rows):
+        raise MemsciError(
+            f"The batch has {rows} rows and the gates have {gates} at {path}. Give one row of gates per row of the "
+            f"batch, or a single row for all."
+        )
+
+
+def folding_pays(pairs: Mapping[str, tuple[Tensor, Tensor]], passes: int) -> bool:
+    """Whether adding Σ_i gains_i B_i A_i to a copy of the weights costs less than carrying it beside them.
+
+    Both are counted in multiplications of a large product: R·in·out and `COPY_COST` for each number copied, against, per
+    pass of one token, `TOKEN_COST`·R·(in + out) and `HOOK_COST` for the two more products. Passes of more tokens make
+    folding pay all the more.
+
+    Parameters
+    ----------
+    pairs
+        A [R, in] and B [R, out] of each linear map, all memories laid together.
+    passes
+        Times that the model will run.
+    """
+    sizes = [(A.shape[0], A.shape[1], B.shape[1]) for A, B in pairs.values()]
+    fold = sum((rank + COPY_COST) * wide * out for rank, wide, out in sizes)
+    carry = sum(TOKEN_COST * rank * (wide + out) + HOOK_COST for rank, wide, out in sizes)
+    return passes * carry > fold
+
+
+def _exact(model: nn.Module) -> bool:
+    """Whether the weights are precise enough to take in an update: in half precision most of it would be rounded away."""
+    return next(model.parameters()).dtype in (torch.float32, torch.float64)
+
+
+@contextmanager
+def _folded(model: nn.Module, pairs: Mapping[str, tuple[Tensor, Tensor]], gains: Tensor) -> Iterator[None]:
+    """The model with W + Σ_i gains_i B_i A_i in the place of each W, whose own numbers are put back untouched."""
+    with _hooked(model, {path: _as_it_is for path in pairs}):  # takes the model's turn, and lets no other block in
+        own: dict[nn.Module, Tensor] = {}
+        try:
+            for path, (A, B) in pairs.items():
+                module = model.get_submodule(path)
+                weight = module.weight.data
+                A, B = A.to(weight), B.to(weight)
+                B = B * gains.to(weight).repeat_interleave(len(A) // len(gains))[:, None]
+                folded = torch.addmm(weight, A.T, B) if is_transposed(module) else torch.addmm(weight, B.T, A)
+                own[module], module.weight.data = weight, folded
+            yield
+        finally:
+            for module, weight in own.items():
+                module.weight.data = weight
+
+
+def _as_it_is(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
+    """Hook that changes nothing."""
 
 
 @contextmanager

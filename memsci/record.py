@@ -96,7 +96,7 @@ class Remembered:
 
 @dataclass(frozen=True, eq=False)
 class Entry:
-    """A memory as read from its folder.
+    """A memory as its folder holds it.
 
     Parameters
     ----------
@@ -104,13 +104,17 @@ class Entry:
         The memory.
     files
         Size in bytes and SHA-256 of each file, by name.
-    stamp
-        Of memory.json; as long as it is the same, the folder was not replaced by another.
+    checksum
+        Of the whole description, that of the files within: two memories of one checksum are the same memory.
+    mtime, size
+        Of memory.json: as long as both are the same, it need not be read again.
     """
 
     record: Remembered
     files: dict[str, dict[str, Any]]
-    stamp: tuple[int, ...]
+    checksum: str
+    mtime: int
+    size: int
 
     @property
     def nbytes(self) -> int:
@@ -118,19 +122,24 @@ class Entry:
         return sum(file["bytes"] for file in self.files.values())
 
 
-def write_memory(record: Remembered, adapter: Adapter, folder: Path, base: dict[str, str]) -> None:
-    """Write all files of a memory into an existing folder and force them to the disk.
+def write_memory(
+    record: Remembered, adapter: Adapter, folder: Path, base: dict[str, str], durable: bool = True
+) -> Entry:
+    """Write all files of a memory into an existing folder; what `read_memory` would then give.
 
     Parameters
     ----------
     base
         Name and fingerprint of the base model.
+    durable
+        Force each file to the disk.
     """
     save_peft(adapter, folder, base["name"])
     (folder / "key.safetensors").write_bytes(safetensors.torch.save({"key": record.key}))
     files = {}
     for file in sorted(folder.iterdir()):
-        flush(file)
+        if durable:
+            flush(file)
         files[file.name] = {"bytes": file.stat().st_size, "sha256": _sha256(file)}
     content = {
         "id": record.id,
@@ -145,19 +154,21 @@ def write_memory(record: Remembered, adapter: Adapter, folder: Path, base: dict[
     }
     if record.text is not None:
         content["text"] = record.text
-    write_json(folder / "memory.json", {**content, "checksum": _checksum(content)})
-    flush(folder)
+    manifest, checksum = folder / "memory.json", _checksum(content)
+    write_json(manifest, {**content, "checksum": checksum}, durable)
+    if durable:
+        flush(folder)
+    stat = manifest.stat()
+    return Entry(record, files, checksum, stat.st_mtime_ns, stat.st_size)
 
 
-def read_memory(folder: Path, base: dict[str, str], known: Entry | None = None) -> Entry:
+def read_memory(folder: Path, base: dict[str, str]) -> Entry:
     """Read a memory but for its adapter, of whose files only the sizes are compared here.
 
     Parameters
     ----------
     base
         Name and fingerprint of the base model that the memory must belong to.
-    known
-        What an earlier reading gave; returned again if the folder was not replaced since.
 
     Raises
     ------
@@ -170,12 +181,10 @@ def read_memory(folder: Path, base: dict[str, str], known: Entry | None = None) 
     except OSError:
         what = "is missing (a PEFT folder from elsewhere comes in by store.add_peft)"
         raise damage(folder, "memory.json", what) from None
-    stamp = (stat.st_ino, stat.st_mtime_ns, stat.st_size)
-    if known is not None and known.stamp == stamp:
-        return known
     try:
         content = json.loads(manifest.read_text(encoding="utf-8"))
-        if content.pop("checksum") != _checksum(content):
+        checksum = content.pop("checksum")
+        if checksum != _checksum(content):
             raise ValueError("its checksum is not the recorded one")
         files = content["files"]
         if content["id"] != folder.name or not set(_FILES) <= set(files):
@@ -191,7 +200,7 @@ def read_memory(folder: Path, base: dict[str, str], known: Entry | None = None) 
         raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
         raise damage(folder, "memory.json", f"is truncated or altered ({type(error).__name__}: {error})") from None
-    return Entry(record, files, stamp)
+    return Entry(record, files, checksum, stat.st_mtime_ns, stat.st_size)
 
 
 def read_adapter(folder: Path, files: dict[str, dict[str, Any]], every_file: bool = False) -> Adapter:
@@ -242,10 +251,11 @@ def check_id(id: object) -> None:
         )
 
 
-def write_json(file: Path, content: dict[str, Any]) -> None:
-    """Write a file of JSON and force it to the disk."""
+def write_json(file: Path, content: dict[str, Any], durable: bool = True) -> None:
+    """Write a file of JSON and, if it is to be `durable`, force it to the disk."""
     file.write_text(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
-    flush(file)
+    if durable:
+        flush(file)
 
 
 def flush(path: Path) -> None:

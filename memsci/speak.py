@@ -52,6 +52,26 @@ def say(base: Base, turns: Sequence[Messages], max_new_tokens: int, within: With
     return _in_batches(rows, within, lambda k: generate.generate(base, _take(rows, k), max_new_tokens))
 
 
+def say_twice(
+    base: Base,
+    turns: Sequence[Messages],
+    follow: Callable[[int, str], Messages],
+    max_new_tokens: tuple[int, int],
+    within: Within = as_it_is,
+) -> list[tuple[str, str]]:
+    """What the model says next in each conversation, and then in the one that `follow` makes of its number and the reply.
+
+    What both conversations begin with is read once, so both turns run in the same context. Otherwise as `say`, twice.
+    """
+    rows = [base.chat(turn) for turn in turns]
+
+    def run(group: list[int]) -> list[tuple[str, str]]:
+        longer = lambda k, told: base.chat(follow(group[k], told))
+        return generate.converse(base, _take(rows, group), longer, max_new_tokens)
+
+    return _in_batches(rows, within, run)
+
+
 def logprob(base: Base, turns: Sequence[Messages], answers: Sequence[str], within: Within = as_it_is) -> pd.DataFrame:
     """Log probability of a given reply to each conversation: Σ_j log p(y_j | conversation, y_<j), in nats.
 

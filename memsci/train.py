@@ -7,12 +7,13 @@ Shapes: n memories, k examples of each, m of them in a mini-batch, p tokens of t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.utils.rnn import pad_sequence
 
 from memsci.config import Encoding
@@ -73,7 +74,7 @@ def fit(
     def loss(chosen: Tensor) -> Tensor:  # [n, m] -> [n]
         longest = int(lengths[rows, chosen].max())
         texts, sizes = ids[rows, chosen, :longest].to(device), lengths[rows, chosen].to(device)
-        with nullcontext() if stack is None else alone(model, stack):
+        with nullcontext() if stack is None else alone(model, stack), precision(device, encoding.autocast):
             return losses(model, prefix, texts, sizes)
 
     parameters = list(model.parameters()) if stack is None else stack.parameters
@@ -114,7 +115,10 @@ def descend(
     """
     for tensor in parameters:
         tensor.requires_grad_(True)
-    optimiser = torch.optim.AdamW(parameters, lr=encoding.lr, betas=encoding.betas, weight_decay=encoding.weight_decay)
+    # Fused, a step reads and writes every number once.
+    optimiser = torch.optim.AdamW(
+        parameters, lr=encoding.lr, betas=encoding.betas, weight_decay=encoding.weight_decay, fused=True
+    )
     for step, batch in enumerate(batches):
         for group in optimiser.param_groups:
             group["lr"] = encoding.lr * rate(step, len(batches), encoding)
@@ -129,10 +133,21 @@ def descend(
         yield found.detach()
 
 
+@contextmanager
+def precision(device: torch.device, autocast: bool) -> Iterator[None]:
+    """Inside the block, matrix products are taken in bfloat16 if `autocast`."""
+    with ExitStack() as stack:
+        if autocast:
+            stack.enter_context(torch.autocast(device.type, torch.bfloat16))
+            if device.type == "cpu":  # its flash attention goes back through bfloat16 more slowly than through float32
+                stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+        yield
+
+
 def losses(model: nn.Module, prefix: Tensor, ids: Tensor, lengths: Tensor) -> Tensor:
     """The loss of each memory, [n]: −log p(text | prompt), the mean over all tokens of its m texts.
 
-    The prompt runs once per memory and its cache is shared by that memory's texts. Padding is on the right, where
+    Where a memory has several texts, the prompt runs once and its cache is shared by them. Padding is on the right, where
     causal attention never looks back from, so no mask is needed.
 
     Parameters
@@ -146,17 +161,60 @@ def losses(model: nn.Module, prefix: Tensor, ids: Tensor, lengths: Tensor) -> Te
     """
     n, m, t = ids.shape
     ids = ids.flatten(0, 1)  # [n·m, t]
+    real = torch.arange(t, device=ids.device) < lengths.flatten()[:, None]  # [n·m, t]
     owner = torch.arange(n, device=ids.device).repeat_interleave(m)  # [n·m]
-    later = torch.arange(1, t, device=ids.device) < lengths.flatten()[:, None]  # [n·m, t-1]: all but first tokens
-    head = model(prefix.expand(n, -1), use_cache=True, logits_to_keep=1)
-    cache = head.past_key_values
-    cache.batch_repeat_interleave(m)
-    with logits_at(model, later):
-        body = model(ids[:, :-1], past_key_values=cache, use_cache=True)
-    first = F.log_softmax(head.logits[:, -1].float(), dim=-1)[owner, ids[:, 0]]  # [n·m]
-    rest = F.cross_entropy(body.logits[0].float(), ids[:, 1:][later], reduction="none")
-    nll = (-first).view(n, m).sum(dim=1).index_add(0, owner[later.nonzero()[:, 0]], rest)  # [n]
-    return nll / lengths.sum(dim=1)
+    prompt = prefix.expand(n, -1)
+    if m == 1:
+        asked = torch.cat([torch.zeros_like(prompt[:, 1:], dtype=torch.bool), real], dim=1)
+        with logits_at(model, asked):
+            whole = model(torch.cat([prompt, ids[:, :-1]], dim=1), use_cache=False)
+        nll = surprisal(whole.logits[0], ids[real])
+        summed = nll.new_zeros(n).index_add(0, owner[real.nonzero()[:, 0]], nll)  # [n]
+    else:
+        head = model(prompt, use_cache=True, logits_to_keep=1)
+        cache = head.past_key_values
+        cache.batch_repeat_interleave(m)
+        later = real[:, 1:]  # all but first tokens
+        with logits_at(model, later):
+            body = model(ids[:, :-1], past_key_values=cache, use_cache=True)
+        first = surprisal(head.logits[:, -1][owner], ids[:, 0])  # [n·m]
+        rest = surprisal(body.logits[0], ids[:, 1:][later])
+        summed = first.view(n, m).sum(dim=1).index_add(0, owner[later.nonzero()[:, 0]], rest)  # [n]
+    return summed / lengths.sum(dim=1)
+
+
+def surprisal(logits: Tensor, targets: Tensor) -> Tensor:
+    """−log p of each target, [k], in float32; logits [k, vocabulary]."""
+    return _Surprisal.apply(logits, targets)
+
+
+class _Surprisal(torch.autograd.Function):
+    """Cross-entropy whose gradient, p minus the target's indicator, is made beside the loss, some rows at a time.
+
+    So the logits are gone through once, while they are in the cache, and not once for each step of the formula.
+    """
+
+    NUMBERS = 2**20  # of the rows that are worked on at a time: 4 MB
+
+    @staticmethod
+    def forward(ctx, logits: Tensor, targets: Tensor) -> Tensor:
+        gradient = torch.empty_like(logits) if ctx.needs_input_grad[0] else None
+        rows = max(1, _Surprisal.NUMBERS // logits.shape[-1])
+        found = []
+        for start in range(0, len(logits), rows):
+            log_p = F.log_softmax(logits[start : start + rows].float(), dim=-1)
+            chosen = targets[start : start + rows, None]
+            found.append(-log_p.gather(1, chosen)[:, 0])
+            if gradient is not None:
+                p = log_p.exp_()
+                gradient[start : start + rows] = p.scatter_add_(1, chosen, p.new_full(chosen.shape, -1))
+        ctx.save_for_backward(gradient)
+        return torch.cat(found)
+
+    @staticmethod
+    def backward(ctx, upstream: Tensor) -> tuple[Tensor, None]:
+        (gradient,) = ctx.saved_tensors
+        return gradient * upstream.to(gradient)[:, None], None
 
 
 def each(model: nn.Module, prompt: Sequence[int], examples: Sequence[Sequence[int]]) -> Iterator[Tensor]:

@@ -173,6 +173,45 @@ def test_ask_refuses_both_kinds_of_recall(mind):
     assert mind.calls == []
 
 
+@pytest.mark.parametrize("command", ["ask", "gate"])
+def test_epsilon_changes_the_rule_and_nothing_else_of_it(mind, command):
+    mind.rule = memsci.GateRule(beta=0.5, cue="prompt")
+    assert run(command, "there", "Who wrote it?", "--epsilon", "0.01").exit_code == 0
+    assert mind.rule == memsci.GateRule(beta=0.5, cue="prompt", epsilon=0.01)
+    assert run(command, "there", "Who wrote it?", "--epsilon", "1").exit_code == 2
+
+
+def test_harness_asks_the_base_or_a_store_and_keeps_the_table(mind, monkeypatch, tmp_path):
+    from memsci import harness
+
+    asked = []
+
+    def mmlu(learner, tasks, limit, **how):
+        asked.append((learner.name, tasks, limit, how))
+        return pd.DataFrame({"subject": ["law", "art"], "n": [10, 30], "correct": [5, 30], "accuracy": [0.5, 1.0]})
+
+    monkeypatch.setattr(harness, "mmlu", mmlu)
+    result = run("harness", "--tasks", "mmlu_law,mmlu_art", "--limit", "30", "--to", tmp_path / "table.csv")
+    assert "Base: 75.0 % of 40 questions" in result.stdout
+    assert asked == [("Base", ["mmlu_law", "mmlu_art"], 30, {"wording": "harness", "folder": None})]
+    assert pd.read_csv(tmp_path / "table.csv")["correct"].tolist() == [5, 30]
+    mind.base, mind.ids = "base", ("m0",)
+    assert "MEGa: 75.0 %" in run("harness", "there", "--wording", "paper").stdout
+    assert asked[1] == ("MEGa", ["mmlu"], None, {"wording": "paper", "folder": None})
+
+
+def test_ship_fills_a_folder(monkeypatch, tmp_path):
+    from memsci import runs
+
+    given = []
+    monkeypatch.setattr(runs, "ship", lambda folder, out: given.append((folder, out)) or [out / "run.json"])
+    (tmp_path / "runs" / "main-0123").mkdir(parents=True)
+    (tmp_path / "runs" / "main-0123" / "run.json").write_text("{}")
+    result = run("ship", "main-01", tmp_path / "out", "--folder", tmp_path / "runs")
+    assert result.exit_code == 0 and "1 files" in result.stdout
+    assert given == [(tmp_path / "runs" / "main-0123", tmp_path / "out")]
+
+
 def test_gate_shows_the_best_memories_first(mind):
     result = run("gate", "there", "Who wrote it?", "--top", "2", "--beta", "2")
     assert "2 of 3 memories" in result.stdout

@@ -12,13 +12,13 @@ from conftest import make_model
 
 from memsci import prompts
 from memsci.config import Encoding
-from memsci.encode import EncodingError, draws, encode, memory_seed, side_by_side
+from memsci.encode import EncodingError, as_measured, draws, encode, memory_seed, side_by_side
 from memsci.errors import MemsciError
 from memsci.lora import init_adapter, save_peft, stack, targets
 from memsci.memory import Memory
 from memsci.mixture import alone, mixture
 from memsci.models import Base
-from memsci.train import fit, losses, rate
+from memsci.train import fit, losses, rate, surprisal
 
 SETTINGS = Encoding(rank=4, lr=2e-3, epochs=3, batch_size=2)
 MEMORIES = [
@@ -79,14 +79,15 @@ def plainly(base, model, memory, parameters, encoding=SETTINGS):
     return losses
 
 
+@pytest.mark.parametrize("batch_size", [1, 2])
 @pytest.mark.parametrize("clip", [None, 0.05])
-def test_many_at_once_equal_each_alone_step_by_step(base, clip):
-    encoding = Encoding(rank=4, lr=2e-3, epochs=3, batch_size=2, grad_clip=clip, schedule="linear", warmup=2)
+def test_many_at_once_equal_each_alone_step_by_step(base, clip, batch_size):
+    encoding = Encoding(rank=4, lr=2e-3, epochs=3, batch_size=batch_size, grad_clip=clip, schedule="linear", warmup=2)
     equal = [m for m in MEMORIES if len(m.paraphrases) == 2]
     together = steps(base, equal, encoding)
     for i, memory in enumerate(equal):
         single = steps(base, [memory], encoding)
-        assert len(single) == len(together) == 6
+        assert len(single) == len(together) == 3 * math.ceil(3 / batch_size)
         for (loss, tensors), (loss_alone, tensors_alone) in zip(together, single, strict=True):
             assert abs(loss[i] - loss_alone[0]) < 1e-5
             for tensor, tensor_alone in zip(tensors, tensors_alone, strict=True):
@@ -110,11 +111,17 @@ def test_no_more_adapters_at_once_than_half_of_a_gpu_holds():
     assert side_by_side(150_994_944, 0) == 1
 
 
+def test_as_many_fit_as_was_measured():
+    assert as_measured(used=30e9, n=10, free=60e9) == 16  # 3 GB each, a fifth left free
+    assert as_measured(used=30e9, n=1, free=10e9) == 1
+
+
 @pytest.mark.parametrize(
-    ("architecture", "where"), [("Llama", "mlp"), ("Llama", "all"), ("GPT2", "mlp"), ("Gemma", "mlp")]
+    ("architecture", "where", "batch_size"),
+    [("Llama", "mlp", 2), ("Llama", "all", 1), ("GPT2", "mlp", 1), ("GPT2", "mlp", 2), ("Gemma", "mlp", 2)],
 )
-def test_equals_training_with_peft_step_by_step(tmp_path, tokenizer, architecture, where):
-    encoding = Encoding(rank=4, lr=2e-3, epochs=3, batch_size=2, where=where)
+def test_equals_training_with_peft_step_by_step(tmp_path, tokenizer, architecture, where, batch_size):
+    encoding = Encoding(rank=4, lr=2e-3, epochs=3, batch_size=batch_size, where=where)
     base = Base(make_model(architecture), tokenizer, name="tiny")
     memory = MEMORIES[0]
     save_peft(start(base, memory, encoding)[0], tmp_path, "tiny")
@@ -126,6 +133,34 @@ def test_equals_training_with_peft_step_by_step(tmp_path, tokenizer, architectur
     for path, (A, B) in run(base, [memory], encoding)[0].adapter.deltas.items():
         assert (A - trained[f"base_model.model.{path}.lora_A.weight"]).abs().max() < 1e-5
         assert (B - trained[f"base_model.model.{path}.lora_B.weight"]).abs().max() < 1e-5
+
+
+def test_the_loss_and_its_gradient_are_those_of_cross_entropy(monkeypatch):
+    monkeypatch.setattr("memsci.train._Surprisal.NUMBERS", 3 * 11)  # three rows at a time
+    generator = torch.Generator().manual_seed(0)
+    targets, weights = torch.randint(11, (8,), generator=generator), torch.rand(8, generator=generator)
+    found = []
+    for loss in (surprisal, lambda x, y: torch.nn.functional.cross_entropy(x, y, reduction="none")):
+        logits = (torch.randn(8, 11, generator=torch.Generator().manual_seed(1)) * 60).requires_grad_()
+        nll = loss(logits * 1.0, targets)  # one is far above 88, where exp(-loss) is 0
+        (nll * weights).sum().backward()
+        found.append((nll, logits.grad))
+    (ours, gradient), (expected, expected_gradient) = found
+    assert expected.max() > 88 and torch.allclose(ours, expected, rtol=1e-6)
+    assert (gradient - expected_gradient).abs().max() < 1e-6
+
+
+@pytest.mark.parametrize("batch_size", [1, 2])
+def test_in_bfloat16_many_at_once_equal_each_alone_at_its_precision(base, batch_size):
+    exact, halved = (
+        Encoding(rank=4, lr=2e-3, epochs=3, batch_size=batch_size, autocast=autocast) for autocast in (False, True)
+    )
+    memories = [MEMORIES[0], MEMORIES[1], MEMORIES[3]]
+    for memory, one, plain in zip(memories, run(base, memories, halved), run(base, memories, exact), strict=True):
+        (single,) = run(base, [memory], halved)
+        assert one.losses == pytest.approx(single.losses, abs=0.02)
+        assert one.losses == pytest.approx(plain.losses, abs=0.1) and one.losses != plain.losses
+        assert all(t.dtype == torch.float32 for pair in one.adapter.deltas.values() for t in pair)
 
 
 def test_losses_are_those_of_the_epochs(base):

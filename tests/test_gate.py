@@ -9,7 +9,7 @@ import torch
 from torch.testing import assert_close
 
 from memsci.errors import MemsciError
-from memsci.gate import Gate, gate, top_k
+from memsci.gate import Gate, gate, nucleus, top_k
 
 
 @pytest.fixture
@@ -176,3 +176,28 @@ def test_a_gate_cannot_be_changed(vectors):
 def test_refusals(changes, message):
     with pytest.raises(MemsciError, match=message):
         gate(**{"queries": torch.ones(1, 2), "keys": torch.ones(1, 2), **changes})
+
+
+@pytest.mark.parametrize("epsilon", [0.0, 1e-6, 0.01, 0.3, 0.9])
+@pytest.mark.parametrize("beta", [0.1, 1.0, 5.0])
+def test_nucleus_is_the_smallest_set_that_holds_the_mass(vectors, beta, epsilon):
+    full = gate(*vectors, beta=beta)
+    cut = nucleus(full, epsilon)
+    open_ = cut.weights > 0
+    assert torch.equal(cut.weights[open_], full.weights[open_])  # what stays open keeps its weight
+    assert (full.weights - cut.weights).sum(dim=1).max() <= epsilon + 1e-15
+    for row, kept in zip(full.weights, open_, strict=True):
+        best = row.sort(descending=True).values
+        smaller = best[: int(kept.sum()) - 1].sum()
+        assert smaller <= 1 - epsilon + 1e-15, "a smaller set would have done"
+
+
+def test_nucleus_of_nothing_and_of_a_gate_set_by_hand(vectors):
+    full = gate(*vectors)
+    assert torch.equal(nucleus(full, 0.0).weights, full.weights)
+    weights = torch.tensor([[0.0, 2.0, 0.5, 1.5]])
+    cut = nucleus(Gate(weights, weights, tuple("abcd"), tuple("abcd"), math.nan), 0.2)
+    assert cut.weights.tolist() == [[0.0, 2.0, 0.0, 1.5]]  # 0.5 of 4 may go, 0.5 + 1.5 may not
+    for epsilon in (-0.1, 1.0, math.nan):
+        with pytest.raises(MemsciError, match="from 0 up to, but not, 1"):
+            nucleus(full, epsilon)

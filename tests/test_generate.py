@@ -11,7 +11,7 @@ from transformers import GenerationConfig
 
 from memsci import prompts
 from memsci.errors import MemsciError
-from memsci.generate import choose, generate, logprob, weigh
+from memsci.generate import choose, converse, generate, logprob, weigh
 from memsci.models import Base
 
 WORDS = ["Where?", "Nora hid the letter in a book, and nobody found it.", "Tom", "Who went to the sea at noon?", "Oh!"]
@@ -68,6 +68,41 @@ def test_stop_tokens_end_each_row_alone(base, asked):
         base.stop_ids = (stop,)
         expected = [reply[: reply.index(stop)] if stop in reply else reply for reply in replies]
         assert generate(base, asked, 10) == [base.text(reply).strip() for reply in expected]
+
+
+def test_a_second_turn_is_what_it_would_be_read_anew(any_base):
+    """Whatever of the first turn the second has in common with it: all, the prompt alone, or next to nothing."""
+    turns = [prompts.recall(word) for word in WORDS]
+    read = []
+
+    def follow(k, told):
+        longer = any_base.chat(
+            [prompts.irag(WORDS[k], told), prompts.irag(WORDS[k], "Something else."), prompts.qa(WORDS[k])][k % 3]
+        )
+        read.append((k, told, longer))
+        return longer
+
+    both = converse(any_base, [any_base.chat(turn) for turn in turns], follow, (9, 7))
+    first = generate(any_base, [any_base.chat(turn) for turn in turns], 9)
+    assert [told for told, _ in both] == [told for _, told, _ in read] == first and len(set(first)) > 1
+    second = generate(any_base, [longer for _, _, longer in read], 7)
+    assert [said for _, said in both] == second and len(set(second)) > 1
+    assert converse(any_base, [], follow, (1, 1)) == []
+
+
+def test_a_second_turn_is_not_read_twice(base):
+    """The model is shown the end of the turn and the new question alone, and no token that it has seen."""
+    lengths = []
+    record = base.model.register_forward_pre_hook(
+        lambda _, __, kwargs: lengths.append(kwargs["input_ids"].shape[1]), with_kwargs=True
+    )
+    first = base.chat(prompts.recall("Who sang?"))
+    second = []
+    converse(base, [first], lambda k, told: second.extend(base.chat(prompts.irag("Who sang?", told))) or second, (4, 1))
+    record.remove()
+    assert lengths[0] == len(first) and set(lengths[1:4]) == {1}
+    # A random model's reply comes back from text as other tokens from some place on.
+    assert len(second) - len(first) - 4 <= lengths[4] < len(second) - len(first) + 1
 
 
 def test_without_stop_tokens(model):

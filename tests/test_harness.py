@@ -207,7 +207,7 @@ def test_each_request_is_mixed_by_its_own_gate(cue, monkeypatch):
 
     def mixed(k: int, text: str) -> float:
         prompt = base.tokens(contexts[3]) if k == 3 else base.chat(turns[k])
-        with mixture(base.model, mind._adapters(), mind.gate([text]).weights.float()):
+        with mixture(base.model, mind._adapters(mind.ids), mind.gate([text]).weights.float()):
             return generate.logprob(base, [prompt], [base.tokens("Ada", bos=False)])[0].item()
 
     for k, text in enumerate(cues):

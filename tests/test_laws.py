@@ -11,8 +11,9 @@ from conftest import ARCHITECTURES, make_model, make_tokenizer, random_adapter
 from memsci.config import Embedding, Encoding
 from memsci.embed import embedder
 from memsci.errors import MemsciError
+from memsci.gate import Gate, nucleus
 from memsci.lora import Adapter, Stack, init_adapter, stack, targets, unstack
-from memsci.mixture import alone, logits_at, mixture
+from memsci.mixture import ROW_COST, alone, folding_pays, logits_at, mixture
 from memsci.models import Base
 
 ENCODING = Encoding(rank=4)
@@ -111,6 +112,104 @@ def test_rows_with_their_own_gates_equal_single_runs(model, stacked):
     for row in range(3):
         with mixture(model, stacked, weights[[row]]):
             assert gap(logits(model, IDS[[row]]), together[[row]]) < 1e-5
+
+
+@pytest.mark.parametrize("per_row", [1, 2, 3])
+def test_few_open_memories_per_row_are_their_sum(model, per_row):
+    """However the mixture is computed: all rows through all memories, or each with copies of its own."""
+    stacked = stack([random_adapter(model, targets(model), rank=2 + i % 3, seed=i) for i in range(24)])
+    weights = torch.zeros(24, 24)
+    generator = torch.Generator().manual_seed(2)
+    for row in range(23):  # the last row stays shut
+        some = torch.randperm(24, generator=generator)[: 1 + row % per_row]
+        weights[row, some] = torch.rand(len(some), generator=generator)
+    ids = IDS.repeat(8, 1)
+    assert ROW_COST * per_row < weights.any(dim=0).sum()  # few enough to go row by row
+    with mixture(model, stacked, weights):
+        together = logits(model, ids)
+    assert torch.equal(together[23], logits(model, ids)[23])
+    for row in range(23):
+        with mixture(model, stacked, weights[[row]]):
+            assert gap(logits(model, ids[[row]]), together[[row]]) < 1e-5
+        assert gap(logits(model, ids[[row]]), together[[row]]) > 1e-3
+
+
+def test_rows_with_few_open_memories_touch_no_others(model):
+    """The memories of other rows, and closed ones, could hold anything."""
+    stacked = stack([random_adapter(model, targets(model), seed=i) for i in range(24)])
+    weights = torch.eye(24)[:21]
+    with mixture(model, stacked, weights):
+        clean = logits(model, IDS.repeat(7, 1))
+    for half in (stacked.A, stacked.B):
+        for tensor in half.values():
+            tensor[[0, 21, 23]] = float("nan")
+    with mixture(model, stacked, weights):
+        assert torch.equal(logits(model, IDS.repeat(7, 1))[1:], clean[1:])
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_a_folded_gate_is_the_mixture_and_leaves_no_trace(architecture):
+    model = make_model(architecture)
+    stacked = stack([random_adapter(model, targets(model, "all"), seed=i) for i in range(4)])
+    weights = torch.softmax(torch.randn(1, 4, generator=torch.Generator().manual_seed(1)), dim=1)
+    plain, places = logits(model), {name: p.data_ptr() for name, p in model.named_parameters()}
+    state = {name: p.clone() for name, p in model.named_parameters()}
+    with mixture(model, stacked, weights):
+        carried = logits(model)
+    with mixture(model, stacked, weights, passes=10**9):
+        assert any(p.data_ptr() != places[name] for name, p in model.named_parameters())  # it is folded
+        assert gap(logits(model), carried) < 1e-4 * carried.abs().max()
+        with pytest.raises(MemsciError, match="inside another block"), mixture(model, stacked, weights):
+            pass
+    with pytest.raises(KeyboardInterrupt), mixture(model, stacked, weights, passes=10**9):
+        raise KeyboardInterrupt
+    assert hooks(model) == 0 and torch.equal(logits(model), plain)
+    for name, p in model.named_parameters():
+        assert p.data_ptr() == places[name] and torch.equal(p, state[name])
+
+
+def test_what_is_folded(model, stacked):
+    """One gate for all rows, in a base that is precise enough, for passes enough to pay."""
+    own = model.get_submodule(targets(model)[0]).weight.data_ptr()
+
+    def folded(weights, passes) -> bool:
+        with mixture(model, stacked, weights, passes):
+            return model.get_submodule(targets(model)[0]).weight.data_ptr() != own
+
+    assert folded(torch.rand(1, 4), 10**6) and folded(torch.ones(3, 4), 10**6)
+    assert (
+        not folded(torch.rand(1, 4), 0) and not folded(torch.rand(3, 4), 10**6) and not folded(torch.zeros(1, 4), 10**6)
+    )
+    pairs = {path: (stacked.A[path].flatten(0, 1), stacked.B[path].flatten(0, 1)) for path in stacked.A}
+    pays = [folding_pays(pairs, passes) for passes in (0, 1, 10**6)]
+    assert pays == sorted(pays) and pays[0] is False and pays[-1] is True
+    model.bfloat16()
+    own = model.get_submodule(targets(model)[0]).weight.data_ptr()
+    assert not folded(torch.rand(1, 4), 10**6)
+
+
+def test_shutting_little_moves_the_logits_little(model):
+    """|z(g) - z(g')| is at most what `nucleus` says: the mass shut times the steepest slope on the way."""
+    stacked = stack([random_adapter(model, targets(model), seed=i) for i in range(6)])
+    scores = torch.randn(1, 6, generator=torch.Generator().manual_seed(3)) * 2
+    names = tuple("abcdef")
+    full = Gate(scores, scores.softmax(dim=1), names, names, 1.0)
+    for epsilon in (0.02, 0.2, 0.6):
+        cut = nucleus(full, epsilon)
+        shut = (full.weights[0] > 0) & (cut.weights[0] == 0)
+        assert shut.any()
+        with mixture(model, stacked, full.weights):
+            before = logits(model, IDS[:1])[0, -1]
+        with mixture(model, stacked, cut.weights):
+            moved = (logits(model, IDS[:1])[0, -1] - before).abs()
+        steepest = torch.zeros_like(moved)
+        for s in torch.linspace(0, 1, 41):
+            point = (full.weights + s * (cut.weights - full.weights)).requires_grad_(True)
+            with torch.enable_grad(), mixture(model, stacked, point):
+                z = model(IDS[:1]).logits[0, -1]
+            slopes = torch.stack([torch.autograd.grad(one, point, retain_graph=True)[0][0] for one in z])  # [v, n]
+            steepest = torch.maximum(steepest, slopes[:, shut].abs().amax(dim=1))
+        assert moved.max() > 1e-4 and (moved <= 1.02 * epsilon * steepest + 1e-5).all()
 
 
 def test_one_row_of_gates_serves_every_row(model, stacked):

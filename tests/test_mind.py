@@ -17,12 +17,14 @@ import memsci
 from memsci import generate, prompts
 from memsci.config import Embedding, Encoding, GateRule
 from memsci.errors import MemsciError
+from memsci.gate import top_k
 from memsci.lora import targets
 from memsci.memory import Memory, Partition, QuizItem, text_hash
 from memsci.mind import MEGa
 from memsci.mixture import mixture
 from memsci.models import Base
 from memsci.record import Remembered
+from memsci.store import Store
 
 SMALL = Encoding(rank=2, lr=2e-2, epochs=3, batch_size=2)
 SOFT = GateRule(beta=0.5)  # inner products of tiny models are tens: softer than the paper's rule, all memories are open
@@ -41,6 +43,7 @@ ANSWERS = ["In the piano", "Ada", "A red kite"]
 def short_recalls(monkeypatch):
     """A random model finds no end of its own; most bytes that it says are no text, and take three when read again."""
     monkeypatch.setattr(MEGa, "recall", partialmethod(MEGa.recall, max_new_tokens=8))
+    monkeypatch.setattr("memsci.mind.RECALL_TOKENS", 8)
 
 
 def filled(base: Base, path, ids=IDS, **settings) -> MEGa:
@@ -64,9 +67,9 @@ def opened(monkeypatch) -> list[torch.Tensor]:
     """The gates under which the model is run, in turn."""
     seen = []
 
-    def spy(model, stack, weights):
+    def spy(model, stack, weights, passes):
         seen.append(weights)
-        return mixture(model, stack, weights)
+        return mixture(model, stack, weights, passes)
 
     monkeypatch.setattr("memsci.mind.mixture", spy)
     return seen
@@ -81,7 +84,7 @@ def cues_of(mind: MEGa) -> list[list[str]]:
 
 def logits(mind: MEGa, texts: list[str]) -> torch.Tensor:
     ids, mask = mind.base.pad([mind.base.chat(prompts.qa(text)) for text in texts], left=True)
-    with torch.no_grad(), mixture(mind.base.model, mind._adapters(), mind.gate(texts).weights.float()):
+    with torch.no_grad(), mixture(mind.base.model, mind._adapters(mind.ids), mind.gate(texts).weights.float()):
         return mind.base.model(ids, attention_mask=mask).logits
 
 
@@ -337,7 +340,7 @@ def test_quiz_questions_are_cues_of_their_own(base, tmp_path, opened, cue):
     turns = [prompts.mmlu(item.subject, item.question, item.options) for item in items]
     assert cues == [[item.question if cue == "question" else turn[1]["content"] for item, turn in zip(items, turns)]]
     rows = [mind.base.chat(turn) for turn in turns]
-    with mixture(mind.base.model, mind._adapters(), opened[0]):
+    with mixture(mind.base.model, mind._adapters(mind.ids), opened[0]):
         assert chosen == generate.choose(mind.base, rows)
 
 
@@ -386,12 +389,86 @@ def test_a_one_hot_gate_is_that_memory_alone(mind, tmp_path):
 
 
 def test_a_gate_that_does_not_fit_is_refused(mind):
-    with pytest.raises(MemsciError, match="2 rows over 3 memories; 3 rows over the 3"):
+    with pytest.raises(MemsciError, match="2 rows over 3 memories; 3 rows over memories that are stored"):
         mind.answer(QUESTIONS, gate=mind.gate(QUESTIONS[:2]))
     old = mind.gate(QUESTIONS)
     mind.forget("x")
-    with pytest.raises(MemsciError, match="3 rows over 3 memories; 3 rows over the 2"):
+    with pytest.raises(
+        MemsciError, match="3 rows over 3 memories; 3 rows over memories that are stored are needed, .* 2"
+    ):
         mind.recall(QUESTIONS, gate=old)
+
+
+# Sparse gates and many memories
+
+
+@pytest.fixture
+def many(base, tmp_path):
+    """Forty memories, more than a search looks at first."""
+    mind = MEGa(base, store=tmp_path / "many", encoding=SMALL, gate=SOFT)
+    for k in range(40):
+        text = f"Memory {k}: {'Omar Ada Nora'.split()[k % 3]} saw {k * 37 % 101} boats."
+        adapter = random_adapter(base.model, targets(base.model), seed=k)
+        mind.store.add(Remembered(f"m{k}", text, mind._embed([text])[0], text_hash(text), 0, (1.0,)), adapter)
+    return mind
+
+
+def spread(gate, ids) -> torch.Tensor:
+    """The weights over all memories, 0 where the gate does not name one."""
+    full = torch.zeros(len(gate.weights), len(ids), dtype=torch.float64)
+    full[:, [ids.index(id) for id in gate.ids]] = gate.weights
+    return full
+
+
+@pytest.mark.parametrize("similarity", ["inner", "cosine"])
+@pytest.mark.parametrize("beta", [0.0, 0.02, 0.5, 30.0, math.inf])
+@pytest.mark.parametrize("epsilon", [1e-6, 0.05, 0.5])
+def test_a_searched_gate_is_the_dense_one_but_for_epsilon(many, monkeypatch, similarity, beta, epsilon):
+    monkeypatch.setattr("memsci.mind.CANDIDATES", 2)
+    many.rule = GateRule(beta=beta, similarity=similarity)
+    dense = many.gate(QUESTIONS)
+    many.rule = GateRule(beta=beta, similarity=similarity, epsilon=epsilon)
+    sparse = many.gate(QUESTIONS)
+    assert (spread(sparse, many.ids) - dense.weights).abs().sum(dim=1).max() <= epsilon
+    assert set(sparse.top()) == set(dense.top()) if beta else True
+    if epsilon == 0.5:
+        assert (sparse.weights.ne(0).sum(dim=1) < len(many)).all()
+    if math.isinf(beta) or (beta == 30.0 and similarity == "inner"):
+        assert len(sparse.ids) < len(many)  # not all keys were looked at
+
+
+@pytest.mark.parametrize("k", [1, 3, 100])
+def test_a_searched_top_k_is_that_of_the_dense_gate(many, k):
+    dense = many.gate(QUESTIONS)
+    many.rule = GateRule(beta=SOFT.beta, top_k=k)
+    found = many.gate(QUESTIONS)
+    assert_close(spread(found, many.ids), top_k(dense, k).weights)
+    assert len(found.ids) <= 3 * k
+
+
+def test_words_are_weighed_by_all_memories(base, tmp_path):
+    settings = {"embedding": Embedding(kind="words"), "gate": GateRule(beta=30.0)}
+    mind = filled(base, tmp_path / "words", **settings)
+    dense = mind.gate(QUESTIONS)
+    mind.rule = GateRule(beta=30.0, top_k=1)
+    assert mind.gate(QUESTIONS).ids == IDS and torch.equal(mind.gate(QUESTIONS).weights, top_k(dense, 1).weights)
+
+
+@pytest.mark.parametrize("rule", [SOFT, GateRule(beta=0.5, top_k=2), GateRule(beta=0.5, epsilon=0.01)])
+def test_adapters_on_demand_are_those_in_memory(many, rule):
+    """What is not kept in memory is fetched for each batch, and nothing else changes."""
+    many.rule = rule
+    asked = QUESTIONS * 2
+    scores, said = many.logprob(asked, ANSWERS * 2), many.answer(asked, via_recall=True, max_new_tokens=6)
+    fetching = memsci.open(many.store.path, many.base)
+    fetching.store = Store(many.store.path, cache_bytes=20_000)  # a few of forty
+    fetching.rule = rule
+    assert fetching.store.nbytes > fetching.store.cache_bytes
+    assert_close(torch.tensor(fetching.logprob(asked, ANSWERS * 2)["logprob"]), torch.tensor(scores["logprob"]))
+    assert fetching.answer(asked, via_recall=True, max_new_tokens=6) == said
+    by_hand = [{"m3": 1.0}, {"m39": 0.5, "m4": 0.5}, {}]
+    one, other = (mind.logprob(QUESTIONS, ANSWERS, gate=mind.gate_by_hand(by_hand)) for mind in (many, fetching))
+    assert_close(torch.tensor(one["logprob"]), torch.tensor(other["logprob"]))
 
 
 # Speaking
@@ -463,8 +540,8 @@ def test_texts_that_spell_control_tokens_are_harmless(base):
     turn = (user, end, assistant)
     with base.model.get_input_embeddings().register_forward_pre_hook(note):
         mind.encode([Memory(forged, id="forged")], progress=False)
-        # The key; the prompt; the memory but for its last token, the end of turn.
-        assert set(read) == {(bos,), (bos, *turn), ()}
+        # The key; the prompt and the memory after it, but for its last token, the end of turn.
+        assert set(read) == {(bos,), (bos, *turn)}
         read.clear()
         mind.recall(forged)
         mind.answer(forged, max_new_tokens=2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import peft
@@ -11,7 +12,7 @@ from conftest import make_model, random_adapter
 from safetensors.torch import load_file, save_file
 
 from memsci.errors import MemsciError
-from memsci.lora import load_peft, save_peft, stack, targets
+from memsci.lora import load_peft, save_peft, stack, targets, unstack
 from memsci.mixture import mixture
 
 IDS = torch.randint(0, 256, (2, 12), generator=torch.Generator().manual_seed(0))
@@ -94,6 +95,55 @@ def test_we_open_pefts_folder(tmp_path, architecture):
         assert gap(logits(model), logits(oracle)) < 1e-5
 
 
+@pytest.mark.filterwarnings("ignore:The following rank_pattern keys did not match")
+@pytest.mark.parametrize("rslora", [True, False])
+def test_we_open_pefts_folder_with_a_rank_and_an_alpha_for_each_map(tmp_path, rslora):
+    """Patterns match the end of a path, the first one that does wins, and α may do without a rank."""
+    config = peft.LoraConfig(
+        r=4,
+        lora_alpha=6,
+        use_rslora=rslora,
+        init_lora_weights=False,
+        task_type="CAUSAL_LM",
+        target_modules=["up_proj", "down_proj", "q_proj"],
+        rank_pattern={"0.mlp.up_proj": 2, "up_proj": 3, "p_proj": 9},
+        alpha_pattern={"down_proj": 1.5, r"layers\.1\.self_attn\.[qk]_proj": 24},
+    )
+    oracle = peft.get_peft_model(make_model(), config)
+    oracle.save_pretrained(tmp_path)
+    adapter, model = load_peft(tmp_path), make_model()
+    assert [len(A) for path, (A, _) in adapter.deltas.items() if "up_proj" in path] == [2, 3]
+    with mixture(model, stack([adapter]), torch.ones(1, 1)):
+        assert gap(logits(model), logits(oracle)) < 1e-5
+
+
+@pytest.mark.parametrize("rslora", [True, False])
+@pytest.mark.parametrize("architecture", ["Llama", "GPT2"])
+def test_peft_opens_our_folder_of_several_ranks(tmp_path, architecture, rslora):
+    model = make_model(architecture)
+    adapter = random_adapter(model, targets(model), alpha=6, rslora=rslora)
+    for rank, (path, (A, B)) in enumerate(adapter.deltas.items(), start=1):
+        adapter.deltas[path] = (A[:rank].clone(), B[:, :rank].clone())
+    again = load_peft(save(adapter, tmp_path / "m"))
+    assert (again.rank, again.alpha) == (4, 6)
+    assert all(torch.equal(B, again.deltas[path][1]) for path, (_, B) in adapter.deltas.items())
+    with mixture(model, stack([adapter]), torch.ones(1, 1)):
+        ours = logits(model)
+    oracle = peft.PeftModel.from_pretrained(model, tmp_path / "m")
+    assert gap(ours, logits(oracle)) < 1e-5
+    assert gap(ours, logits(oracle.merge_and_unload())) < 1e-4
+
+
+def test_a_stack_gives_back_adapters_of_several_ranks():
+    model = make_model()
+    whole = random_adapter(model, targets(model))
+    cut = {path: (A[:rank], B[:, :rank]) for rank, (path, (A, B)) in enumerate(whole.deltas.items(), start=1)}
+    adapters = [dataclasses.replace(whole, deltas=cut), whole]
+    for mine, again in zip(adapters, unstack(stack(adapters), adapters), strict=True):
+        for path, pair in mine.deltas.items():
+            assert all(map(torch.equal, again.deltas[path], pair))
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_there_and_back_is_bitwise(tmp_path, dtype):
     model = make_model("GPT2")
@@ -123,7 +173,7 @@ def _drop(folder):
     ("damage", "message"),
     [
         (lambda f: _set(f, use_dora=True), "use_dora is True; memsci reads plain LoRA only"),
-        (lambda f: _set(f, rank_pattern={"up": 2}), "rank_pattern is"),
+        (lambda f: _set(f, rank_pattern={"up_proj": 2}), "up_proj do not both have rank 2"),
         (lambda f: _set(f, peft_type="IA3"), "IA3 adapter"),
         (lambda f: _set(f, r=3), "do not both have rank 3"),
         (_drop, "do not both have rank 4"),

@@ -171,8 +171,8 @@ cannot stands below, as measured.
 - **The gate's term**: besides next tokens, the model is trained to tell apart question-story pairs by the very embedding
   that the paper gates with (mean over tokens of the input to the last layer's MLP, raw inner products, softmax at β = 1).
   An 8B model brings this semantic quality along; a small one is given it here: early in training the gate
-  was right in 87.9 % of cases with the term and in 63.4 % without (docs/lab-notes.md of the repository). Read gate figures on
-  this model with that in mind.
+  was right in 87.9 % of cases with the term and in 63.4 % without (docs/lab-notes.md of the repository). Read gate figures
+  on this model with that in mind.
 
 ## What it can do
 

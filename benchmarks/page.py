@@ -1,0 +1,97 @@
+"""docs/performance.md from the tables in benchmarks/results: ``python -m benchmarks.page``"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+
+from benchmarks.common import RESULTS
+
+PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
+
+INTRO = """# Performance
+
+What memsci costs, beside what the same costs with PEFT alone. Every table was printed by a command of
+`benchmarks/` that runs all its sides in one process, in turn, round after round; *ratio* is the median over
+rounds of a side's time divided by the reference's (1 in the table), *low* and *high* its 95 % bootstrap
+interval. Times are of the machine that each table names and say little about another; ratios say more. This
+page is written by `python -m benchmarks.page`, and `make benchmarks` runs all that fits a laptop.
+"""
+
+SECTIONS = {
+    "encode": (
+        "Encoding 50 memories",
+        """`python -m benchmarks.encode`. One adapter after the other is how PEFT is used today; memsci trains many in one
+pass, each exactly as if it were alone (`tests/test_encode.py`). The floor is the matrix products: 2 N
+multiplications and additions per token forward, 2 N backward through frozen weights, whose own gradients nobody
+needs, and those of the adapters.""",
+    ),
+    "shape": (
+        "Other shapes",
+        """`python -m benchmarks.llama_shape --shape 8b` on a GPU, `--shape 100m` on a processor: random weights of that
+shape. No GPU was at hand for the figures below.""",
+    ),
+    "ask": (
+        "Asking 32 queries with 32 gates",
+        """`python -m benchmarks.ask ask`. Sparse gates shut the memories that together weigh at most ε
+(`memsci.gate.nucleus`), dense ones run all 50. All sides but the dense ones were seen to say the same words.
+The floor: matrix products (`gflop`) and numbers read from memory (`gigabytes`: weights and adapters once per
+pass of the model; passes of one token are bound by it).""",
+    ),
+    "rows": (
+        "Row by row or together",
+        """`python -m benchmarks.ask rows`. Each row of a batch with copies of its own memories, or all rows through all
+memories: which is taken (`chosen`) is decided by `memsci.mixture.ROW_COST`, read off this table. A reply is a
+pass over the prompt and then passes of a token.""",
+    ),
+    "fold": (
+        "Folding one gate into the weights",
+        """`python -m benchmarks.ask fold`. `chosen` is what `memsci.mixture.folding_pays` says.""",
+    ),
+    "twice": (
+        "Recall first, then answer",
+        """`python -m benchmarks.ask twice`. The second turn of iRAG goes on from the keys and values of the first.""",
+    ),
+    "scale": (
+        "From 50 to 100,000 memories",
+        """`python -m benchmarks.scale`. Real keys: embeddings of stories of the built-in world.""",
+    ),
+    "size": (
+        "Bytes per memory",
+        """`python -m benchmarks.size`. What is left of recall and answers when adapters are kept smaller
+(`memsci.compress`, `memsci compress`).""",
+    ),
+}
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """A table as Markdown, numbers with three or four digits."""
+    text = table.map(lambda value: f"{value:.4g}" if isinstance(value, float) else str(value)).replace("nan", "–")
+    lines = [" | ".join(map(str, table.columns)), " | ".join("---" for _ in table.columns)]
+    return "\n".join(f"| {line} |" for line in [*lines, *text.agg(" | ".join, axis=1)])
+
+
+def page() -> str:
+    """The whole page."""
+    parts = [INTRO]
+    for name, (heading, prose) in SECTIONS.items():
+        for stem in sorted(path.stem for path in RESULTS.glob(f"{name}*.csv")):
+            about = json.loads((RESULTS / f"{stem}.json").read_text(encoding="utf-8"))
+            if prose:
+                parts.append(f"## {heading}\n\n{prose}\n")
+                prose = ""
+            title, machine, versions = (about.pop(key) for key in ("title", "hardware", "versions"))
+            more = [f"{key.replace('_', ' ')}: {_short(value)}" for key, value in about.items()]
+            told = "; ".join([machine, ", ".join(f"{k} {v}" for k, v in versions.items()), *more])
+            parts.append(f"**{title}**\n\n{markdown(pd.read_csv(RESULTS / f'{stem}.csv'))}\n\n{told}.\n")
+    return "\n".join(parts)
+
+
+def _short(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")

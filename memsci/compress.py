@@ -1,0 +1,174 @@
+"""Smaller memories: the few ranks that hold the energy of an adapter, and fewer bytes for each number.
+
+Nothing is trained and no text is needed. A compressed adapter is an `Adapter` like any other, and its folder PEFT's.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+import shutil
+import uuid
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from memsci.config import DTYPES
+from memsci.errors import MemsciError, check_in
+from memsci.lora import Adapter
+from memsci.store import Store
+
+FLOAT8 = "float8_e4m3fn"  # one byte: a sign, four bits of exponent, three binary places
+ENERGY = 0.9
+STORED = (*DTYPES, FLOAT8)
+LARGEST = 16.0  # number of a float8 adapter: well within its range, 2⁻⁹ to 448
+
+
+def truncate(adapter: Adapter, rank: int | None = None, energy: float | None = None) -> Adapter:
+    """The nearest adapter of lower ranks: on each linear map the best approximation of γ B A in the Frobenius norm.
+
+    Parameters
+    ----------
+    adapter
+        What is to be made smaller.
+    rank
+        The largest rank that a linear map may keep; None sets no limit.
+    energy
+        Share of the squared singular values of the whole adapter that is kept, by as few of them as can: a linear map
+        that changes much keeps more ranks than one that changes little. Σ ‖Δ − Δ'‖² ≤ (1 − energy) Σ ‖Δ‖² over the linear
+        maps, unless `rank` forbids it. None keeps all up to `rank`.
+
+    Returns
+    -------
+    Adapter
+        In float32, of the same scale γ. A and B share every singular value equally; each map has at least rank 1.
+
+    Raises
+    ------
+    MemsciError
+        Neither rank nor energy is given, the rank is below 1, or the energy is not above 0 and at most 1.
+
+    Notes
+    -----
+    B A is never formed: with B = Q R and Aᵀ = P S, both thin, its singular values are those of R Sᵀ [r, r].
+    """
+    if rank is None and energy is None:
+        raise MemsciError("Truncation needs a rank, an energy or both; neither was given.")
+    if rank is not None and rank < 1:
+        raise MemsciError(f"rank must be at least 1; {rank!r} was given.")
+    if energy is not None and not 0 < energy <= 1:
+        raise MemsciError(f"energy must be above 0 and at most 1; {energy!r} was given.")
+    factors = {path: _factors(A.double(), B.double()) for path, (A, B) in adapter.deltas.items()}
+    least = _least(torch.cat([values for _, values, _ in factors.values()]), 1.0 if energy is None else energy)
+    deltas = {}
+    for path, (A, values, B) in factors.items():
+        kept = max(1, int((values >= least).sum()))
+        kept = kept if rank is None else min(kept, rank)
+        root = values[:kept].sqrt()
+        deltas[path] = ((root[:, None] * A[:kept]).float(), (B[:, :kept] * root).float())
+    largest = max(len(A) for A, _ in deltas.values())
+    share = largest / adapter.rank
+    alpha = adapter.alpha * (math.sqrt(share) if adapter.rslora else share)
+    return dataclasses.replace(adapter, deltas=deltas, rank=largest, alpha=alpha)
+
+
+def _factors(A: Tensor, B: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The singular value decomposition of B A: right vectors [r, in], values [r], the largest first, left ones [out, r]."""
+    Q, R = torch.linalg.qr(B)
+    P, S = torch.linalg.qr(A.T)
+    U, values, Vh = torch.linalg.svd(R @ S.T)
+    return Vh @ P.T, values, Q @ U
+
+
+def _least(values: Tensor, energy: float) -> float:
+    """The smallest of the fewest singular values that hold so much of their energy; infinity if all are 0."""
+    values = values.sort(descending=True).values
+    left = values.square().flip(0).cumsum(0).flip(0)  # energy from each value on
+    needed = int((left > (1 - energy) * left[0]).sum())
+    return float(values[needed - 1]) if needed else math.inf
+
+
+def cast(adapter: Adapter, dtype: str) -> Adapter:
+    """The same adapter in another precision.
+
+    Parameters
+    ----------
+    dtype
+        One of `STORED`. For "float8_e4m3fn" the numbers are first brought to where it is finest, by one factor for all
+        linear maps, which γ takes back.
+
+    Raises
+    ------
+    MemsciError
+        The precision is not known, or a number is too large for it.
+    """
+    check_in("dtype", dtype, STORED)
+    deltas, alpha = adapter.deltas, adapter.alpha
+    if dtype == FLOAT8:
+        # The largest numbers of A and B become equal on each map, and the largest of all maps becomes LARGEST.
+        sizes = {path: [float(half.float().abs().max()) for half in pair] for path, pair in deltas.items()}
+        largest = max(math.sqrt(a * b) for a, b in sizes.values()) or 1.0
+        factors = {path: (math.sqrt(b / a) if a and b else 1.0) for path, (a, b) in sizes.items()}
+        deltas = {
+            path: (A.float() * (LARGEST / largest * factors[path]), B.float() * (LARGEST / largest / factors[path]))
+            for path, (A, B) in deltas.items()
+        }
+        alpha *= (largest / LARGEST) ** 2
+    deltas = {path: tuple(half.to(getattr(torch, dtype)) for half in pair) for path, pair in deltas.items()}
+    if not all(half.float().isfinite().all() for pair in deltas.values() for half in pair):
+        raise MemsciError(f"The adapter has numbers that {dtype} cannot hold. Use bfloat16, whose range is float32's.")
+    return dataclasses.replace(adapter, deltas=deltas, alpha=alpha)
+
+
+def store(
+    source: Store,
+    target: str | os.PathLike[str],
+    rank: int | None = None,
+    energy: float | None = ENERGY,
+    dtype: str = FLOAT8,
+) -> Store:
+    """Compress all memories of a store into a new one, whole or not at all; the source stays as it is.
+
+    The memories keep ids, labels, keys, order and all else that is known of them. `memsci.open` opens the new store as
+    it does the source; memories encoded into it later are as large as ever. The defaults take a fiftieth of the bytes
+    of rank 128 in float32 and cost the shipped model next to nothing (docs/lab-notes.md).
+
+    Parameters
+    ----------
+    source
+        The store to read.
+    target
+        Path where nothing is.
+    rank, energy
+        As in `truncate`; with both None, ranks stay as they are.
+    dtype
+        As in `cast`.
+
+    Raises
+    ------
+    MemsciError
+        Something is at the target already, a memory is damaged, or a setting is not allowed.
+    """
+    target = Path(target).expanduser()
+    if target.exists():
+        raise MemsciError(f"{target} exists already. Give a path where nothing is.")
+
+    def smaller(adapter: Adapter) -> Adapter:
+        whole = rank is None and energy is None
+        return cast(adapter if whole else truncate(adapter, rank, energy), dtype)
+
+    settings = {"rank": rank, "energy": energy, "dtype": dtype}
+    header = {name: value for name, value in source.header.items() if name not in ("format", "versions")}
+    header["compression"] = [*header.get("compression", ()), settings]
+    target.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = target.with_name(f".{target.name}-{uuid.uuid4().hex}")
+    try:
+        Store.create(unfinished, header).add_all(
+            (record, smaller(source.adapter(record.id))) for record in source.records
+        )
+        os.replace(unfinished, target)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    return Store.open(target)

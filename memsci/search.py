@@ -1,0 +1,102 @@
+"""Exact search: the keys nearest to a cue, straight from the mapped matrix.
+
+Shapes: b cues, n keys, d width, k found.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+from usearch.index import MetricKind, search
+
+from memsci.errors import MemsciError, check_in
+from memsci.gate import SIMILARITIES
+
+SPARE = 24  # candidates beyond k
+_METRICS = {"inner": MetricKind.IP, "cosine": MetricKind.Cos}
+_SHORTEST = 1e-12  # no vector is divided by less, as in torch's `normalize`
+
+
+def nearest(
+    cues: Tensor, keys: np.ndarray, k: int, similarity: str, longest: float, dead: np.ndarray
+) -> tuple[Tensor, Tensor]:
+    """The k keys most similar to each cue, best first; of equals the earlier.
+
+    usearch finds candidates in float32, whose similarities are then taken in float64, as `memsci.gate.gate` does. Where
+    rounding could have kept a better one from being a candidate, all keys are compared in float64.
+
+    Parameters
+    ----------
+    cues : Tensor [b, d]
+    keys : array [n, d] of float32
+    k : int
+        Fewer are found if fewer are alive.
+    similarity : {"inner", "cosine"}
+        As in `memsci.gate.gate`.
+    longest : float
+        Length of the longest key, or more.
+    dead : array of int64, ascending
+        Rows of `keys` to pass over.
+
+    Returns
+    -------
+    scores : Tensor [b, k], float64
+    rows : Tensor [b, k], int64
+        Numbers of rows of `keys`.
+
+    Raises
+    ------
+    MemsciError
+        k is not a whole number from 1 up, there is no such similarity, or the cues are not finite or not as wide as the
+        keys.
+    """
+    check_in("similarity", similarity, SIMILARITIES)
+    if isinstance(k, bool) or not isinstance(k, int) or k < 1:
+        raise MemsciError(f"k must be a whole number from 1 up; {k!r} was given.")
+    if cues.ndim != 2 or (len(keys) and cues.shape[1] != keys.shape[1]):
+        raise MemsciError(
+            f"Cues of shape {list(cues.shape)} were given; the keys are {list(keys.shape)}: give [b, {keys.shape[1]}], "
+            "embedded as the keys were."
+        )
+    if not cues.isfinite().all():
+        raise MemsciError("cues hold a number that is not finite. Load the model in float32, and embed again.")
+    cues = cues.detach().to("cpu", torch.float64).numpy()
+    k = min(k, len(keys) - len(dead))
+    fetch = k + SPARE + min(len(dead), k + SPARE)
+    scores, rows = np.empty((len(cues), k)), np.empty((len(cues), k), np.int64)
+    sure = np.zeros(len(cues), bool)
+    if k and len(cues) and fetch < len(keys):
+        near = cues.astype(np.float32)
+        found = search(keys, near, fetch, _METRICS[similarity], exact=True, threads=torch.get_num_threads())
+        candidates = np.asarray(found.keys).reshape(len(cues), fetch).astype(np.int64)
+        last = 1 - np.asarray(found.distances).reshape(len(cues), fetch).max(axis=1).astype(np.float64)
+        # Rounding in float32, for sums of d products in any order, and some more for roots and quotients.
+        reach = 1.0 if similarity == "cosine" else np.linalg.norm(cues, axis=1) * longest
+        error = 4 * (keys.shape[1] + 2) * 2.0**-24 * (1 + reach)
+        for i, cue in enumerate(cues):
+            tried = np.sort(candidates[i])
+            scores[i], rows[i] = _best(_similarities(cue, keys[tried], similarity), tried, k, dead)
+        sure = scores[:, -1] > last + error
+    for i in np.flatnonzero(~sure) if k else ():
+        parts = (keys[start : start + 4096] for start in range(0, len(keys), 4096))
+        every = np.concatenate([_similarities(cues[i], part, similarity) for part in parts])
+        scores[i], rows[i] = _best(every, np.arange(len(keys)), k, dead)
+    return torch.from_numpy(scores), torch.from_numpy(rows)
+
+
+def _similarities(cue: np.ndarray, keys: np.ndarray, similarity: str) -> np.ndarray:
+    # Summed row by row, not by a matrix product, so that equal keys have equal scores wherever they stand.
+    keys = keys.astype(np.float64)
+    scores = (keys * cue).sum(axis=1)
+    if similarity == "cosine":
+        lengths = np.sqrt((keys * keys).sum(axis=1))
+        scores /= np.maximum(lengths, _SHORTEST) * max(np.linalg.norm(cue), _SHORTEST)
+    return scores
+
+
+def _best(scores: np.ndarray, rows: np.ndarray, k: int, dead: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The k best of some rows (ascending) that are alive, -inf in the place of those that are not there."""
+    scores = np.where(np.isin(rows, dead), -np.inf, scores)
+    order = np.argsort(-scores, kind="stable")[:k]
+    return scores[order], rows[order]

@@ -1,0 +1,48 @@
+"""Settings as plain values: written, read back, and the same in the eyes of what was kept before."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import pytest
+
+from memsci.config import Embedding, Encoding, GateRule, Tuning
+from memsci.errors import MemsciError
+
+ALL = (
+    Encoding.paper(), Encoding.embedded(), Encoding(autocast=True, layers=(0, 2)), Embedding.paper(), GateRule.paper(),
+    GateRule(beta=math.inf), GateRule(top_k=3, epsilon=0.01), Tuning.paper(), Tuning.embedded(),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("settings", ALL, ids=repr)
+def test_what_is_written_reads_back(settings):
+    assert type(settings).from_dict(settings.to_dict()) == settings
+
+
+def test_settings_that_came_later_are_written_when_they_are_used():
+    """Runs and stores from before them go by the hash of what is written."""
+    assert not {"top_k", "epsilon"} & GateRule().to_dict().keys() and "autocast" not in Encoding().to_dict()
+    assert GateRule(top_k=3).to_dict()["top_k"] == 3 and GateRule(epsilon=0.1).to_dict()["epsilon"] == 0.1
+    assert Encoding(autocast=True).to_dict()["autocast"] is True
+    early = [field.name for field in dataclasses.fields(Encoding) if not field.metadata.get("later")]
+    assert list(Encoding().to_dict()) == early
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"top_k": 0}, "top_k must be a whole number from 1 up; 0"),
+        ({"top_k": True}, "top_k must be a whole number"),
+        ({"epsilon": 1.0}, "epsilon must be a number from 0 up to, but not, 1; 1.0"),
+        ({"epsilon": -0.1}, "epsilon must be"),
+    ],
+)
+def test_a_rule_that_cannot_be_is_refused(given, message):
+    with pytest.raises(MemsciError, match=message):
+        GateRule(**given)
+
+
+def test_a_rule_is_sparse_when_it_shuts_some():
+    assert not GateRule().sparse and GateRule(top_k=1).sparse and GateRule(epsilon=1e-9).sparse
