@@ -43,6 +43,7 @@ WAIT = 60.0  # seconds, for what takes a fraction of one
 def short_replies(monkeypatch):
     """A random model finds no end of its own."""
     monkeypatch.setattr(MEGa, "recall", partialmethod(MEGa.recall, max_new_tokens=8))
+    monkeypatch.setattr("memsci.mind.RECALL_TOKENS", 8)
     monkeypatch.setattr(MEGa, "answer", partialmethod(MEGa.answer, max_new_tokens=5))
 
 
@@ -75,9 +76,9 @@ def spoken(monkeypatch) -> list[torch.Tensor]:
     """The gates under which the model speaks, in turn."""
     seen = []
 
-    def spy(model, stack, weights):
+    def spy(model, stack, weights, passes):
         seen.append(weights)
-        return mixture(model, stack, weights)
+        return mixture(model, stack, weights, passes)
 
     monkeypatch.setattr("memsci.mind.mixture", spy)
     return seen
