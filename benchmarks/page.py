@@ -28,7 +28,7 @@ pass, each exactly as if it were alone (`tests/test_encode.py`). The floor is th
 multiplications and additions per token forward, 2 N backward through frozen weights, whose own gradients nobody
 needs, and those of the adapters.""",
     ),
-    "shape": (
+    "llama_shape": (
         "Other shapes",
         """`python -m benchmarks.llama_shape --shape 8b` on a GPU, `--shape 100m` on a processor: random weights of that
 shape. No GPU was at hand for the figures below.""",
@@ -83,7 +83,8 @@ def page() -> str:
                 parts.append(f"## {heading}\n\n{prose}\n")
                 prose = ""
             title, machine, versions = (about.pop(key) for key in ("title", "hardware", "versions"))
-            more = [f"{key.replace('_', ' ')}: {_short(value)}" for key, value in about.items()]
+            single = {key: value for key, value in about.items() if not isinstance(value, dict)}  # settings stay in the file
+            more = [f"{key.replace('_', ' ')}: {_short(value)}" for key, value in single.items()]
             told = "; ".join([machine, ", ".join(f"{k} {v}" for k, v in versions.items()), *more])
             parts.append(f"**{title}**\n\n{markdown(pd.read_csv(RESULTS / f'{stem}.csv'))}\n\n{told}.\n")
     return "\n".join(parts)

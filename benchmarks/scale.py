@@ -45,7 +45,7 @@ PART = 5_000  # texts that are embedded between two writings of a file
 ASKED = 3  # questions of each memory, as in `memsci.evaluate`
 NEAREST = 8
 REPEATS = 30
-EPSILON, TOKENS = 1e-3, 16
+TOKENS = 24
 
 
 def told() -> Iterator[tuple[str, str, str]]:
@@ -142,9 +142,9 @@ def measured(path: Path) -> dict[str, float]:
 
 
 def minds(base: Base, path: Path) -> dict[int, MEGa]:
-    """The mind of a store, after that of the smallest beside it, with a gate that shuts what weighs next to nothing."""
+    """The mind of a store, after that of the smallest beside it, with a gate that opens the nearest memories."""
     base.stop_ids = ()  # every answer is as long as the others, whatever random adapters make of it
-    opened = (MEGa(base, store, gate=GateRule(epsilon=EPSILON)) for store in (path.with_name("store-50"), path))
+    opened = (MEGa(base, store, gate=GateRule(top_k=NEAREST)) for store in (path.with_name("store-50"), path))
     return {len(mind): mind for mind in opened}
 
 
@@ -196,7 +196,7 @@ def main(folder: Path, sizes: list[int]) -> None:
         open="first opening in a process of its own; files in the system's cache",
         gate=f"the {NEAREST} memories nearest to one question, embedding included; search: without it",
         adapters_read=f"those of {NEAREST} memories, checked and read from files in the system's cache; kept: in memory",
-        answer=f"five questions, one by one: gate (epsilon {EPSILON}), adapters and {TOKENS} tokens; to 50: the store of 50",
+        answer=f"five questions, one by one: gate (top_k {NEAREST}), adapters, {TOKENS} tokens; to 50: times the store of 50",
         memory="growth of the process by opening, 150 questions and their adapters; mapped keys can be taken back",
     )
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from memsci.errors import MemsciError, check_in
 
 SIMILARITIES = ("inner", "cosine")
+LOOKED_AT = 1024  # the best memories of many that are sorted first
 
 
 @dataclass(frozen=True, eq=False)
@@ -210,26 +211,31 @@ def nucleus(gate: Gate, epsilon: float) -> Gate:
     return replace(gate, weights=gate.weights.masked_fill(shut, 0.0))
 
 
-def rest(scores: Tensor, beta: float, unseen: int) -> Tensor:
-    """At most what share of the softmax the memories have that are not among the k best.
-
-    None of them scores more than the k-th, so ρ ≤ u e^{β s_k} / (Σ_{i≤k} e^{β s_i} + u e^{β s_k}).
+def holding(scores: Tensor, beta: float, mass: float) -> Tensor:
+    """Which memories are among the fewest that hold so much of some query's softmax, numbers in ascending order.
 
     Parameters
     ----------
-    scores : Tensor [b, k]
-        Of the k best memories of each query, the best first.
+    scores : Tensor [b, n]
+        Similarities; minus infinity for a memory that is out of the question.
     beta : float
         β.
-    unseen : int
-        u, how many others there are.
+    mass : float
+        From 0 to 1.
 
     Returns
     -------
-    Tensor [b]
+    Tensor
+        The numbers of the columns.
     """
     weights = _softmax(scores, beta)
-    return unseen * weights[:, -1] / (1 + unseen * weights[:, -1])
+    k = min(LOOKED_AT, weights.shape[1])
+    while True:
+        best, columns = weights.topk(k, dim=1)  # sorting all of 100,000 takes longer than comparing with them
+        before = best.cumsum(dim=1) - best
+        if k == weights.shape[1] or (before[:, -1] + best[:, -1] >= mass).all():
+            return columns[before < mass].unique()
+        k = weights.shape[1]
 
 
 def _softmax(scores: Tensor, beta: float) -> Tensor:

@@ -34,7 +34,6 @@ from memsci.record import Remembered
 from memsci.speak import ANSWER_TOKENS, RECALL_TOKENS
 from memsci.store import Store
 
-CANDIDATES = 32  # memories that a search looks at first; there are seldom more whose gate is not shut in effect
 RESIDENT = 1024  # memories whose adapters all stay in memory, if they fit into the store's cache
 
 
@@ -160,14 +159,14 @@ class MEGa:
             are stored) a loss was not finite.
         """
         memories = check_memories(memories)
-        stored = {record.id: record.text_hash for record in self.store.records}
+        stored = {memory.id: self.store.text_hash(memory.id) for memory in memories}
         for memory in memories:
-            if stored.get(memory.id, hashed := text_hash(memory.text)) != hashed:
+            if stored[memory.id] not in (None, text_hash(memory.text)):
                 raise MemsciError(
                     f"The store holds another memory called {memory.id!r}. Give the new one another id, or forget "
                     f"({memory.id!r}) first."
                 )
-        new = {memory.id: memory for memory in memories if memory.id not in stored}
+        new = {memory.id: memory for memory in memories if stored[memory.id] is None}
         rows: dict[str, dict[str, Any]] = {}
         keys = dict(zip(new, self._embed([memory.text for memory in new.values()]), strict=True)) if new else {}
 
@@ -201,6 +200,8 @@ class MEGa:
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Copy the memories into a new folder, whole or not at all; `memsci.open` opens it.
+
+        What a store keeps to open quickly is not copied: the first opening reads every memory once (minutes for 100,000).
 
         Raises
         ------
@@ -241,15 +242,12 @@ class MEGa:
 
     def _candidates(self, cues: torch.Tensor, beta: float) -> torch.Tensor:
         """Places of the memories that any of the cues may open by the rule: with `epsilon`, all but those that together
-        can weigh no more than a quarter of it. To leave them out moves the gate by twice as much, since it sums to 1; the
+        weigh no more than a quarter of it. To leave them out moves the gate by twice as much, since it sums to 1; the
         other half is `gating.nucleus`'s."""
-        wanted = min(len(self), self.rule.top_k or CANDIDATES)
-        while True:
-            scores, places = self.store.nearest(cues, wanted, self.rule.similarity)
-            unseen = len(self) - wanted
-            if not unseen or self.rule.top_k or gating.rest(scores, beta, unseen).max() <= self.rule.epsilon / 4:
-                return places.unique()
-            wanted = min(len(self), 8 * wanted)
+        if self.rule.top_k is not None:
+            return self.store.nearest(cues, self.rule.top_k, self.rule.similarity)[1].unique()
+        scores = self.store.similarities(cues, self.rule.similarity)
+        return gating.holding(scores, beta, 1 - self.rule.epsilon / 4)
 
     def _compare(self, cues: torch.Tensor, places: torch.Tensor | None, beta: float) -> Gate:
         """The gate over the memories at these places, in the order of encoding; None for all."""
@@ -437,7 +435,8 @@ class MEGa:
             # The last turn may be words put into the assistant's mouth.
             asked = [next(m["content"] for m in reversed(turn) if m["role"] == "user") for turn in turns]
             return self.gate(queries if self.rule.cue == "question" else asked, beta)
-        if len(gate.weights) != len(queries) or not all(id in self.store for id in gate.ids):
+        opened = compress(gate.ids, gate.weights.ne(0).any(dim=0).tolist())
+        if len(gate.weights) != len(queries) or not all(id in self.store for id in opened):
             raise MemsciError(
                 f"The gate given has {len(gate.weights)} rows over {len(gate.ids)} memories; {len(queries)} rows over "
                 f"memories that are stored are needed, of which there are {len(self)}. Make it anew with gate or "

@@ -8,12 +8,14 @@ from __future__ import annotations
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 from usearch.index import MetricKind, search
 
 from memsci.errors import MemsciError, check_in
 from memsci.gate import SIMILARITIES
 
 SPARE = 24  # candidates beyond k
+PART = 8192  # keys that are compared at a time
 _METRICS = {"inner": MetricKind.IP, "cosine": MetricKind.Cos}
 _SHORTEST = 1e-12  # no vector is divided by less, as in torch's `normalize`
 
@@ -54,13 +56,7 @@ def nearest(
     check_in("similarity", similarity, SIMILARITIES)
     if isinstance(k, bool) or not isinstance(k, int) or k < 1:
         raise MemsciError(f"k must be a whole number from 1 up; {k!r} was given.")
-    if cues.ndim != 2 or (len(keys) and cues.shape[1] != keys.shape[1]):
-        raise MemsciError(
-            f"Cues of shape {list(cues.shape)} were given; the keys are {list(keys.shape)}: give [b, {keys.shape[1]}], "
-            "embedded as the keys were."
-        )
-    if not cues.isfinite().all():
-        raise MemsciError("cues hold a number that is not finite. Load the model in float32, and embed again.")
+    _check_cues(cues, keys)
     cues = cues.detach().to("cpu", torch.float64).numpy()
     k = min(k, len(keys) - len(dead))
     fetch = k + SPARE + min(len(dead), k + SPARE)
@@ -83,6 +79,45 @@ def nearest(
         every = np.concatenate([_similarities(cues[i], part, similarity) for part in parts])
         scores[i], rows[i] = _best(every, np.arange(len(keys)), k, dead)
     return torch.from_numpy(scores), torch.from_numpy(rows)
+
+
+def every(cues: Tensor, keys: np.ndarray, similarity: str, dead: np.ndarray) -> Tensor:
+    """Similarity of each cue to every key, in float32 and part by part, so that nothing of the size of the keys is made.
+
+    Parameters
+    ----------
+    cues, keys, similarity, dead
+        As in `nearest`.
+
+    Returns
+    -------
+    Tensor [b, n], float32
+        Minus infinity for the dead.
+    """
+    check_in("similarity", similarity, SIMILARITIES)
+    _check_cues(cues, keys)
+    near = cues.detach().to("cpu", torch.float32)
+    if similarity == "cosine":
+        near = normalize(near, dim=1)
+    scores = torch.empty(len(near), len(keys))
+    for start in range(0, len(keys), PART):
+        part = torch.from_numpy(keys[start : start + PART])
+        found = near @ part.T
+        scores[:, start : start + PART] = (
+            found / part.norm(dim=1).clamp_min(_SHORTEST) if similarity == "cosine" else found
+        )
+    scores[:, torch.from_numpy(dead)] = -torch.inf
+    return scores
+
+
+def _check_cues(cues: Tensor, keys: np.ndarray) -> None:
+    if cues.ndim != 2 or (len(keys) and cues.shape[1] != keys.shape[1]):
+        raise MemsciError(
+            f"Cues of shape {list(cues.shape)} were given; the keys are {list(keys.shape)}: give [b, {keys.shape[1]}], "
+            "embedded as the keys were."
+        )
+    if not cues.isfinite().all():
+        raise MemsciError("cues hold a number that is not finite. Load the model in float32, and embed again.")
 
 
 def _similarities(cue: np.ndarray, keys: np.ndarray, similarity: str) -> np.ndarray:

@@ -247,6 +247,20 @@ class Store:
         scores, rows = search.nearest(cues, shown.matrix, k, similarity, shown.longest, shown.dead)
         return scores, rows - torch.searchsorted(torch.from_numpy(shown.dead), rows)
 
+    def similarities(self, cues: torch.Tensor, similarity: str = "inner") -> torch.Tensor:
+        """Similarity of each cue to the key of every memory, [b, n] in float32, the memories in the order of adding.
+
+        The keys are read from where they are mapped; in float64, for few of them, it is `memsci.gate.gate`'s work.
+
+        Parameters
+        ----------
+        cues, similarity
+            As in `nearest`.
+        """
+        shown = self._shown()
+        scores = search.every(cues, shown.matrix, similarity, shown.dead)
+        return scores[:, torch.from_numpy(shown.live)] if len(shown.dead) else scores
+
     def named(self, places: Sequence[int]) -> list[Named]:
         """Id and label of the memories at these places in the order of adding, as many and in the same order.
 
@@ -261,6 +275,11 @@ class Store:
                 f"There is no memory at place {wrong[0]}: {self.path} holds {len(shown)}, counted from 0."
             )
         return [Named(id, label) for id, label in shown.names(places)]
+
+    def text_hash(self, id: str) -> str | None:
+        """Hash of the text of one memory, by which it is known without its text; None if it is not stored."""
+        row = self._shown().find(id)
+        return None if row is None else row.text_hash
 
     def __len__(self) -> int:
         return len(self._shown())

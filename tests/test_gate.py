@@ -9,7 +9,7 @@ import torch
 from torch.testing import assert_close
 
 from memsci.errors import MemsciError
-from memsci.gate import Gate, gate, nucleus, top_k
+from memsci.gate import Gate, gate, holding, nucleus, top_k
 
 
 @pytest.fixture
@@ -201,3 +201,18 @@ def test_nucleus_of_nothing_and_of_a_gate_set_by_hand(vectors):
     for epsilon in (-0.1, 1.0, math.nan):
         with pytest.raises(MemsciError, match="from 0 up to, but not, 1"):
             nucleus(full, epsilon)
+
+
+@pytest.mark.parametrize("looked_at", [2, 1024])
+@pytest.mark.parametrize("mass", [0.0, 0.5, 0.99, 1.0])
+def test_holding_is_the_fewest_that_hold_the_mass(vectors, monkeypatch, looked_at, mass):
+    monkeypatch.setattr("memsci.gate.LOOKED_AT", looked_at)
+    full = gate(*vectors)
+    expected = set()
+    for row in full.weights:
+        values, columns = row.sort(descending=True)
+        enough = int((values.cumsum(0) < mass).sum()) + 1 if mass else 0
+        expected |= set(columns[:enough].tolist())
+    assert holding(full.scores, 1.0, mass).tolist() == sorted(expected)
+    scores = torch.cat([torch.full((5, 1), -math.inf), full.scores], dim=1)  # one that is out of the question
+    assert holding(scores, 1.0, 0.99).tolist() == [1 + column for column in holding(full.scores, 1.0, 0.99).tolist()]

@@ -424,7 +424,7 @@ def spread(gate, ids) -> torch.Tensor:
 @pytest.mark.parametrize("beta", [0.0, 0.02, 0.5, 30.0, math.inf])
 @pytest.mark.parametrize("epsilon", [1e-6, 0.05, 0.5])
 def test_a_searched_gate_is_the_dense_one_but_for_epsilon(many, monkeypatch, similarity, beta, epsilon):
-    monkeypatch.setattr("memsci.mind.CANDIDATES", 2)
+    monkeypatch.setattr("memsci.gate.LOOKED_AT", 2)
     many.rule = GateRule(beta=beta, similarity=similarity)
     dense = many.gate(QUESTIONS)
     many.rule = GateRule(beta=beta, similarity=similarity, epsilon=epsilon)

@@ -125,3 +125,20 @@ def test_what_cannot_be_compared_is_refused():
         found(torch.full((1, 4), torch.nan), torch.ones(3, 4), 1)
     with pytest.raises(MemsciError, match="similarity"):
         found(torch.ones(1, 4), torch.ones(3, 4), 1, "euclid")
+
+
+@pytest.mark.parametrize("similarity", SIMILARITIES)
+def test_all_similarities_are_the_gates_part_by_part(similarity, monkeypatch):
+    monkeypatch.setattr(search, "PART", 7)
+    cues, keys = vectors(3, 16), vectors(40, 16, seed=1)
+    keys[5] = 0
+    dead = np.array([0, 8, 39])
+    scores = search.every(cues, keys.numpy(), similarity, dead)
+    expected = gate(cues, keys, 1.0, similarity).scores.float()
+    expected[:, torch.from_numpy(dead)] = -torch.inf
+    assert scores.dtype == torch.float32
+    torch.testing.assert_close(scores, expected, rtol=1e-5, atol=1e-5)
+    assert search.every(cues[:0], keys.numpy(), similarity, NONE).shape == (0, 40)
+    assert search.every(cues, np.empty((0, 16), np.float32), similarity, NONE).shape == (3, 0)
+    with pytest.raises(MemsciError, match=r"\[b, 16\]"):
+        search.every(cues[:, :5], keys.numpy(), similarity, NONE)
