@@ -46,6 +46,7 @@ base-report: $(VENV)/.installed ## measure the shipped base model's abilities, e
 benchmarks: $(VENV)/.installed-dev ## what it costs beside PEFT: tables, and docs/performance.md (half an hour on two cores)
 	$(BIN)/python -m benchmarks.encode
 	$(BIN)/python -m benchmarks.ask
+	$(BIN)/python -m benchmarks.store
 	$(BIN)/python -m benchmarks.scale
 	$(BIN)/python -m benchmarks.size
 	$(BIN)/python -m benchmarks.page

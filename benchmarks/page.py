@@ -6,8 +6,11 @@ import json
 from pathlib import Path
 
 import pandas as pd
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
 
 from benchmarks.common import RESULTS
+from memsci.figures import style
 
 PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
 
@@ -54,14 +57,23 @@ pass over the prompt and then passes of a token.""",
         "Recall first, then answer",
         """`python -m benchmarks.ask twice`. The second turn of iRAG goes on from the keys and values of the first.""",
     ),
+    "store": (
+        "Opening and saving",
+        """`python -m benchmarks.store`. The same folders for both sides; memsci compares every byte with its
+checksum, and a memory is on the disk when `add` returns.""",
+    ),
     "scale": (
         "From 50 to 100,000 memories",
-        """`python -m benchmarks.scale`. Real keys: embeddings of stories of the built-in world.""",
+        """`python -m benchmarks.scale`. Real keys: embeddings of stories of the built-in world.
+
+![Gate, latency, memory and disk from 50 to 100,000 memories](images/scale.png)""",
     ),
     "size": (
         "Bytes per memory",
         """`python -m benchmarks.size`. What is left of recall and answers when adapters are kept smaller
-(`memsci.compress`, `memsci compress`).""",
+(`memsci.compress`, `memsci compress`).
+
+![Recall and answers against bytes per memory](images/size.png)""",
     ),
 }
 
@@ -83,11 +95,52 @@ def page() -> str:
                 parts.append(f"## {heading}\n\n{prose}\n")
                 prose = ""
             title, machine, versions = (about.pop(key) for key in ("title", "hardware", "versions"))
-            single = {key: value for key, value in about.items() if not isinstance(value, dict)}  # settings stay in the file
+            single = {
+                key: value for key, value in about.items() if not isinstance(value, dict)
+            }  # settings stay in the file
             more = [f"{key.replace('_', ' ')}: {_short(value)}" for key, value in single.items()]
             told = "; ".join([machine, ", ".join(f"{k} {v}" for k, v in versions.items()), *more])
             parts.append(f"**{title}**\n\n{markdown(pd.read_csv(RESULTS / f'{stem}.csv'))}\n\n{told}.\n")
     return "\n".join(parts)
+
+
+def draw() -> None:
+    """docs/images/scale.png and size.png, from their tables."""
+    with style():
+        for name, make in (("scale", _scale), ("size", _size)):
+            figure = make(pd.read_csv(RESULTS / f"{name}.csv"))
+            figure.tight_layout()
+            figure.savefig(PAGE.parent / "images" / f"{name}.png", dpi=120, metadata={"Software": None})
+
+
+def _scale(table: pd.DataFrame) -> Figure:
+    panels = (
+        ("correct gate %", "correct gate (%)"),
+        ("answer ms", "five questions (ms)"),
+        ("memory MB", "memory (MB)"),
+        ("disk MB", "disk (MB)"),
+    )
+    figure, rows = plt.subplots(2, 2, figsize=(7, 5), sharex=True)
+    for axes, (column, name) in zip(rows.flat, panels):
+        axes.plot(table["memories"], table[column], marker="o")
+        axes.set(xscale="log", ylabel=name)
+        axes.set_ylim(0, 1.3 * table[column].max()) if column != "disk MB" else axes.set_yscale("log")
+    for axes in rows[1]:
+        axes.set_xlabel("memories stored")
+    return figure
+
+
+def _size(table: pd.DataFrame) -> Figure:
+    table = table.sort_values("kB")
+    common = table["variant"].str.startswith("common")
+    figure, both = plt.subplots(1, 2, figsize=(7, 3), sharex=True)
+    for axes, (column, name) in zip(both, (("recall cos", "recall cosine"), ("QA %", "QA (%)"))):
+        axes.plot(table.loc[~common, "kB"], table.loc[~common, column], marker="o", label="each by itself")
+        axes.plot(table.loc[common, "kB"], table.loc[common, column], marker="s", linestyle="", label="a common basis")
+        axes.axvline(table["kB"].max() / 4, color="0.6", linewidth=1)  # rank 32 in float32 is a quarter of rank 128
+        axes.set(xscale="log", xlabel="kB per memory (line: 1/16 of rank 128)", ylabel=name)
+    both[0].legend()
+    return figure
 
 
 def _short(value: object) -> str:
@@ -96,3 +149,4 @@ def _short(value: object) -> str:
 
 if __name__ == "__main__":
     PAGE.write_text(page(), encoding="utf-8")
+    draw()

@@ -196,7 +196,7 @@ def main(folder: Path, sizes: list[int]) -> None:
         open="first opening in a process of its own; files in the system's cache",
         gate=f"the {NEAREST} memories nearest to one question, embedding included; search: without it",
         adapters_read=f"those of {NEAREST} memories, checked and read from files in the system's cache; kept: in memory",
-        answer=f"five questions, one by one: gate (top_k {NEAREST}), adapters, {TOKENS} tokens; to 50: times the store of 50",
+        answer=f"five questions, one by one: gate (top_k {NEAREST}), adapters, {TOKENS} tokens; to 50: times that of 50",
         memory="growth of the process by opening, 150 questions and their adapters; mapped keys can be taken back",
     )
 
