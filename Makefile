@@ -8,6 +8,7 @@
 PYTHON ?=
 VENV ?= .venv
 ARGS ?=
+WORKERS ?= 2
 BIN := $(VENV)/bin
 
 export HF_HUB_OFFLINE := 1
@@ -32,9 +33,10 @@ notebooks: $(VENV)/.installed-dev ## run the notebooks and keep what they show (
 screenshots: $(VENV)/.installed-dev ## docs/images/, taken anew in a real browser (Chromium)
 	$(BIN)/python tests/browser/screenshots.py docs/images $(ARGS)
 
-# nbval runs the notebooks and compares what they print with what they keep; pictures are not compared.
+# nbval runs the notebooks and compares what they print with what they keep; pictures are not compared. A file is tested by
+# one of WORKERS processes; WORKERS=0 tests all in this one.
 test: $(VENV)/.installed-dev ## all tests, and all notebooks
-	$(BIN)/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout=300 \
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --nbval --nbval-current-env --nbval-cell-timeout=300 \
 	  --nbval-sanitize-with=tests/nbval_sanitize.cfg $(ARGS)
 
 base: $(VENV)/.installed ## train the shipped base model from scratch (hours on two cores; resumes where it was stopped)

@@ -15,6 +15,9 @@ from transformers import PreTrainedTokenizerFast
 
 from memsci.lora import Adapter
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    torch.set_num_threads(1)  # several workers share the cores
+
 # The authors' published files and MMLU, where they are at hand.
 DATA = Path(os.environ.get("MEMSCI_DATA") or Path(__file__).parents[2] / "shared" / "data")
 

@@ -199,17 +199,17 @@ def test_shutting_little_moves_the_logits_little(model):
         shut = (full.weights[0] > 0) & (cut.weights[0] == 0)
         assert shut.any()
         with mixture(model, stacked, full.weights):
-            before = logits(model, IDS[:1])[0, -1]
+            before = logits(model, IDS[:1])[0, -1, :20]
         with mixture(model, stacked, cut.weights):
-            moved = (logits(model, IDS[:1])[0, -1] - before).abs()
+            moved = (logits(model, IDS[:1])[0, -1, :20] - before).abs()
         steepest = torch.zeros_like(moved)
-        for s in torch.linspace(0, 1, 41):
+        for s in torch.linspace(0, 1, 21):
             point = (full.weights + s * (cut.weights - full.weights)).requires_grad_(True)
             with torch.enable_grad(), mixture(model, stacked, point):
-                z = model(IDS[:1]).logits[0, -1]
+                z = model(IDS[:1]).logits[0, -1, :20]
             slopes = torch.stack([torch.autograd.grad(one, point, retain_graph=True)[0][0] for one in z])  # [v, n]
             steepest = torch.maximum(steepest, slopes[:, shut].abs().amax(dim=1))
-        assert moved.max() > 1e-4 and (moved <= 1.02 * epsilon * steepest + 1e-5).all()
+        assert moved.max() > 1e-4 and (moved <= 1.05 * epsilon * steepest + 1e-5).all()
 
 
 def test_one_row_of_gates_serves_every_row(model, stacked):
