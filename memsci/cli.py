@@ -299,7 +299,10 @@ def run(
     ] = None,
     job: Annotated[
         list[str] | None,
-        typer.Option(help="What a batch job asks for, such as memory=32GB or walltime=08:00:00; several times."),
+        typer.Option(
+            help="What a batch job asks for, such as memory=32GB, walltime=08:00:00 or "
+            "job_extra_directives=--gres=gpu:1; several times."
+        ),
     ] = None,
     plan: Annotated[bool, typer.Option("--plan", help="Say what it would take, and start nothing.")] = False,
 ) -> None:
@@ -321,7 +324,9 @@ def run(
         name, equals, value = text.partition("=")
         if not equals:
             raise MemsciError(f"--job takes NAME=VALUE, such as memory=32GB; {text!r} was given.")
-        options[name] = int(value) if value.isdigit() else value
+        value = int(value) if value.isdigit() else value
+        earlier = options.get(name)
+        options[name] = value if earlier is None else [*(earlier if isinstance(earlier, list) else [earlier]), value]
     prepared = runs.prepare(chosen, base, seed, folder, quiz)
     if runs.status(prepared.folder) == "finished":
         out.print(f"{prepared.folder} is finished; nothing is left to do.", soft_wrap=True, markup=False)

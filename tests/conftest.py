@@ -14,6 +14,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from memsci.lora import Adapter
+from memsci.mixture import mixture
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     torch.set_num_threads(1)  # several workers share the cores
@@ -101,3 +102,16 @@ def base(model, tokenizer):
     from memsci.models import Base
 
     return Base(model, tokenizer, name="tiny")
+
+
+@pytest.fixture
+def opened(monkeypatch) -> list[torch.Tensor]:
+    """The gates under which the model is run, in turn."""
+    seen = []
+
+    def spy(model, stack, weights, passes):
+        seen.append(weights)
+        return mixture(model, stack, weights, passes)
+
+    monkeypatch.setattr("memsci.mind.mixture", spy)
+    return seen

@@ -49,6 +49,18 @@ def test_a_batch_job_asks_for_what_it_is_told(queue, line):
     assert script.rindex("--nthreads 1") > script.index("--nthreads 4")  # four cores, one cell at a time
 
 
+@pytest.mark.parametrize("given", ["--gres=gpu:1", ["--gres=gpu:1", "--exclusive"]])
+def test_one_directive_needs_no_list(given):
+    options = {"memory": "32GB", "job_extra_directives": given, "worker_extra_args": "--no-dashboard"}
+    with cluster.started("slurm", 0, 1, options) as there:
+        script = there.job_script()
+    asked = [given] if isinstance(given, str) else given
+    assert [line for line in script.splitlines() if any(text in line for text in asked)] == [
+        f"#SBATCH {text}" for text in asked
+    ]
+    assert "--no-dashboard --nthreads 1" in script
+
+
 def test_errors_name_what_is_allowed():
     with pytest.raises(MemsciError, match=r"tcp://HOST:PORT, local, slurm, pbs, lsf; 'sge' was given"):
         cluster.started("sge", 1, 1)

@@ -62,19 +62,6 @@ def mind(base, tmp_path) -> MEGa:
     return filled(base, tmp_path / "store")
 
 
-@pytest.fixture
-def opened(monkeypatch) -> list[torch.Tensor]:
-    """The gates under which the model is run, in turn."""
-    seen = []
-
-    def spy(model, stack, weights, passes):
-        seen.append(weights)
-        return mixture(model, stack, weights, passes)
-
-    monkeypatch.setattr("memsci.mind.mixture", spy)
-    return seen
-
-
 def cues_of(mind: MEGa) -> list[list[str]]:
     """The texts that are embedded from now on, call by call."""
     seen, embed = [], mind._embed

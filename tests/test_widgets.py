@@ -24,7 +24,6 @@ from memsci.gate import gate, top_k  # noqa: E402
 from memsci.lora import targets  # noqa: E402
 from memsci.memory import Memory, text_hash  # noqa: E402
 from memsci.mind import MEGa  # noqa: E402
-from memsci.mixture import mixture  # noqa: E402
 from memsci.record import Remembered  # noqa: E402
 from memsci.widgets import GateBars, GateProbe, HeatMap  # noqa: E402
 from memsci.widgets.gate_probe import SHOWN  # noqa: E402
@@ -69,19 +68,6 @@ def probe(mind) -> GateProbe:
     probe = GateProbe(mind, memories=MEMORIES)
     assert probe.wait(WAIT)
     return probe
-
-
-@pytest.fixture
-def spoken(monkeypatch) -> list[torch.Tensor]:
-    """The gates under which the model speaks, in turn."""
-    seen = []
-
-    def spy(model, stack, weights, passes):
-        seen.append(weights)
-        return mixture(model, stack, weights, passes)
-
-    monkeypatch.setattr("memsci.mind.mixture", spy)
-    return seen
 
 
 @pytest.fixture
@@ -447,7 +433,7 @@ def test_memories_come_and_go(mind, probe):
 # The probe: by hand, and what the model says
 
 
-def test_a_moved_bar_sets_the_gate_by_hand(mind, probe, spoken):
+def test_a_moved_bar_sets_the_gate_by_hand(mind, probe, opened):
     own, order = probe.weights, probe.bars.ids
     probe.bars.by_hand = {"c": 0.4}  # what a browser sends
     assert probe.weights == {**own, "c": 0.4} == shown(probe) and probe.bars.ids == order
@@ -457,7 +443,7 @@ def test_a_moved_bar_sets_the_gate_by_hand(mind, probe, spoken):
     assert probe.weights == {**own, "c": 0.4, "x": 0.0} and probe.bars.ids == order
     probe.ask("answer")
     expected = torch.tensor([[probe.weights[id] for id in mind.ids]])
-    assert torch.equal(spoken[0], expected) and torch.equal(spoken[1], torch.zeros(1, 3))
+    assert torch.equal(opened[0], expected) and torch.equal(opened[1], torch.zeros(1, 3))
     assert probe.replies["gated"].tolist() == [mind.answer("Where is it?", gate=probe.gate)]
 
     probe.query = "Who sang?"  # the gate stays, for another question
@@ -502,20 +488,20 @@ def test_what_is_said_is_said_through_this_gate(mind, probe, kind):
     assert f"{name}: {said}" in probe.summary() and f"<h4>{name}</h4>" in probe._replies.value
 
 
-def test_what_was_said_is_kept_with_its_gate(probe, spoken):
+def test_what_was_said_is_kept_with_its_gate(probe, opened):
     for _ in range(2):
         probe.ask("recall"), probe.ask("irag"), probe.ask("answer")
-    assert len(spoken) == 6  # iRAG takes the recall that was made; each also by the base alone
+    assert len(opened) == 6  # iRAG takes the recall that was made; each also by the base alone
     probe.beta = 0.25
     assert probe.replies.empty and probe._replies.value == ""
     probe.ask("answer")
-    assert len(spoken) == 7  # the base alone is the same under every gate
+    assert len(opened) == 7  # the base alone is the same under every gate
     probe.beta = 0.5
     assert probe.replies["kind"].tolist() == ["answer", "recall", "irag"] and probe._replies.value.count("<h4>") == 3
     probe.query = "Who sang?"
     assert probe.replies.empty
     press(probe, "Answer")
-    assert probe.wait(WAIT) and probe.replies["kind"].tolist() == ["answer"] and len(spoken) == 9
+    assert probe.wait(WAIT) and probe.replies["kind"].tolist() == ["answer"] and len(opened) == 9
 
 
 # The probe: while the model speaks

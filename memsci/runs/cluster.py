@@ -138,10 +138,14 @@ def started(
     if cluster not in QUEUES:
         known = ", ".join(["tcp://HOST:PORT", "local", *QUEUES])
         raise MemsciError(f"cluster must be one of {known}; {cluster!r} was given.")
+    jobqueue = getattr(_imported("dask_jobqueue"), QUEUES[cluster])
+    for name, usual in _imported("dask").config.get(f"jobqueue.{cluster}").items():
+        if isinstance(usual, list) and isinstance(given := options.get(name.replace("-", "_")), str):
+            options[name.replace("-", "_")] = [given]  # such as job_extra_directives, of which one was given
     # However many cores a job has, it does one cell at a time; of two such options the last holds.
     options["worker_extra_args"] = [*options.get("worker_extra_args", ()), "--nthreads", "1"]
     try:
-        begun = getattr(_imported("dask_jobqueue"), QUEUES[cluster])(**{"cores": threads, "processes": 1, **options})
+        begun = jobqueue(**{"cores": threads, "processes": 1, **options})
     except (TypeError, ValueError) as error:
         raise MemsciError(
             f"{cluster}: {error} Give what the queue needs with --job, e.g. --job memory=32GB --job walltime=08:00:00, or "
