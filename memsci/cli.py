@@ -503,7 +503,3 @@ def _cell(value: object) -> str:
     if value is None or value != value:  # nothing to show: None and nan
         return "–"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-if __name__ == "__main__":
-    app()

@@ -89,7 +89,7 @@ def test_an_error_is_one_red_line_and_status_2(tmp_path, monkeypatch):
 
 
 def test_the_program_itself_shows_no_traceback():
-    command = [sys.executable, "-m", "memsci.cli", "ask", "there", "Who?", "--recall", "--via-recall"]
+    command = [sys.executable, "-m", "memsci", "ask", "there", "Who?", "--recall", "--via-recall"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 2
     assert done.stderr.startswith("Error: ") and "Traceback" not in done.stderr

@@ -114,7 +114,7 @@ def lab(folder: Path, work: Path, theme: str = "JupyterLab Light") -> Iterator[s
 @contextmanager
 def probe(store: Path | None, work: Path) -> Iterator[str]:
     """``memsci probe``; the address that it prints."""
-    command = [sys.executable, "-m", "memsci.cli", "probe", "--no-browser", *([str(store)] if store else [])]
+    command = [sys.executable, "-m", "memsci", "probe", "--no-browser", *([str(store)] if store else [])]
     with served(command, environment_of(work), log := work / "probe.log") as server:
         end = time.monotonic() + PATIENCE
         while not (found := re.search(r"http://127\.0\.0\.1:\d+/\?token=\S+", log.read_text(encoding="utf-8"))):

@@ -1,0 +1,5 @@
+"""``python -m memsci``: the command line."""
+
+from memsci.cli import app
+
+app(prog_name="memsci")
