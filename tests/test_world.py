@@ -579,3 +579,12 @@ def test_the_quiz_is_asked_in_exam_phrasings_and_is_the_same_each_time():
     }  # fmt: skip
     assert trained.isdisjoint(item.question for item in items)
     assert trained.issuperset(item.question for item in quiz("train", 20))
+
+
+def test_a_smaller_quiz_is_part_of_a_larger_and_both_splits_ask_for_the_same_facts():
+    small, large, other = quiz("test", 5), quiz("test", 20), quiz("train", 20)
+    for subject in knowledge.SUBJECTS:
+        mine, all_, others = ([item for item in items if item.subject == subject] for items in (small, large, other))
+        assert mine == all_[:5]
+        assert [item.options[item.answer] for item in all_] == [item.options[item.answer] for item in others]
+        assert [item.question for item in all_] != [item.question for item in others]

@@ -65,12 +65,14 @@ def builtin(setting: str = "episodic", partition: int = 0) -> Partition:
 def quiz(split_name: str = "test", per_subject: int = QUIZ_ITEMS) -> list[QuizItem]:
     """Questions on general knowledge in the form of MMLU: capitals, elements, opposites, sums.
 
+    A smaller quiz is part of every larger one, and both splits ask for the same facts.
+
     Parameters
     ----------
     split_name
         "test": phrasings that the base model has never seen; "train": those it was trained on.
     per_subject
-        Number of facts drawn from each subject.
+        Number of facts of each subject, the first of an order drawn once.
 
     Raises
     ------
@@ -78,15 +80,16 @@ def quiz(split_name: str = "test", per_subject: int = QUIZ_ITEMS) -> list[QuizIt
         There is no such split, or a subject has fewer facts.
     """
     check_in("split", split_name, ("train", "test"))
-    rng = random.Random(f"quiz {split_name}")
     items = []
     for subject in knowledge.SUBJECTS:
         facts = knowledge.facts(subject)
         if not 1 <= per_subject <= len(facts):
             raise MemsciError(f"per_subject must be from 1 to {len(facts)} for {subject}; {per_subject!r} was given.")
-        for fact in rng.sample(facts, per_subject):
-            options, right = knowledge.options(fact, rng)
-            items.append(QuizItem(subject, knowledge.question(fact, split_name, rng), tuple(options), right))
+        order = random.Random(f"quiz {subject}").sample(range(len(facts)), len(facts))
+        for place in order[:per_subject]:
+            rng = random.Random(f"quiz {split_name} {subject} {place}")
+            options, right = knowledge.options(facts[place], rng)
+            items.append(QuizItem(subject, knowledge.question(facts[place], split_name, rng), tuple(options), right))
     return items
 
 
