@@ -182,6 +182,11 @@ class Stack:
         """All tensors that training changes."""
         return [*self.A.values(), *self.B.values()]
 
+    @property
+    def nbytes(self) -> int:
+        """Size of all of these, in bytes."""
+        return sum(tensor.nbytes for tensor in self.parameters)
+
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Stack:
         """The same stack on another device or in another precision (scales stay float32)."""
         return Stack(

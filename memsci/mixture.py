@@ -23,6 +23,7 @@ ROW_COST = 6  # a multiplication in one of many small products
 TOKEN_COST = 20  # a multiplication in a pass of one token, which waits for memory
 COPY_COST = 32  # a number of a weight matrix, read and written
 HOOK_COST = 500_000  # two products of their own beside that of the weights
+ROW_BYTES = 2**30  # most that copies of adapters for each row may take
 
 
 @contextmanager
@@ -34,7 +35,8 @@ def mixture(model: nn.Module, stack: Stack, weights: Tensor, passes: int = 0) ->
     gates are the base bit for bit. Sums run in the precision of the activations.
 
     How it is computed follows from the gates, and changes nothing but rounding. Rows that open few of the memories each
-    run with copies of their own adapters, O(k) for k open ones; rows that open most of them run through all at once, O(n).
+    run with copies of their own adapters, O(k) for k open ones, as long as the copies stay below `ROW_BYTES`; other rows
+    run through all memories that are open in any of them, O(n).
     Where all rows share one gate and the block is to last, its update is added to a copy of the weights.
 
     Parameters
@@ -62,13 +64,14 @@ def mixture(model: nn.Module, stack: Stack, weights: Tensor, passes: int = 0) ->
         )
     if not torch.isfinite(weights).all():
         raise MemsciError("A gate is not a finite number. Look at the keys and queries it was computed from.")
-    if len(weights) > 1 and (weights == weights[:1]).all():
+    rows = len(weights)
+    if rows > 1 and (weights == weights[:1]).all():
         weights = weights[:1]
     open_ = weights.ne(0)
     most, any_ = int(open_.sum(dim=1).max()) if open_.numel() else 0, open_.any(dim=0)
     if not most:
         block = _hooked(model, {})
-    elif len(weights) > 1 and ROW_COST * most < int(any_.sum()):
+    elif len(weights) > 1 and ROW_COST * most < int(any_.sum()) and rows * most * stack.nbytes / len(stack) <= ROW_BYTES:
         # Each row's open memories first; what fills up the shorter rows has gate 0.
         which = open_.byte().argsort(dim=1, descending=True, stable=True)[:, :most].to(stack.scales.device)  # [b, k]
         gains = weights.to(stack.scales).gather(1, which) * stack.scales[which]  # [b, k]
@@ -79,21 +82,24 @@ def mixture(model: nn.Module, stack: Stack, weights: Tensor, passes: int = 0) ->
         pairs = {path: (chosen(stack.A[path]).flatten(0, 1), chosen(stack.B[path]).flatten(0, 1)) for path in stack.A}
         gains = chosen(weights.to(stack.scales).T).T * chosen(stack.scales)  # [b, n]
         if len(weights) == 1 and _exact(model) and folding_pays(pairs, passes):
-            block = _folded(model, pairs, gains[0])
+            block = _folded(model, pairs, gains[0], rows)
         else:
-            block = _hooked(model, {path: _shared(path, *pair, gains) for path, pair in pairs.items()})
+            block = _hooked(model, {path: _shared(path, *pair, gains, rows) for path, pair in pairs.items()})
     with block:
         yield
 
 
-def _shared(path: str, A: Tensor, B: Tensor, gains: Tensor) -> Hook:
-    """Hook that adds Σ_i gains_i B_i A_i x for all memories at once; A [n·r, in], B [n·r, out], gains [b, n]."""
+def _shared(path: str, A: Tensor, B: Tensor, gains: Tensor, rows: int) -> Hook:
+    """Hook that adds Σ_i gains_i B_i A_i x for all memories at once; A [n·r, in], B [n·r, out], gains [b, n].
+
+    `rows` is the number of gates that were given; b is 1 if they are all alike.
+    """
     gains = gains.repeat_interleave(len(A) // gains.shape[1], dim=1)[:, None]  # [b, 1, n·r]
 
     def hook(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
         nonlocal A, B, gains
         x = args[0]  # [b, t, in]
-        _check_rows(path, len(x), len(gains))
+        _check_rows(path, len(x), rows)
         A, B, gains = A.to(x), B.to(x), gains.to(x)
         return output + (x @ A.T * gains) @ B
 
@@ -149,9 +155,9 @@ def _exact(model: nn.Module) -> bool:
 
 
 @contextmanager
-def _folded(model: nn.Module, pairs: Mapping[str, tuple[Tensor, Tensor]], gains: Tensor) -> Iterator[None]:
+def _folded(model: nn.Module, pairs: Mapping[str, tuple[Tensor, Tensor]], gains: Tensor, rows: int) -> Iterator[None]:
     """The model with W + Σ_i gains_i B_i A_i in the place of each W, whose own numbers are put back untouched."""
-    with _hooked(model, {path: _as_it_is for path in pairs}):  # takes the model's turn, and lets no other block in
+    with _hooked(model, {path: _checked(path, rows) for path in pairs}):  # takes the model's turn, lets no other block in
         own: dict[nn.Module, Tensor] = {}
         try:
             for path, (A, B) in pairs.items():
@@ -167,8 +173,13 @@ def _folded(model: nn.Module, pairs: Mapping[str, tuple[Tensor, Tensor]], gains:
                 module.weight.data = weight
 
 
-def _as_it_is(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
+def _checked(path: str, rows: int) -> Hook:
     """Hook that changes nothing."""
+
+    def hook(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
+        _check_rows(path, len(args[0]), rows)
+
+    return hook
 
 
 @contextmanager

@@ -351,6 +351,27 @@ def test_wrong_number_of_rows_is_refused(model, stacked):
         logits(model)
 
 
+@pytest.mark.parametrize("passes", [0, 10**6])  # through hooks, and folded into the weights
+def test_rows_are_counted_also_where_all_gates_are_alike(model, stacked, passes):
+    alike = torch.full((2, 4), 0.25)
+    with mixture(model, stacked, alike, passes):
+        logits(model, IDS[:2])
+        with pytest.raises(MemsciError, match="3 rows and the gates have 2"):
+            logits(model, IDS[:1].repeat(3, 1))
+
+
+def test_rows_run_together_where_copies_for_each_would_be_too_large(model, stacked, monkeypatch):
+    """Memory decides as time does, and nothing but rounding changes."""
+    gates = torch.eye(4)
+    monkeypatch.setattr("memsci.mixture.ROW_COST", 0)
+    with mixture(model, stacked, gates):
+        apart = logits(model, IDS[:1].repeat(4, 1))
+    monkeypatch.setattr("memsci.mixture._by_row", None)  # not to be called
+    monkeypatch.setattr("memsci.mixture.ROW_BYTES", stacked.nbytes - 1)  # four rows of one memory each take as much
+    with mixture(model, stacked, gates):
+        assert gap(logits(model, IDS[:1].repeat(4, 1)), apart) < 1e-5
+
+
 def test_alone_gives_each_memory_its_rows(model, adapters, stacked):
     ids = IDS.repeat(4, 1)[:8]
     with alone(model, stacked):

@@ -28,6 +28,7 @@ from memsci.errors import MemsciError
 from memsci.experiments import Cell, Experiment, parse
 from memsci.experiments.cells import learner_settings
 from memsci.memory import Partition
+from memsci.mixture import ROW_BYTES
 from memsci.models import SHIPPED
 from memsci.speak import BATCH
 
@@ -37,7 +38,7 @@ ENCODING_PROMPT_TOKENS = 18
 ANSWER_TOKENS = 8
 QUIZ_TOKENS = 110
 GATE_TOKENS = 20
-ROW_BYTES, QUIZ_BYTES = 800, 100  # of a response or a quiz item with its scores, packed, in its cell and in the run
+RESPONSE_BYTES, QUIZ_BYTES = 800, 100  # of a response or a quiz item with its scores, packed, in its cell and in the run
 
 # Published shapes, for planning without a download. Each gives the published number of parameters (tests/test_plan.py).
 _LLAMA = {"model_type": "llama", "num_attention_heads": 32, "num_key_value_heads": 8, "vocab_size": 128256}
@@ -283,7 +284,7 @@ def plan(experiment: Experiment, base: str | None = None, seed: int = 0, quiz_it
         ]
     )
     held = pd.DataFrame([(m, *pair) for m, pair in memory.items()], columns=["method", "RAM", "VRAM"])
-    disk = ROW_BYTES * int(table["scored"].sum()) + QUIZ_BYTES * int(table["quiz"].sum())
+    disk = RESPONSE_BYTES * int(table["scored"].sum()) + QUIZ_BYTES * int(table["quiz"].sum())
     p = about.parameters
     facts = {
         "base": f"{about.name}, {p / 1e6:,.1f} million parameters: {size(4 * p)} in float32, {size(2 * p)} in bfloat16",
@@ -387,6 +388,7 @@ def peak(
         tokens *= parallel
         training, speaking = TRAINING_BYTES * numbers * parallel, n * numbers * width
         speaking += n * numbers * _width(encoding.dtype)  # read from the store, then stacked
+        speaking += min(ROW_BYTES, BATCH * numbers * width)  # a true gate opens one for each row
     elif encoding is not None:
         held += 4 * p  # the copy
         learnt = p if cell.method.startswith("Full") else numbers
