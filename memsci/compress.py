@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from memsci.config import DTYPES
-from memsci.errors import MemsciError, check_in
+from memsci.errors import MemsciError, check_in, check_whole
 from memsci.lora import Adapter
 from memsci.store import Store
 
@@ -56,8 +56,8 @@ def truncate(adapter: Adapter, rank: int | None = None, energy: float | None = N
     """
     if rank is None and energy is None:
         raise MemsciError("Truncation needs a rank, an energy or both; neither was given.")
-    if rank is not None and rank < 1:
-        raise MemsciError(f"rank must be at least 1; {rank!r} was given.")
+    if rank is not None:
+        check_whole("rank", rank, 1)
     if energy is not None and not 0 < energy <= 1:
         raise MemsciError(f"energy must be above 0 and at most 1; {energy!r} was given.")
     factors = {path: _factors(A.double(), B.double()) for path, (A, B) in adapter.deltas.items()}

@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, Self
 
-from memsci.errors import MemsciError, check_in
+from memsci.errors import MemsciError, check_in, check_whole
 from memsci.prompts import encoding_text
 
 PLACES = ("mlp", "attention", "all")
@@ -136,9 +136,9 @@ class Encoding(Settings):
 
     def __post_init__(self) -> None:
         for name in ("rank", "epochs", "text_copies", "batch_size"):
-            _check_whole(name, getattr(self, name), least=1)
+            check_whole(name, getattr(self, name), least=1)
         for name in ("text_epochs", "warmup"):
-            _check_whole(name, getattr(self, name), least=0)
+            check_whole(name, getattr(self, name), least=0)
         for name in ("lr", "alpha", "grad_clip"):
             value = getattr(self, name)
             if value is not None:
@@ -155,7 +155,7 @@ class Encoding(Settings):
             object.__setattr__(self, "layers", tuple(self.layers))
             _check("layers", self.layers, len(self.layers) > 0, "None (every layer) or at least one layer number")
             for layer in self.layers:
-                _check_whole("layers", layer, least=0)
+                check_whole("layers", layer, least=0)
 
     @property
     def scale(self) -> float:
@@ -226,7 +226,7 @@ class Embedding(Settings):
 
     def __post_init__(self) -> None:
         check_in("kind", self.kind, KINDS)
-        _check_whole("layer", self.layer)
+        check_whole("layer", self.layer)
         check_in("site", self.site, SITES)
         kind, caret, power = self.pooling.partition("^")
         check_in("pooling", kind, POOLINGS)
@@ -302,7 +302,7 @@ class GateRule(Settings):
         check_in("cue", self.cue, ("question", "prompt"))
         check_in("second_turn", self.second_turn, ("question", "recall", "conversation"))
         if self.top_k is not None:
-            _check_whole("top_k", self.top_k, least=1)
+            check_whole("top_k", self.top_k, least=1)
         _check("epsilon", self.epsilon, 0 <= self.epsilon < 1, "a number from 0 up to, but not, 1")
 
     @property
@@ -353,7 +353,7 @@ class Tuning(Settings):
             value = getattr(self, name)
             if value is not None:
                 _check(name, value, value > 0 and math.isfinite(value), "a finite number above 0")
-        _check_whole("mini_batch", self.mini_batch, least=1)
+        check_whole("mini_batch", self.mini_batch, least=1)
         for name in ("l2", "ewc"):
             value = getattr(self, name)
             _check(name, value, value >= 0 and math.isfinite(value), "a finite number from 0 up")
@@ -376,9 +376,3 @@ class Tuning(Settings):
 def _check(name: str, value: object, holds: bool, allowed: str) -> None:
     if not holds:
         raise MemsciError(f"{name} must be {allowed}; {value!r} was given.")
-
-
-def _check_whole(name: str, value: object, least: int | None = None) -> None:
-    allowed = "a whole number" if least is None else f"a whole number from {least} up"
-    holds = isinstance(value, int) and not isinstance(value, bool) and (least is None or value >= least)
-    _check(name, value, holds, allowed)

@@ -15,8 +15,8 @@ from tqdm.auto import tqdm
 
 from memsci import prompts
 from memsci.config import Encoding
-from memsci.errors import MemsciError
-from memsci.lora import Adapter, init_adapter, stack, targets, unstack
+from memsci.errors import MemsciError, check_whole
+from memsci.lora import Adapter, init_adapter, numbers, stack, targets, unstack
 from memsci.memory import Memory, check_memories
 from memsci.models import Base
 from memsci.train import fit
@@ -121,16 +121,15 @@ def encode(
         A text is too long for the model, or the model has no linear maps that are known.
     """
     memories = check_memories(memories)
-    if parallel is not None and parallel < 1:
-        raise MemsciError(f"parallel must be None or at least 1; {parallel} was given.")
+    if parallel is not None:
+        check_whole("parallel", parallel, 1)
     prompt = base.chat(prompts.encoding(encoding.prompt))
     examples = {memory.id: replies(base, memory, len(prompt), encoding.text_copies) for memory in memories}
     paths = targets(base.model, encoding.where, encoding.layers)
     room = PASS_TOKENS.get(base.device.type, PASS_TOKENS["cpu"]) if parallel is None else math.inf
     measure = parallel is None and base.device.type == "cuda"
     if measure:
-        numbers = encoding.rank * sum(sum(base.model.get_submodule(path).weight.shape) for path in paths)
-        parallel = side_by_side(numbers, torch.cuda.mem_get_info(base.device)[0])
+        parallel = side_by_side(numbers(base.model, paths, encoding.rank), torch.cuda.mem_get_info(base.device)[0])
     done: dict[str, Encoded] = {}
     epochs = encoding.epochs + encoding.text_epochs
     with tqdm(total=len(memories) * epochs, desc="encoding", unit="epoch", disable=not progress) as bar:
@@ -153,9 +152,9 @@ def encode(
     return encoded
 
 
-def side_by_side(numbers: int, free: float) -> int:
+def side_by_side(size: int, free: float) -> int:
     """How many adapters of so many numbers each can be trained at once within half of the bytes that are free."""
-    return max(1, int(free / 2 / (TRAINING_BYTES * numbers)))
+    return max(1, int(free / 2 / (TRAINING_BYTES * size)))
 
 
 def as_measured(used: float, n: int, free: float) -> int:

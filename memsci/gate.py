@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from memsci.errors import MemsciError, check_in
+from memsci.errors import MemsciError, check_in, check_whole
 
 SIMILARITIES = ("inner", "cosine")
 LOOKED_AT = 1024  # the best memories of many that are sorted first
@@ -168,8 +168,7 @@ def top_k(gate: Gate, k: int) -> Gate:
     MemsciError
         k is not a whole number from 1 up.
     """
-    if isinstance(k, bool) or not isinstance(k, int) or k < 1:
-        raise MemsciError(f"k must be a whole number from 1 up; {k!r} was given.")
+    check_whole("k", k, 1)
     if k >= len(gate.ids):
         return gate
     best = gate.scores.argsort(dim=1, descending=True, stable=True)[:, :k]

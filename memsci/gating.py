@@ -17,7 +17,7 @@ from torch import Tensor
 
 from memsci.config import Embedding
 from memsci.embed import embedders, weighted
-from memsci.errors import MemsciError
+from memsci.errors import MemsciError, check_whole
 from memsci.gate import gate
 from memsci.memory import Memory, check_memories
 from memsci.metrics import correct_gate, gate_confusion
@@ -168,8 +168,7 @@ def by_count(
     owner = {memory.id: name for name, part in partitions.items() for memory in part}
     ns = _doubling([len(part) for part in partitions.values()]) if ns is None else list(ns)
     for n in ns:
-        if isinstance(n, bool) or not isinstance(n, int) or not 1 <= n <= len(memories):
-            raise MemsciError(f"n must be a whole number from 1 to {len(memories)}, all memories; {n!r} was given.")
+        check_whole("n", n, 1, len(memories))
     asked = _asked(memories)
     # What is fitted to the texts stored is made anew for every set, from activations that are read once; all else once.
     kept: dict[str, dict[str, Tensor]] = {}

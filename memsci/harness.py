@@ -26,7 +26,7 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from memsci import generate, prompts
-from memsci.errors import MemsciError, check_in
+from memsci.errors import MemsciError, check_in, check_whole
 from memsci.learners import Learner
 from memsci.metrics import METRICS
 from memsci.models import PLAIN_TEMPLATE, batches
@@ -251,8 +251,7 @@ def as_lm(learner: Learner, batch_size: int = BATCH, cut: bool = False) -> LM:
         model = memsci.harness.as_lm(learner)
         lm_eval.simple_evaluate(model, tasks=["arc_easy"], apply_chat_template=True)
     """
-    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
-        raise MemsciError(f"batch_size must be a whole number from 1 up; {batch_size!r} was given.")
+    check_whole("batch_size", batch_size, 1)
     return _class()(learner, batch_size, cut)
 
 
@@ -310,8 +309,8 @@ def ask(
             "wording='harness'."
         )
     for name, value, least in (("limit", limit, 1), ("num_fewshot", num_fewshot, 0)):
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
-            raise MemsciError(f"{name} must be a whole number from {least} up, or None; {value!r} was given.")
+        if value is not None:
+            check_whole(name, value, least)
     model = as_lm(learner, batch_size, cut)
     if chat is None:
         chat = wording == "paper" or bool(learner.speaker.tokenizer.chat_template)

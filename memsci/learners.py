@@ -24,7 +24,7 @@ from memsci import prompts, speak
 from memsci.config import Embedding, Encoding, GateRule, Settings, Tuning
 from memsci.embed import embedder, weighted
 from memsci.encode import draws, memory_seed, replies
-from memsci.errors import MemsciError, check_in
+from memsci.errors import MemsciError, check_in, check_whole
 from memsci.gate import Gate, gate
 from memsci.lora import init_adapter, merge, stack, targets, unstack
 from memsci.memory import Memory, QuizItem, check_memories
@@ -213,8 +213,7 @@ class Retrieval(Learner):
 
     def __init__(self, base: Base, embedding: Embedding | None = None, similarity: str = "inner", k: int = 1) -> None:
         super().__init__(base)
-        if not isinstance(k, int) or k < 1:
-            raise MemsciError(f"k must be a whole number from 1 up; {k!r} was given.")
+        check_whole("k", k, 1)
         self._embedding = embedding or Embedding.paper()
         self._embed = embedder(base, self._embedding)
         self._similarity, self._k = similarity, k

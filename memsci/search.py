@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 from usearch.index import MetricKind, search
 
-from memsci.errors import MemsciError, check_in
+from memsci.errors import MemsciError, check_in, check_whole
 from memsci.gate import SIMILARITIES
 
 SPARE = 24  # candidates beyond k
@@ -54,8 +54,7 @@ def nearest(
         keys.
     """
     check_in("similarity", similarity, SIMILARITIES)
-    if isinstance(k, bool) or not isinstance(k, int) or k < 1:
-        raise MemsciError(f"k must be a whole number from 1 up; {k!r} was given.")
+    check_whole("k", k, 1)
     _check_cues(cues, keys)
     cues = cues.detach().to("cpu", torch.float64).numpy()
     k = min(k, len(keys) - len(dead))

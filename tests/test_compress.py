@@ -104,7 +104,8 @@ def test_a_map_that_does_nothing_keeps_one_rank_and_still_does_nothing(model):
     ("how", "message"),
     [
         ({}, "a rank, an energy or both; neither"),
-        ({"rank": 0}, "rank must be at least 1; 0 was given"),
+        ({"rank": 0}, "rank must be a whole number from 1 up; 0 was given"),
+        ({"rank": 2.5}, "rank must be a whole number from 1 up; 2.5 was given"),
         ({"energy": 0}, "energy must be above 0 and at most 1; 0 was given"),
         ({"energy": 1.1}, "energy must be above 0 and at most 1"),
     ],

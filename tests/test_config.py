@@ -8,7 +8,7 @@ import math
 import pytest
 
 from memsci.config import Embedding, Encoding, GateRule, Tuning
-from memsci.errors import MemsciError
+from memsci.errors import MemsciError, check_whole
 
 ALL = (
     Encoding.paper(), Encoding.embedded(), Encoding(autocast=True, layers=(0, 2)), Embedding.paper(), GateRule.paper(),
@@ -46,3 +46,22 @@ def test_a_rule_that_cannot_be_is_refused(given, message):
 
 def test_a_rule_is_sparse_when_it_shuts_some():
     assert not GateRule().sparse and GateRule(top_k=1).sparse and GateRule(epsilon=1e-9).sparse
+
+
+@pytest.mark.parametrize(
+    ("bounds", "value", "message"),
+    [
+        ((), 1.0, "k must be a whole number; 1.0 was given"),
+        ((), True, "k must be a whole number; True was given"),
+        ((1,), 0, "k must be a whole number from 1 up; 0 was given"),
+        ((1,), None, "k must be a whole number from 1 up; None was given"),
+        ((0, 2), 3, "k must be a whole number from 0 to 2; 3 was given"),
+        ((0, 2), "1", "k must be a whole number from 0 to 2; '1' was given"),
+    ],
+)
+def test_a_whole_number_is_one_within_its_bounds(bounds, value, message):
+    with pytest.raises(MemsciError) as told:
+        check_whole("k", value, *bounds)
+    assert str(told.value) == f"{message}."
+    for allowed in (*bounds, 1):
+        check_whole("k", allowed, *bounds)

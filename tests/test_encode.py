@@ -299,7 +299,7 @@ def test_clipping_holds_each_memory_to_the_limit(base):
 def test_what_cannot_be_encoded_is_refused(base):
     with pytest.raises(MemsciError, match="Memory long with its prompt takes .* tiny reads at most 512"):
         run(base, [Memory("word " * 200, id="long")])
-    with pytest.raises(MemsciError, match="parallel must be None or at least 1"):
+    with pytest.raises(MemsciError, match="parallel must be a whole number from 1 up; 0"):
         run(base, parallel=0)
     assert run(base, []) == []
 

@@ -104,6 +104,7 @@ def test_a_file_of_ones_own(tmp_path):
         ({"ways": ("sideways",)}, "way must be"),
         ({"stops": (5, 2)}, "stops must be"),
         ({"stops": (0, 2)}, "stops must be"),
+        ({"questions": 2.5}, "questions must be a whole number from 1 up; 2.5"),
         ({"questions": 0}, "questions must be"),
         ({"quiz": -1}, "quiz must be"),
         ({"settings": {"Base": ("lr",)}}, "name=value"),
@@ -272,7 +273,7 @@ def test_settings_reach_the_learner_and_the_data(fake, base, world):
     assert {len(memory.paraphrases) for memory in seen} == {1}
     assert set(tables["responses"]["gate"]) == {"true"} and len(tables["responses"]) == 8
     assert set(tables["responses"]["setting"]) == {"rank=4; layers=late; paraphrases=1"}
-    with pytest.raises(MemsciError, match="paraphrases must be a whole number from 0 to 2"):
+    with pytest.raises(MemsciError, match="paraphrases of birds must be a whole number from 0 to 2; 3"):
         run_cell(cell("single", setting="paraphrases=3"), base, [world])
 
 

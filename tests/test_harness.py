@@ -391,7 +391,7 @@ def test_contexts_that_are_too_long():
         ({"wording": "mine"}, "wording must be one of 'harness', 'paper'; 'mine' was given"),
         ({"wording": "paper", "num_fewshot": 1}, "in a conversation and without examples"),
         ({"wording": "paper", "chat": False}, "in a conversation and without examples"),
-        ({"limit": 0}, "limit must be a whole number from 1 up, or None; 0 was given"),
+        ({"limit": 0}, "limit must be a whole number from 1 up; 0 was given"),
         ({"num_fewshot": -1}, "num_fewshot must be a whole number from 0 up"),
         ({"folder": "/nowhere"}, "There is no folder /nowhere"),
     ],

@@ -279,7 +279,7 @@ def test_sizes():
     assert runs._sizes(8, None, None, None, False)[0] == min(8, runs._cores())
     assert runs._sizes(1, None, 3, None, False) == (1, 3, [None])
     assert runs._sizes(8, 4, None, "slurm", False) == (4, 1, [None])
-    with pytest.raises(MemsciError, match="processes must be at least 1"):
+    with pytest.raises(MemsciError, match="processes must be a whole number from 1 up"):
         runs._sizes(8, 0, None, None, False)
 
 

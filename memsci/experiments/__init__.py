@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from memsci import data
-from memsci.errors import MemsciError, check_in
+from memsci.errors import MemsciError, check_in, check_whole
 from memsci.memory import Partition, QuizItem
 from memsci.paper import WAYS
 from memsci.prompts import FINE_TUNING_PROMPTS
@@ -152,11 +152,12 @@ class Experiment:
             check_in("a method with settings of its own", method, METHODS if self.measure != "gates" else COMPARISONS)
         for way in self.ways:
             check_in("way", way, WAYS)
-        if list(self.stops) != sorted(set(self.stops)) or any(stop < 1 for stop in self.stops):
-            raise MemsciError(f"stops must be whole numbers from 1 up, each greater than the last; not {self.stops}.")
+        for stop in self.stops:
+            check_whole("stops", stop, 1)
+        if list(self.stops) != sorted(set(self.stops)):
+            raise MemsciError(f"stops must be in ascending order, each of them once; {self.stops} was given.")
         for what, least in (("questions", 1), ("quiz", 0)):
-            if getattr(self, what) < least:
-                raise MemsciError(f"{what} must be a whole number from {least} up; {getattr(self, what)} was given.")
+            check_whole(what, getattr(self, what), least)
         for setting in (setting for several in self.settings.values() for setting in several):
             parse(setting)
 

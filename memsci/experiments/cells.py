@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from memsci import evaluate, gating, learners
-from memsci.errors import MemsciError, check_in
+from memsci.errors import check_in, check_whole
 from memsci.experiments import Cell, parse
 from memsci.memory import Memory, Partition, QuizItem
 from memsci.models import SHIPPED, Base, load, without_bars
@@ -132,10 +132,7 @@ def _memories(cell: Cell, partition: Partition) -> list[Memory]:
     if keep is None:
         return list(partition)
     fewest = min(len(memory.paraphrases) for memory in partition)
-    if not isinstance(keep, int) or not 0 <= keep <= fewest:
-        raise MemsciError(
-            f"paraphrases must be a whole number from 0 to {fewest}, what {partition.name} has; not {keep}."
-        )
+    check_whole(f"paraphrases of {partition.name}", keep, 0, fewest)
     return [dataclasses.replace(memory, paraphrases=memory.paraphrases[:keep]) for memory in partition]
 
 

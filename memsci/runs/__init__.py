@@ -26,7 +26,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.text import Text
 
 from memsci import __version__, experiments
-from memsci.errors import MemsciError
+from memsci.errors import MemsciError, check_whole
 from memsci.experiments import Experiment, content
 from memsci.memory import QuizItem
 from memsci.metrics import METRICS
@@ -509,8 +509,8 @@ def _sizes(
 ) -> tuple[int, int, list[str | None]]:
     """Processes, threads of each, and the devices that they are dealt."""
     for name, value in (("processes", processes), ("threads", threads)):
-        if value is not None and value < 1:
-            raise MemsciError(f"{name} must be at least 1; {value} was given.")
+        if value is not None:
+            check_whole(name, value, 1)
     if cluster:
         return min(processes or 1, todo), threads or 1, [None]
     gpus = 0
