@@ -141,6 +141,11 @@ class Adapter:
         return sum(tensor.nbytes for pair in self.deltas.values() for tensor in pair)
 
 
+def numbers(model: nn.Module, paths: Sequence[str], rank: int) -> int:
+    """How many numbers an adapter of this rank has on the linear maps at these paths: r (in + out) for each."""
+    return rank * sum(sum(model.get_submodule(path).weight.shape) for path in paths)
+
+
 def init_adapter(model: nn.Module, paths: Sequence[str], encoding: Encoding, generator: torch.Generator) -> Adapter:
     """A fresh adapter as PEFT starts it: A uniform in ±1/√in (Kaiming, a = √5), B zero, both float32 on the CPU.
 
