@@ -198,8 +198,8 @@ class Catalogue:
 class Change:
     """What a writer does to a catalogue, see `changing`."""
 
-    def __init__(self, rows: sqlite3.Connection, keys: BinaryIO) -> None:
-        self._rows, self._keys = rows, keys
+    def __init__(self, rows: sqlite3.Connection, keys: BinaryIO, durable: bool) -> None:
+        self._rows, self._keys, self._durable = rows, keys, durable
         self._slots = _slots(rows)
         (self._width,) = rows.execute("SELECT width FROM store").fetchone()
         query = 'SELECT "order", id FROM memories WHERE NOT dead ORDER BY slot DESC LIMIT 1'
@@ -231,6 +231,12 @@ class Change:
         self._slots += 1
         self.disordered |= (record.order, record.id) < self._last
         self._last = (record.order, record.id)
+
+    def flush(self) -> None:
+        """Write out the keys: should the disk be full, it is better known before anything else is done."""
+        self._keys.flush()
+        if self._durable:
+            os.fsync(self._keys.fileno())
 
     def bury(self, slot: int) -> None:
         """Mark a slot dead."""
@@ -306,10 +312,9 @@ def changing(folder: Path, durable: bool = True) -> Iterator[Change]:
     with closing(_connect(folder, "rw")) as rows, (folder / "keys").open("r+b") as keys:
         rows.execute(f"PRAGMA synchronous = {'FULL' if durable else 'OFF'}")
         rows.execute("BEGIN IMMEDIATE")
-        yield Change(rows, keys)
-        keys.flush()
-        if durable:
-            os.fsync(keys.fileno())
+        change = Change(rows, keys, durable)
+        yield change
+        change.flush()
         rows.execute("COMMIT")
 
 
@@ -330,7 +335,7 @@ def rewrite(old: Path, new: Path) -> None:
         slots = np.array([slot for (slot,) in rows.execute(f"SELECT slot FROM old.memories WHERE NOT dead {order}")])
         if len(slots):
             (width,) = rows.execute("SELECT width FROM store").fetchone()
-            matrix = np.memmap(old / "keys", np.float32, "r").reshape(-1, width)
+            matrix = np.memmap(old / "keys", np.float32, "r", shape=(int(slots.max()) + 1, width))
             for part in _parts(slots):
                 keys.write(matrix[part].tobytes())
         keys.flush()

@@ -503,7 +503,9 @@ class Store:
                 taken[record.id.casefold()] = record.id
                 catalogue.check_width(record.id, len(record.key), width)
             now, first = datetime.now(UTC).isoformat(timespec="seconds"), shown.next_order()
-            self._memories.mkdir(exist_ok=True)
+            if not self._memories.is_dir():
+                self._memories.mkdir()
+                flush(self.path)
             beside = self.path / _hidden("new")
             beside.mkdir()
             entries = []
@@ -512,17 +514,29 @@ class Store:
                     (beside / record.id).mkdir()
                     record = replace(record, order=order, created=now)
                     entries.append(write_memory(record, adapter, beside / record.id, self.header["base"], durable))
-                with catalogue.changing(shown.folder, durable) as change:
-                    for entry in entries:  # before any is in its place: the disk may be full
-                        change.append(entry)
-                    for entry in entries:
-                        os.rename(beside / entry.record.id, self._memories / entry.record.id)
-                    flush(self._memories)
-                    change.stamp(_set_time(self._memories))
+                self._place(entries, beside, durable)
             finally:
                 shutil.rmtree(beside, ignore_errors=True)
             self._mend()
         return [entry.record for entry in entries]
+
+    def _place(self, entries: Sequence[Entry], beside: Path, durable: bool) -> None:
+        """Put memories in their places and into the catalogue, or leave both as they were."""
+        ids = [entry.record.id for entry in entries]
+        try:
+            with catalogue.changing(self._catalogue.folder, durable) as change:
+                for entry in entries:
+                    change.append(entry)
+                change.flush()
+                for id in ids:
+                    os.rename(beside / id, self._memories / id)
+                flush(self._memories)
+                change.stamp(_set_time(self._memories))
+        except BaseException:  # the disk may be full as late as the end of the block, where the rows are written
+            for id in ids:
+                if not (beside / id).exists():
+                    os.rename(self._memories / id, beside / id)
+            raise
 
     def _check_free(self, id: str, other: str | None) -> None:
         if other is not None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import json
 import os
 import shutil
 import sqlite3
 import tracemalloc
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -319,6 +321,74 @@ def test_keys_of_an_emptied_store_may_have_another_width(store):
     assert store.ids == () and store.nbytes == 0 and store.keys().shape == (0, 0)
     store.add(Remembered("wide", "w", torch.ones(9), "h"), made("wide")[1])
     assert Store(store.path).keys().shape == (1, 9)
+
+
+# A full disk
+
+
+def nothing_is_added(store: Store, monkeypatch, error=MemsciError) -> None:
+    """Two memories at once are refused and leave no trace, and are added when there is room."""
+    with pytest.raises(error):
+        store.add_all(map(made, ("zoe", "yan")))
+    monkeypatch.undo()
+    assert leftovers(store.path) == []
+    shows(store, IDS)
+    shows(Store(store.path), IDS)
+    store.add_all(map(made, ("zoe", "yan")))
+    shows(Store(store.path), [*IDS, "zoe", "yan"])
+
+
+def test_a_disk_too_full_for_the_keys_adds_nothing(store, monkeypatch):
+    keys, fsync = (store.path / folders(store)[-1] / "keys").stat().st_ino, os.fsync
+
+    def full(descriptor):
+        if os.fstat(descriptor).st_ino == keys:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", full)
+    nothing_is_added(store, monkeypatch)
+
+
+def test_a_disk_too_full_for_the_rows_adds_nothing(store, monkeypatch):
+    class Full(sqlite3.Connection):
+        def execute(self, query, *values):
+            if query == "COMMIT" and self.total_changes:
+                raise sqlite3.OperationalError("database or disk is full")
+            return super().execute(query, *values)
+
+    monkeypatch.setattr(sqlite3, "connect", partial(sqlite3.connect, factory=Full))
+    nothing_is_added(store, monkeypatch)
+
+
+@pytest.mark.parametrize("moment", [1, 2])
+def test_a_writer_interrupted_amid_putting_memories_in_place_adds_nothing(store, monkeypatch, moment):
+    rename, seen = os.rename, itertools.count(1)
+
+    def interrupted(*paths):
+        rename(*paths)
+        if next(seen) == moment:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "rename", interrupted)
+    nothing_is_added(store, monkeypatch, KeyboardInterrupt)
+
+
+def test_half_a_key_that_a_full_disk_left_is_no_obstacle(store, large):
+    with (store.path / folders(store)[-1] / "keys").open("ab") as keys:
+        keys.write(b"half")
+    store.forget("m3")
+    store.compact()
+    shows(Store(store.path), [id for id in IDS if id != "m3"])
+
+
+def test_the_name_of_the_folder_of_all_memories_is_forced_to_the_disk(tmp_path, monkeypatch):
+    store, flushed = Store.create(tmp_path / "store", HEADER), []
+    monkeypatch.setattr(store_module, "flush", flushed.append)
+    store.add(*made("nora"))
+    assert flushed.count(store.path) == 1
+    store.add(*made("omar"))
+    assert flushed.count(store.path) == 1, "it was there already"
 
 
 # Adapters
