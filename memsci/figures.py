@@ -29,7 +29,9 @@ from matplotlib.transforms import ScaledTranslation
 
 from memsci import paper
 from memsci.errors import MemsciError, check_in
+from memsci.forgetting import bin_lags
 from memsci.metrics import METRICS
+from memsci.statistics import mean_table
 
 # Without dates, so that the same numbers give the same bytes.
 _METADATA = {"pdf": {"CreationDate": None}, "png": {"Software": None}, "svg": {"Date": None}}
@@ -156,13 +158,13 @@ def retention_curve(
     ax: Axes | None = None,
     *,
     methods: Sequence[str] | None = None,
-    title: str = "All memories, by how long ago they were learnt",
+    title: str = "All memories, by how many memories were learnt since",
     size: str = "print",
 ) -> Axes:
     """A metric against the lag, the number of memories learnt since (not in the paper).
 
     The table is of means of `memsci.forgetting.retention_by_lag`. Parameters and errors are those of `forgetting_curve`,
-    with a column lag instead of stop.
+    with a column lag instead of stop. With a column until (`memsci.forgetting.bin_lags`) the bins stand at equal distances.
     """
     return _over_memories(curves, "lag", metric, ax, methods, {}, title, size)
 
@@ -594,9 +596,9 @@ def redraw(run: str | Path, out: str | Path = "figures", size: str = "print") ->
     Parameters
     ----------
     run
-        Folder of a run, or one that `memsci.runs.ship` has filled. Its curves.csv is read, of a run of gates also
-        partitions.csv.gz and confusion.csv. The experiment is that of its run.json; without one, that of the folder's name,
-        such as "main-0123456789ab".
+        Folder of a run, or one that `memsci.runs.ship` has filled. Its curves.csv is read, partitions.csv.gz for lags (drawn
+        in bins, see `memsci.forgetting.bin_lags`) and single partitions, and confusion.csv of a run of gates. The experiment
+        is that of its run.json; without one, that of the folder's name, such as "main-0123456789ab".
     out
         Folder for the figures: ``main_episodic_first-memory_qa.pdf``, .png and .csv (the rows that are drawn), and for
         results that have a counterpart in the paper ``main_paper.csv`` (`memsci.paper.compare`) and ``main_order.csv``
@@ -625,7 +627,7 @@ def redraw(run: str | Path, out: str | Path = "figures", size: str = "print") ->
     of_gates = "comparison" in curves.columns
     files = []
     for dataset, rows in curves.groupby("dataset", sort=False):
-        plan = _gate_results(rows, folder, dataset) if of_gates else _results(rows, experiment)
+        plan = _gate_results(rows, folder, dataset) if of_gates else _results(rows, folder, dataset, experiment)
         for name, drawn, draw in plan:
             stem = out / "_".join(re.sub(r"[^\w.+]+", "-", part) for part in (experiment, str(dataset), *name))
             ax = draw(drawn, size=size)
@@ -644,17 +646,22 @@ def redraw(run: str | Path, out: str | Path = "figures", size: str = "print") ->
 _Plan = Iterator[tuple[tuple[str, ...], pd.DataFrame, Callable[..., Axes]]]  # of figures: parts of the name, rows, how
 
 
-def _results(curves: pd.DataFrame, experiment: str) -> _Plan:
+def _results(curves: pd.DataFrame, folder: Path, dataset: str, experiment: str) -> _Plan:
     """The figures of a run in which memories were learnt and asked about, for one dataset."""
     known = [name for name in METRICS if name not in ("random pair cos", "logprob per token")]
     last = _last(curves)
-    for over, draw in (("first memory", forgetting_curve), ("lag", retention_curve)):
-        rows = curves[(curves["over"] == over) & curves["metric"].isin(known)]
-        for metric, drawn in rows.groupby("metric", sort=False):
-            drawn = _wanted(drawn, metric, None).drop(columns="label")
-            if metric == "recall cos":
-                drawn = pd.concat([drawn, last[last["metric"] == "random pair cos"].head(1)])
-            yield (over.replace(" ", "-"), metric), drawn, partial(draw, metric=metric)
+    first = curves[(curves["over"] == "first memory") & curves["metric"].isin(known)]
+    for metric, drawn in first.groupby("metric", sort=False):
+        drawn = _wanted(drawn, metric, None).drop(columns="label")
+        if metric == "recall cos":
+            drawn = pd.concat([drawn, last[last["metric"] == "random pair cos"].head(1)])
+        yield ("first memory", metric), drawn, partial(forgetting_curve, metric=metric)
+    if (curves["over"] == "lag").any():
+        values = _read(folder / "partitions.csv.gz").query("dataset == @dataset and over == 'lag' and metric in @known")
+        for metric, rows in values.groupby("metric", sort=False):
+            binned = bin_lags(_wanted(rows, metric, None).drop(columns="label"))
+            drawn = mean_table(binned, [name for name in binned if name not in ("partition", "value")])
+            yield ("lag", metric), drawn, partial(retention_curve, metric=metric)
     rows = curves[(curves["over"] == "all memories") & (curves["metric"] == "knowledge")]
     if rows["stop"].nunique() > 1:
         yield ("knowledge-curve",), rows, knowledge_curve
@@ -743,6 +750,9 @@ def _over_memories(
 ) -> Axes:
     """A metric against a number of memories, and level lines to compare it with."""
     frame, looks = _series(_wanted(_of(curves, metric, "method", x), metric, methods))
+    bins = frame.groupby("lag")["until"].first() if x == "lag" and "until" in frame else None
+    if bins is not None:
+        frame = frame.assign(lag=frame["lag"].map(list(bins.index).index))
     with style(size):
         ax = _axes(ax)
         _lines(ax, frame, x, looks)
@@ -751,6 +761,8 @@ def _over_memories(
                 ax.axhline(height, label=name, zorder=1, **_REFERENCE)
         _value_axis(ax, metric)
         _memory_axis(ax, frame[x], "memories learnt since" if x == "lag" else "memories stored")
+        if bins is not None:
+            ax.set_xticks(range(len(bins)), [_between(first, last) for first, last in bins.items()])
         ax.set_title(title)
         _legend(ax)
     return ax
@@ -900,6 +912,11 @@ def _memory_axis(ax: Axes, counts: pd.Series, name: str) -> None:
     ax.set_xlabel(name)
 
 
+def _between(first: float, last: float) -> str:
+    """Whole numbers from the first to the last, in short."""
+    return "–".join(f"{end:,.0f}" for end in dict.fromkeys((first, last)))
+
+
 def _legend(ax: Axes, below: int = 0) -> None:
     """The legend at the right of the axes, or as many lines of text below them."""
     if below:
@@ -922,7 +939,7 @@ def _over(frame: pd.DataFrame) -> str:
     counts = sorted(set(frame["n"].astype(int))) if "n" in frame else []
     if counts and counts[-1] < 2:
         return ""
-    number = f" over {'–'.join(map(str, dict.fromkeys((counts[0], counts[-1]))))} partitions" if counts else ""
+    number = f" over {_between(counts[0], counts[-1])} partitions" if counts else ""
     return f"interval of the mean{number}"
 
 

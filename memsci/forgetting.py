@@ -7,14 +7,17 @@ does either for every group of a table.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+import numpy as np
 import pandas as pd
 
 from memsci.errors import MemsciError, check_in
 
 # Within one group there is one learner, one way of asking and one order of memories, hence one matrix per metric.
 GROUP = ("dataset", "partition", "method", "setting", "way", "gate")
+# The first lag of each bin: narrow where most is forgotten.
+BINS = (0, 1, 5, 10, 20, 30, 40, 50, 100, 200, 500)
 
 
 def matrix(scores: pd.DataFrame, metric: str) -> pd.DataFrame:
@@ -108,6 +111,39 @@ def retention_by_lag(known: pd.DataFrame) -> pd.DataFrame:
     lags = cells.index.get_level_values("stop") - cells.index.get_level_values("position")
     table = cells.groupby(lags.to_numpy()).agg(["mean", "size"])
     return table.set_axis(["value", "n"], axis=1).rename_axis("lag").reset_index()
+
+
+def bin_lags(values: pd.DataFrame, firsts: Sequence[int] = BINS) -> pd.DataFrame:
+    """Lags in bins, each named by its first and its last lag: a single lag rests on few memories.
+
+    Parameters
+    ----------
+    values
+        A column lag, and any others: the values of partitions by lag, see `memsci.runs.tables.per_partition`.
+    firsts
+        The first lag of every bin, ascending from 0.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The same rows, with the first lag of the bin in the column lag, and in a new column until its last; no bin ends
+        after the largest lag of the table. `memsci.statistics.mean_table` by both columns pools the lags of a bin within
+        each partition, every lag counting alike, before its mean and interval over partitions.
+
+    Raises
+    ------
+    MemsciError
+        The column lag is missing, a lag too, or one is below the first bin.
+    """
+    check_in("a column of the table of values", "lag", [*values.columns])
+    if values["lag"].isna().any() or (values["lag"] < firsts[0]).any():
+        raise MemsciError(f"Every row needs a lag of {firsts[0]} or more to stand in a bin. Choose the rows that have one.")
+    lags = values["lag"].to_numpy(int)
+    ends = np.append(np.array(firsts[1:], int) - 1, lags.max(initial=0))
+    places = np.searchsorted(firsts, lags, side="right") - 1
+    binned = values.assign(lag=np.array(firsts)[places])
+    binned.insert(binned.columns.get_loc("lag") + 1, "until", np.minimum(ends[places], ends[-1]))
+    return binned
 
 
 def backward_transfer(known: pd.DataFrame) -> float:

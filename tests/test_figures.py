@@ -18,6 +18,8 @@ import matplotlib.pyplot as plt
 
 from memsci import figures, paper
 from memsci.errors import MemsciError
+from memsci.forgetting import bin_lags
+from memsci.runs.tables import curves
 
 IDS = ["m", "c", "x"]  # in the order of encoding, which is not that of the alphabet
 LABELS = {"m": "Nora and the letter", "c": "The kite", "x": "Ada sings"}
@@ -188,6 +190,28 @@ def test_retention_is_drawn_by_lag():
     assert ax.get_xlabel() == "memories learnt since" and lines(ax)["MEGa"].get_xdata().tolist() == list(STOPS)
 
 
+def test_lags_are_drawn_in_bins_each_pooled_within_its_partition(monkeypatch, tmp_path):
+    """Partition 0 was asked at lags 0 to 11, partition 1 at lag 0 only; numbers of test."""
+    key = {"over": "lag", "category": "", "dataset": "episodic", "method": "Full", "setting": "", "way": "direct"}
+    key |= {"gate": "own", "stop": None, "metric": "qa"}
+    values = pd.DataFrame(
+        [{**key, "lag": lag, "partition": 0, "value": lag / 20} for lag in range(12)]
+        + [{**key, "lag": 0, "partition": 1, "value": 1.0}]
+    )
+    binned = bin_lags(values)
+    assert list(dict.fromkeys(zip(binned["lag"], binned["until"]))) == [(0, 0), (1, 4), (5, 9), (10, 11)]
+    assert binned.drop(columns=["lag", "until"]).equals(values.drop(columns="lag")) and "until" not in values
+    assert bin_lags(values, (0, 3))["until"].unique().tolist() == [2, 11]
+    with pytest.raises(MemsciError, match="Every row needs a lag of 0 or more"):
+        bin_lags(values.assign(lag=[-1, *range(1, 13)]))
+    run = write_run(tmp_path / "order-0", curves(values))
+    values.to_csv(run / "partitions.csv.gz", index=False)
+    ax, table = planned(monkeypatch, run)["order_episodic_lag_qa"]
+    np.testing.assert_allclose(table["mean"], [0.5, 0.125, 0.35, 0.525])
+    assert table["n"].tolist() == [2, 1, 1, 1]
+    assert names(ax) == ["0", "1–4", "5–9", "10–11"] and lines(ax)["Full"].get_xdata().tolist() == [0, 1, 2, 3]
+
+
 def test_each_method_is_known_without_its_colour():
     styles = figures.METHODS_STYLE
     assert tuple(styles) == paper.METHODS
@@ -323,7 +347,7 @@ def write_run(folder: Path, learnt: pd.DataFrame) -> Path:
     """The folder of a run of learners, as `memsci run` leaves it."""
     key = {"over": "all memories", "dataset": "episodic", "method": "Base", "stop": 10}
     learnt = pd.concat([learnt, pd.DataFrame([point(0.3, **key, metric="random pair cos")])])
-    learnt = learnt.fillna(dict.fromkeys(("category", "setting", "way", "gate"), "")).assign(lag=pd.NA)
+    learnt = learnt.fillna(dict.fromkeys(("category", "setting", "way", "gate"), ""))
     folder.mkdir()
     learnt.to_csv(folder / "curves.csv", index=False)
     return folder
