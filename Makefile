@@ -45,12 +45,15 @@ base: $(VENV)/.installed ## train the shipped base model from scratch (hours on 
 base-report: $(VENV)/.installed ## measure the shipped base model's abilities, each with its chance level
 	$(BIN)/python -m memsci.pretraining.report $(ARGS)
 
-benchmarks: $(VENV)/.installed-dev ## what it costs beside PEFT: tables, and docs/performance.md (half an hour on two cores)
-	$(BIN)/python -m benchmarks.encode
+benchmarks: $(VENV)/.installed-dev ## what it costs beside PEFT: tables, and docs/performance.md (hours on two cores)
+	$(BIN)/python -m benchmarks.encode --preset paper --epochs 1
+	$(BIN)/python -m benchmarks.encode --preset embedded --memories 12 --sample 3
 	$(BIN)/python -m benchmarks.ask
 	$(BIN)/python -m benchmarks.store
 	$(BIN)/python -m benchmarks.scale
 	$(BIN)/python -m benchmarks.size
+	$(BIN)/python -m benchmarks.size --partition 0 --variants "as encoded" "energy 0.9, float8" --name size_confirmed
+	$(BIN)/python -m benchmarks.llama_shape --shape 100m --memories 10 --steps 3
 	$(BIN)/python -m benchmarks.page
 
 lint: $(VENV)/.installed-dev ## style and likely mistakes

@@ -10,13 +10,15 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Callable
+from dataclasses import replace
+from typing import NamedTuple
 
 import pandas as pd
 import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
-from benchmarks.common import compare, keep, peak
+from benchmarks.common import ROUNDS, compare, keep, peak
 from memsci import data, mixture, prompts
 from memsci.config import Embedding, Encoding
 from memsci.embed import embedder
@@ -36,7 +38,7 @@ def memories(base: Base, n: int) -> list[Adapter]:
     for _ in range(n):
         fresh = init_adapter(base.model, targets(base.model), ENCODING, generator)
         deltas = {p: (A, 1e-3 * torch.randn(B.shape, generator=generator)) for p, (A, B) in fresh.deltas.items()}
-        found.append(Adapter(deltas, fresh.rank, fresh.alpha, fresh.rslora))
+        found.append(replace(fresh, deltas=deltas))
     return found
 
 
@@ -46,8 +48,16 @@ def silent(base: Base) -> Base:
     return base
 
 
+class Side(NamedTuple):
+    """What is timed, the gates [32, n] that it runs (None: the base alone), and whether all queries run in one batch."""
+
+    run: Callable[[], list[str]]
+    gates: torch.Tensor | None
+    batch: bool
+
+
 class Peft:
-    """The adapters in a PEFT model of their own, and the two ways in which it mixes them for a query."""
+    """The adapters in a PEFT model of their own, and the ways in which it can use them for queries."""
 
     def __init__(self, base: Base, adapters: list[Adapter]) -> None:
         model = AutoModelForCausalLM.from_config(base.model.config).to(base.dtype)
@@ -87,6 +97,15 @@ class Peft:
                 layer.set_scale(name, weight)
         return generate(self.base, [prompt], TOKENS)[0]
 
+    def best(self, prompts: list[list[int]], weights: torch.Tensor) -> list[str]:
+        """A batch in which each query has one adapter, that of its best memory, at its trained scale: no mixture."""
+        names = [self.names[i] for i in weights.argmax(dim=1).tolist()]
+        self.model.base_model.set_adapter(self.names[0])
+        for layer in self.layers.values():
+            layer.set_scale(self.names[0], 1.0)
+        with self.model.base_model._enable_peft_forward_hooks(adapter_names=names):  # as its `generate` does
+            return generate(self.base, prompts, TOKENS)
+
     def _open(self, weights: torch.Tensor) -> tuple[list[str], list[float]]:
         return [self.names[i] for i in weights.nonzero().flatten().tolist()], weights[weights != 0].tolist()
 
@@ -120,53 +139,57 @@ def asking(repeats: int) -> None:
         return said
 
     each = lambda ask, weights: [ask(row, weights[k]) for k, row in enumerate(rows)]
-    # All sides say the same, or the comparison would be of nothing.
-    said = batch(sparse)
-    assert said == singly(sparse) == each(peft.weighted, sparse) == each(peft.scaled, sparse)
-    sides: dict[str, Callable] = {
-        "ours: a batch, sparse gates": lambda: batch(sparse),
-        "ours: a batch, dense gates": lambda: batch(dense),
-        "ours: one by one, sparse gates": lambda: singly(sparse),
-        "ours: one by one, dense gates": lambda: singly(dense),
-        "PEFT: set_scale on active adapters, sparse gates": lambda: each(peft.scaled, sparse),
-        "PEFT: add_weighted_adapter, sparse gates": lambda: each(peft.weighted, sparse),
-        "PEFT: add_weighted_adapter, dense gates": lambda: each(peft.weighted, dense),
-        "base alone: a batch": lambda: batch(None),
-        "base alone: one by one": lambda: singly(None),
+    single = torch.nn.functional.one_hot(full.weights.argmax(dim=1), len(world)).float()
+    # Sides with the same gates say the same, or the comparison would be of nothing.
+    assert batch(sparse) == singly(sparse) == each(peft.weighted, sparse) == each(peft.scaled, sparse)
+    assert batch(single) == peft.best(rows, single)
+    sides = {
+        "ours: a batch, sparse gates": Side(lambda: batch(sparse), sparse, True),
+        "ours: a batch, dense gates": Side(lambda: batch(dense), dense, True),
+        "ours: a batch, the best memory alone": Side(lambda: batch(single), single, True),
+        "ours: one by one, sparse gates": Side(lambda: singly(sparse), sparse, False),
+        "ours: one by one, dense gates": Side(lambda: singly(dense), dense, False),
+        "PEFT: a batch with adapter_names, the best memory alone": Side(lambda: peft.best(rows, single), single, True),
+        "PEFT: set_scale on active adapters, sparse gates": Side(lambda: each(peft.scaled, sparse), sparse, False),
+        "PEFT: add_weighted_adapter, sparse gates": Side(lambda: each(peft.weighted, sparse), sparse, False),
+        "PEFT: add_weighted_adapter, dense gates": Side(lambda: each(peft.weighted, dense), dense, False),
+        "base alone: a batch": Side(lambda: batch(None), None, True),
+        "base alone: one by one": Side(lambda: singly(None), None, False),
     }
-    table = compare(sides, "ours: a batch, sparse gates", repeats)
+    table = compare({name: side.run for name, side in sides.items()}, "ours: a batch, sparse gates", repeats)
 
     # The floor: multiplications and additions of the matrix products, and what must be read from memory for each pass.
     tokens = sum(map(len, rows)) + QUERIES * (TOKENS - 1)
     inner = sum(p.numel() for p in base.model.parameters()) - base.model.get_input_embeddings().weight.numel()
     words = base.model.get_input_embeddings().weight.numel()
     per_memory = sum(A.numel() + B.numel() for A, B in adapters[0].deltas.values())
-    opened = {"sparse": sparse, "dense": dense}
     flop, bytes_ = [], []
-    for name in sides:
-        passes = TOKENS if "batch" in name else TOKENS * QUERIES
-        weights = next((w for kind, w in opened.items() if kind in name), torch.zeros(QUERIES, 1))
-        beside = 2 * per_memory * float(weights.ne(0).sum(dim=1).float().mean()) * tokens
-        flop.append((2 * inner * tokens + 2 * words * QUERIES * TOKENS + beside) / 1e9)
-        among = (
-            int(weights.ne(0).any(dim=0).sum()) if "batch" in name else float(weights.ne(0).sum(dim=1).float().mean())
-        )
-        bytes_.append(4 * passes * (inner + words + per_memory * among) / 1e9)
+    for side in sides.values():
+        gates = torch.zeros(QUERIES, 1) if side.gates is None else side.gates
+        each_opens, all_open = open_memories(gates), int(gates.ne(0).any(dim=0).sum())
+        flop.append((2 * (inner + per_memory * each_opens) * tokens + 2 * words * QUERIES * TOKENS) / 1e9)
+        passes, read = (TOKENS, all_open) if side.batch else (TOKENS * QUERIES, each_opens)
+        bytes_.append(4 * passes * (inner + words + per_memory * read) / 1e9)
     top = peak(base.dtype)
     table = table.assign(gflop=flop, gigabytes=bytes_)
     table["share of peak"] = table["gflop"] * 1e9 / table["seconds"] / top
     table["tokens per s"] = QUERIES * TOKENS / table["seconds"]
-    open_ = float(sparse.ne(0).sum(dim=1).float().mean())
     keep(
         "ask",
         table,
         f"{QUERIES} queries with {QUERIES} gates, {TOKENS} tokens each, {len(world)} memories of rank {ENCODING.rank}",
         model="the shipped model, float32",
         epsilon=EPSILON,
-        open_per_query=open_,
+        open_per_query=open_memories(sparse),
+        adapters="random numbers: time does not depend on them",
         matmul_peak_gflops=top / 1e9,
         reference="ours: a batch, sparse gates",
     )
+
+
+def open_memories(gates: torch.Tensor) -> float:
+    """How many memories a query opens: a mean."""
+    return float(gates.ne(0).sum(dim=1).float().mean())
 
 
 def rows_or_together(repeats: int) -> None:
@@ -246,10 +269,14 @@ def twice(repeats: int) -> None:
 
 PARTS = {"ask": asking, "rows": rows_or_together, "fold": folding, "twice": twice}
 
-if __name__ == "__main__":
+def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], help="which tables; all if none is named")
-    parser.add_argument("--repeats", type=int, default=5, help="rounds that count")
-    given = parser.parse_args()
-    for part in given.parts or PARTS:
+    parser.add_argument("--part", nargs="+", choices=PARTS, default=list(PARTS), help="only these tables")
+    parser.add_argument("--repeats", type=int, default=ROUNDS, help="rounds that count")
+    return parser
+
+
+if __name__ == "__main__":
+    given = parser().parse_args()
+    for part in given.part:
         PARTS[part](given.repeats)

@@ -19,13 +19,14 @@ from torch import nn
 from transformers import PrinterCallback, Trainer, TrainingArguments
 
 import memsci
-from benchmarks.common import compare, keep, seconds
+from benchmarks.common import ROUNDS, compare, keep, peak
 from memsci import prompts
 from memsci.config import Encoding
 from memsci.encode import draws, encode, memory_seed, replies
-from memsci.lora import targets
+from memsci.lora import numbers, targets
 from memsci.memory import Memory
 from memsci.models import Base
+from memsci.train import precision
 
 OURS = "memsci, in parallel"
 Steps = list[dict[str, torch.Tensor]]  # the mini-batches of one memory, as a model of transformers takes them
@@ -60,13 +61,14 @@ def adapted(model: nn.Module, encoding: Encoding) -> peft.PeftModel:
 
 def peft_loop(model: nn.Module, memories: Sequence[Steps], encoding: Encoding) -> list[float]:
     """One adapter after the other, as the documentation of PEFT shows it; the last loss of each memory."""
-    last = []
+    last, device = [], next(model.parameters()).device
     for steps in memories:
         wrapped = adapted(model, encoding).train()
         learnt = [p for p in wrapped.parameters() if p.requires_grad]
         optimiser = torch.optim.AdamW(learnt, lr=encoding.lr, weight_decay=encoding.weight_decay)
         for batch in steps:
-            loss = wrapped(**batch).loss
+            with precision(device, encoding.autocast):
+                loss = wrapped(**batch).loss
             loss.backward()
             optimiser.step()
             optimiser.zero_grad()
@@ -105,31 +107,28 @@ def peft_trainer(model: nn.Module, memories: Sequence[Steps], encoding: Encoding
             wrapped.unload()
 
 
-def work(base: Base, memories: Sequence[Memory], encoding: Encoding) -> float:
-    """FLOP that encoding one of the memories takes: a mean.
+def flop(model: nn.Module, adapter: int, prompt: int, length: int) -> float:
+    """FLOP of a step on one example of so many tokens after a prompt, for an adapter of so many numbers.
 
     Forward 2 per weight and token; backward 2 through a frozen weight, which gets no gradient, and 4 through a number of
     the adapter. The output layer is counted for the tokens of the reply alone; attention proper, padding and all that
     is no matrix product are not counted, and each example has its prompt before it.
     """
-    head = base.model.get_output_embeddings()
-    maps = [m for m in base.model.modules() if isinstance(m, nn.Linear) and m is not head]
-    body = sum(m.weight.numel() for m in maps)
-    paths = targets(base.model, encoding.where, encoding.layers)
-    adapter = encoding.rank * sum(sum(base.model.get_submodule(path).weight.shape) for path in paths)
+    head = model.get_output_embeddings()
+    body = sum(m.weight.numel() for m in model.modules() if isinstance(m, nn.Linear) and m is not head)
+    return (4 * body + 6 * adapter) * (prompt + length - 1) + 4 * head.weight.numel() * length
+
+
+def work(base: Base, memories: Sequence[Memory], encoding: Encoding) -> float:
+    """FLOP that encoding one of the memories takes: a mean."""
+    adapter = numbers(base.model, targets(base.model, encoding.where, encoding.layers), encoding.rank)
     prompt = len(base.chat(prompts.encoding(encoding.prompt)))
-    total = 0
+    total = 0.0
     for memory in memories:
         lengths = [len(tokens) for tokens in replies(base, memory, prompt, encoding.text_copies)]
         for length in lengths * encoding.epochs + lengths[:1] * encoding.text_epochs:
-            total += (4 * body + 6 * adapter) * (prompt + length - 1) + 4 * head.weight.numel() * length
+            total += flop(base.model, adapter, prompt, length)
     return total / len(memories)
-
-
-def peak(dtype: torch.dtype, device: torch.device | str = "cpu", size: int = 2048, rounds: int = 10) -> float:
-    """FLOP per second of a square matrix product: the best of some rounds."""
-    a, b = torch.randn(2, size, size, device=device).to(dtype)
-    return 2 * size**3 / min(seconds(lambda: a @ b) for _ in range(rounds))
 
 
 def table(
@@ -158,6 +157,7 @@ def table(
         "memsci, in parallel, bfloat16": (len(memories), lambda: encode(base, memories, halved, progress=False)),
         "memsci, one by one": (len(few), lambda: encode(base, few, encoding, parallel=1, progress=False)),
         "PEFT loop": (len(few), lambda: peft_loop(model, steps, encoding)),
+        "PEFT loop, bfloat16": (len(few), lambda: peft_loop(model, steps, halved)),
     }
     if trainer:
         sides["PEFT with the Trainer"] = (len(few), lambda: peft_trainer(model, steps, encoding))
@@ -174,14 +174,17 @@ def table(
     return timed.rename(columns={"seconds": "seconds per memory"})
 
 
-def main() -> None:
+def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--memories", type=int, default=50, help="memories that memsci encodes in parallel")
     parser.add_argument("--sample", type=int, default=5, help="memories of each other side")
     parser.add_argument("--epochs", type=int, help="at most so many epochs, scaled to the whole")
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--repeats", type=int, default=ROUNDS)
     parser.add_argument("--preset", nargs="+", choices=("paper", "embedded"), default=("paper", "embedded"))
-    options = parser.parse_args()
+    return parser
+
+
+def main(options: argparse.Namespace) -> None:
     base = memsci.load()
     memories = memsci.data.builtin("episodic", 10).memories[: options.memories]
     for preset in options.preset:
@@ -199,4 +202,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(parser().parse_args())

@@ -9,32 +9,23 @@ from __future__ import annotations
 import argparse
 import copy
 import dataclasses
-import math
 from collections.abc import Callable
 
 import pandas as pd
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import AutoConfig, LlamaConfig, LlamaForCausalLM
 
-from benchmarks.common import compare, keep
-from benchmarks.encode import adapted, peak, peft_loop
+from benchmarks.common import ROUNDS, compare, keep, peak
+from benchmarks.encode import adapted, flop, peft_loop
 from memsci.config import DTYPES, Encoding
 from memsci.encode import TRAINING_BYTES, draws, side_by_side
-from memsci.lora import init_adapter, stack, targets
+from memsci.lora import init_adapter, numbers, stack, targets
 from memsci.mixture import mixture
+from memsci.runs.plan import KNOWN
 from memsci.train import fit
 
 SHAPES = {
-    "8b": LlamaConfig(  # Llama-3.1-8B
-        hidden_size=4096,
-        intermediate_size=14336,
-        num_hidden_layers=32,
-        num_attention_heads=32,
-        num_key_value_heads=8,
-        vocab_size=128256,
-        max_position_embeddings=8192,
-        tie_word_embeddings=False,
-    ),
+    "8b": AutoConfig.for_model(**KNOWN["meta-llama/Llama-3.1-8B-Instruct"]),
     "100m": LlamaConfig(
         hidden_size=768,
         intermediate_size=2048,
@@ -68,9 +59,9 @@ def encoding_table(
     """So many steps of `memories` at once (and a `sample` one by one), against PEFT's loop over the sample."""
     device, vocabulary = next(model.parameters()).device, model.config.vocab_size
     paths = targets(model)
-    numbers = encoding.rank * sum(sum(model.get_submodule(path).weight.shape) for path in paths)
+    size = numbers(model, paths, encoding.rank)
     if device.type == "cuda":
-        memories = min(memories, side_by_side(numbers, torch.cuda.mem_get_info(device)[0]))
+        memories = min(memories, side_by_side(size, torch.cuda.mem_get_info(device)[0]))
     sample = min(sample, memories)
     generator = torch.Generator().manual_seed(0)
     prompt = torch.randint(vocabulary, (PROMPT,), generator=generator).tolist()
@@ -103,20 +94,18 @@ def encoding_table(
     if model.dtype == torch.float32:
         halved = dataclasses.replace(encoding, autocast=True)
         sides["memsci, in parallel, bfloat16"] = (memories, lambda: ours(0, memories, halved))
+        sides["PEFT loop, bfloat16"] = (sample, lambda: peft_loop(model, batches, halved))
     table = compare({side: run for side, (_, run) in sides.items()}, OURS, repeats)
     counts = table["side"].map({side: count for side, (count, _) in sides.items()})
     for column in ("ratio", "low", "high"):
         table[column] *= memories / counts
-    head = model.get_output_embeddings().weight.numel()
-    body = sum(p.numel() for p in model.model.layers.parameters() if p.ndim == 2)
-    work = (4 * body + 6 * numbers) * (PROMPT + STORY - 1) + 4 * head * STORY  # FLOP of a step, see benchmarks.encode
     per_step = table["seconds"] / counts / steps
     table["seconds"] = per_step * EPOCHS * EXAMPLES
     table.insert(1, "memories", counts)
+    work = flop(model, size, PROMPT, STORY)
     table["GFLOP"] = work * EPOCHS * EXAMPLES / 1e9
-    size = 8192 if device.type == "cuda" else 2048
-    table["% of peak"] = 100 * work / per_step / peak(model.dtype, device, size)
-    table["MB per adapter in flight"] = TRAINING_BYTES * numbers / 1e6
+    table["% of peak"] = 100 * work / per_step / peak(model.dtype, device)
+    table["MB per adapter in flight"] = TRAINING_BYTES * size / 1e6
     return table.rename(columns={"seconds": "seconds per memory"})
 
 
@@ -149,7 +138,7 @@ def answering_table(model: LlamaForCausalLM, encoding: Encoding, repeats: int) -
     return table
 
 
-def main() -> None:
+def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--shape", choices=SHAPES, required=True)
     parser.add_argument("--dtype", choices=DTYPES, help="of the weights; by default bfloat16 on a GPU, else float32")
@@ -157,8 +146,11 @@ def main() -> None:
     parser.add_argument("--memories", type=int, default=50, help="trained at once")
     parser.add_argument("--sample", type=int, default=2, help="memories of each other side")
     parser.add_argument("--steps", type=int, default=EPOCHS * EXAMPLES, help="of the 100 per memory; scaled to all")
-    parser.add_argument("--repeats", type=int, default=3)
-    options = parser.parse_args()
+    parser.add_argument("--repeats", type=int, default=ROUNDS)
+    return parser
+
+
+def main(options: argparse.Namespace) -> None:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     dtype = getattr(torch, options.dtype or ("bfloat16" if device == "cuda" else "float32"))
     model = random_model(options.shape, dtype, device)
@@ -170,7 +162,7 @@ def main() -> None:
         found = encoding_table(model, encoding, options.memories, options.sample, options.steps, options.repeats)
         encoded.append(found.assign(rank=rank))
         answered.append(answering_table(model, encoding, options.repeats).assign(rank=rank))
-    size = f"{math.floor(parameters / 1e6)} M parameters, random weights"
+    size = f"{parameters / 1e6:.0f} M parameters, random weights"
     keep(
         f"llama_shape_{options.shape}_encode",
         pd.concat(encoded),
@@ -190,4 +182,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(parser().parse_args())

@@ -17,19 +17,20 @@ PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
 INTRO = """# Performance
 
 What memsci costs, beside what the same costs with PEFT alone. Every table was printed by a command of
-`benchmarks/` that runs all its sides in one process, in turn, round after round; *ratio* is the median over
-rounds of a side's time divided by the reference's (1 in the table), *low* and *high* its 95 % bootstrap
-interval. Times are of the machine that each table names and say little about another; ratios say more. This
-page is written by `python -m benchmarks.page`, and `make benchmarks` runs all that fits a laptop.
+`benchmarks/`. Those with a *ratio* run all their sides in one process, in turn, round after round: it is the
+median over rounds of a side's time divided by the reference's (1 in the table), *low* and *high* are the least
+and the greatest of the rounds. (With six rounds these hold the true median in 97 % of such measurements, with
+three in 75 %.) Times are of the machine that each table names and say little about another; ratios say more.
+This page is written by `python -m benchmarks.page`, and `make benchmarks` runs all that fits a laptop.
 """
 
 SECTIONS = {
     "encode": (
         "Encoding 50 memories",
         """`python -m benchmarks.encode`. One adapter after the other is how PEFT is used today; memsci trains many in one
-pass, each exactly as if it were alone (`tests/test_encode.py`). The floor is the matrix products: 2 N
+pass, each as if it were alone, to rounding (`tests/test_encode.py`). The floor is the matrix products: 2 N
 multiplications and additions per token forward, 2 N backward through frozen weights, whose own gradients nobody
-needs, and those of the adapters.""",
+needs, and those of the adapters. bfloat16: matrix products in bfloat16, weights and adapters in float32.""",
     ),
     "llama_shape": (
         "Other shapes",
@@ -38,29 +39,33 @@ shape. No GPU was at hand for the figures below.""",
     ),
     "ask": (
         "Asking 32 queries with 32 gates",
-        """`python -m benchmarks.ask ask`. Sparse gates shut the memories that together weigh at most ε
-(`memsci.gate.nucleus`), dense ones run all 50. All sides but the dense ones were seen to say the same words.
+        """`python -m benchmarks.ask --part ask`. Sparse gates shut the memories that together weigh at most ε
+(`memsci.gate.nucleus`), dense ones run all 50. PEFT can run a
+batch with an adapter of its own for each row (`adapter_names`), but no mixture in it: that side has the best
+memory alone. Sides with the same gates were seen to say the same words.
 The floor: matrix products (`gflop`) and numbers read from memory (`gigabytes`: weights and adapters once per
 pass of the model; passes of one token are bound by it).""",
     ),
     "rows": (
         "Row by row or together",
-        """`python -m benchmarks.ask rows`. Each row of a batch with copies of its own memories, or all rows through all
-memories: which is taken (`chosen`) is decided by `memsci.mixture.ROW_COST`, read off this table. A reply is a
+        """`python -m benchmarks.ask --part rows`. Each row of a batch with copies of its own memories, or all rows through
+all memories: which is taken (`chosen`) is decided by `memsci.mixture.ROW_COST`, read off this table. A reply is a
 pass over the prompt and then passes of a token.""",
     ),
     "fold": (
         "Folding one gate into the weights",
-        """`python -m benchmarks.ask fold`. `chosen` is what `memsci.mixture.folding_pays` says.""",
+        """`python -m benchmarks.ask --part fold`. `chosen` is what `memsci.mixture.folding_pays` says.""",
     ),
     "twice": (
         "Recall first, then answer",
-        """`python -m benchmarks.ask twice`. The second turn of iRAG goes on from the keys and values of the first.""",
+        """`python -m benchmarks.ask --part twice`. The second turn of iRAG goes on from the keys and values of the
+first.""",
     ),
     "store": (
         "Opening and saving",
-        """`python -m benchmarks.store`. The same folders for both sides; memsci compares every byte with its
-checksum, and a memory is on the disk when `add` returns.""",
+        """`python -m benchmarks.store`. The same folders for both sides, adapters with random numbers; memsci compares
+every byte with its checksum. Saving a mind copies files that exist; a memory that is encoded is flushed to the disk
+when it is finished, PEFT's files are not.""",
     ),
     "scale": (
         "From 50 to 100,000 memories",
@@ -95,11 +100,13 @@ def page() -> str:
                 parts.append(f"## {heading}\n\n{prose}\n")
                 prose = ""
             title, machine, versions = (about.pop(key) for key in ("title", "hardware", "versions"))
+            command, commit = about.pop("command", None), about.pop("commit", None)
             single = {
                 key: value for key, value in about.items() if not isinstance(value, dict)
             }  # settings stay in the file
             more = [f"{key.replace('_', ' ')}: {_short(value)}" for key, value in single.items()]
-            told = "; ".join([machine, ", ".join(f"{k} {v}" for k, v in versions.items()), *more])
+            made = [f"`{command}`, commit {commit[:7]}{commit[40:]}"] if command and commit else []
+            told = "; ".join([*made, machine, ", ".join(f"{k} {v}" for k, v in versions.items()), *more])
             parts.append(f"**{title}**\n\n{markdown(pd.read_csv(RESULTS / f'{stem}.csv'))}\n\n{told}.\n")
     return "\n".join(parts)
 

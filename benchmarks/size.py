@@ -1,10 +1,10 @@
 """How small a memory may be: bytes, recall and answers of the same memories compressed in many ways.
 
-    python -m benchmarks.size --work FOLDER                    # the curve, on the partition for tuning
-    python -m benchmarks.size --work FOLDER --partition 0 --variants "as encoded" "energy 0.9, float8" \\
+    python -m benchmarks.size                                  # the curve, on the partition for tuning
+    python -m benchmarks.size --partition 0 --variants "as encoded" "energy 0.9, float8" \\
         --name size_confirmed
 
-The folder keeps the encoded memories and every row that is measured, so that an interrupted call goes on.
+A folder (--work) keeps the encoded memories and every row that is measured, so that an interrupted call goes on.
 """
 
 from __future__ import annotations
@@ -115,14 +115,18 @@ def measure(source: Store, change: Change, world: Partition, base: memsci.models
     }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--work", type=Path, required=True, help="folder for the memories and the rows measured")
+def parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    kept = Path(tempfile.gettempdir()) / "memsci-size"
+    parser.add_argument("--work", type=Path, default=kept, help="folder for the memories and the rows measured")
     parser.add_argument("--partition", type=int, default=10, help="of the episodic half; 10 is for tuning")
     parser.add_argument("--questions", type=int, default=3, help="of each memory")
     parser.add_argument("--variants", nargs="*", default=list(VARIANTS), help="only these")
     parser.add_argument("--name", default="size", help="of the table in benchmarks/results")
-    given = parser.parse_args()
+    return parser
+
+
+def main(given: argparse.Namespace) -> None:
     world, base = data.builtin("episodic", given.partition), memsci.load()
     mind = memsci.MEGa(base, given.work / f"episodic-{given.partition}")
     mind.encode(world, progress=False)
@@ -143,4 +147,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(parser().parse_args())

@@ -16,11 +16,11 @@ import torch
 from peft import PeftModel
 
 from benchmarks.ask import memories
-from benchmarks.common import compare, keep
+from benchmarks.common import ROUNDS, compare, keep
 from memsci import data
 from memsci.config import Encoding
 from memsci.memory import text_hash
-from memsci.mind import MEGa, open
+from memsci.mind import open
 from memsci.models import load
 from memsci.record import Remembered
 from memsci.store import Store
@@ -39,13 +39,7 @@ def main(repeats: int) -> None:
             "encoding": Encoding.embedded().to_dict(),
         }
 
-        def written(name: str, durable: bool) -> Store:
-            shutil.rmtree(folder / name, ignore_errors=True)
-            store = Store.create(folder / name, header)
-            store.add_all(zip(records, adapters), durable)
-            return store
-
-        written("store", True)
+        Store.create(folder / "store", header).add_all(zip(records, adapters))
         mind = open(folder / "store", base)
         folders = [folder / "store" / "memories" / one.id for one in world]
 
@@ -68,7 +62,7 @@ def main(repeats: int) -> None:
             return folder / name
 
         saving = {
-            "memsci: MEGa.save": lambda: MEGa.save(mind, fresh("copy")),
+            "memsci: MEGa.save, which copies the files": lambda: mind.save(fresh("copy")),
             "memsci: each memory flushed to the disk as it is finished": lambda: [
                 store.add(record, adapter)
                 for store in [Store.create(fresh("each"), header)]
@@ -88,7 +82,11 @@ def main(repeats: int) -> None:
     )
 
 
-if __name__ == "__main__":
+def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeats", type=int, default=5, help="rounds that count")
-    main(parser.parse_args().repeats)
+    parser.add_argument("--repeats", type=int, default=ROUNDS, help="rounds that count")
+    return parser
+
+
+if __name__ == "__main__":
+    main(parser().parse_args().repeats)
