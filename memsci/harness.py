@@ -160,7 +160,7 @@ class _Model:
             prompt = base.chat(context.messages)
             # The plain conversation of models without a template puts a space before each turn itself.
             said = continuation if base.tokenizer.chat_template else continuation.removeprefix(" ")
-            target = base.reply(said)[: -len(base.stop_ids[:1]) or None]
+            target = base.reply(said, end=False)
         if not target:
             raise MemsciError(
                 f"The continuation {continuation!r} adds no token to its context, which ends in {context[-40:]!r}. Give the "

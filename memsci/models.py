@@ -151,11 +151,11 @@ class Base:
             ids = self._encode_without_added_tokens(text)
         return self._bos * bos + ids
 
-    def reply(self, text: str) -> list[int]:
-        """Token ids of `text` as a whole assistant turn after :meth:`chat`: its plain tokens, then the end of turn."""
+    def reply(self, text: str, end: bool = True) -> list[int]:
+        """Token ids of `text` as an assistant turn after :meth:`chat`: its plain tokens, then the end of turn if `end`."""
         # After the plain "Assistant:" words start with a space; a chat template's own tokens need none.
         start = "" if self.tokenizer.chat_template else " "
-        return self.tokens(start + text, bos=False) + list(self.stop_ids[:1])
+        return self.tokens(start + text, bos=False) + list(self.stop_ids[:1]) * end
 
     def text(self, ids: Sequence[int] | torch.Tensor) -> str:
         """Text of token ids, special tokens left out."""

@@ -95,7 +95,7 @@ def logprob(base: Base, turns: Sequence[Messages], answers: Sequence[str], withi
     if len(answers) != len(turns):
         raise MemsciError(f"{len(turns)} questions and {len(answers)} answers were given; give one answer each.")
     rows = [base.chat(turn) for turn in turns]
-    replies = [base.reply(answer)[: -len(base.stop_ids[:1]) or None] for answer in answers]
+    replies = [base.reply(answer, end=False) for answer in answers]
     scored = _in_batches(
         rows,
         within,

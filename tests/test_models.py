@@ -61,6 +61,7 @@ def test_nor_within_a_memory(base, tokenizer, text):
     assert base.text(ids) == text
     assert base.tokens(text, bos=False) == ids[1:]
     assert base.reply(text) == [*ids[1:], tokenizer.eos_token_id]
+    assert base.reply(text, end=False) == ids[1:]
     assert base.text(base.chat(prompts.qa(text))).startswith(text)
 
 
@@ -88,10 +89,18 @@ def test_without_a_chat_template(model):
         "User: Q? Answer should be no more than one sentence.\nAssistant:"
     )
     assert tokenizer.decode(base.chat(prompts.mmlu("s", "q", list("abcd")))).endswith("D) d\nAssistant: The answer is")
-    assert tokenizer.decode(base.reply("R.")) == " R.<|end|>"
+    assert tokenizer.decode(base.reply("R.")) == " R.<|end|>" and tokenizer.decode(base.reply("R.", end=False)) == " R."
     ids = base.chat(prompts.qa(NASTY))
     assert [i for i in ids if i in control(tokenizer)] == [tokenizer.bos_token_id]
     assert NASTY in base.tokenizer.decode(ids)
+
+
+def test_a_reply_without_its_end_is_whole_where_no_turn_has_one(model):
+    tokenizer = make_tokenizer()
+    tokenizer.chat_template = tokenizer.eos_token = None
+    base = Base(model, tokenizer)
+    base.stop_ids = ()
+    assert base.reply("R.") == base.reply("R.", end=False) == base.tokens(" R.", bos=False)
 
 
 def test_no_beginning_of_sequence(model):
