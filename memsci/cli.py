@@ -18,6 +18,7 @@ from rich.text import Text
 from typer.core import TyperGroup
 
 import memsci
+from memsci.config import ENERGY, FLOAT8, STORED
 from memsci.errors import MemsciError
 
 if TYPE_CHECKING:
@@ -206,14 +207,18 @@ def compress(
     store: STORE,
     target: Annotated[Path, typer.Argument(help="Folder of the new store; nothing may be there.", show_default=False)],
     rank: Annotated[
-        int | None, typer.Option(help="Largest rank of an adapter on a linear map.", show_default=False)
+        int | None,
+        typer.Option(
+            help="Largest rank on a linear map; fewer are kept where --energy needs fewer.", show_default=False
+        ),
     ] = None,
     energy: Annotated[
-        float, typer.Option(help="Share of each memory's squared singular values that is to be kept; 1 keeps all.")
-    ] = 0.9,
-    dtype: Annotated[
-        str, typer.Option(help="Precision of the numbers: float32, bfloat16, float16 or float8_e4m3fn.")
-    ] = "float8_e4m3fn",
+        float,
+        typer.Option(
+            help="Share of each memory's squared singular values that is to be kept, also with --rank; 1 keeps all."
+        ),
+    ] = ENERGY,
+    dtype: Annotated[str, typer.Option(help=f"Precision of the numbers: {', '.join(STORED)}.")] = FLOAT8,
 ) -> None:
     """Copy all memories of a store into a smaller one; the store itself stays as it is."""
     from memsci import compress as compression
@@ -313,7 +318,7 @@ def run(
         experiment,
         dataset,
         experiments.numbers(partitions) if partitions else None,
-        [name.strip() for name in methods.split(",")] if methods else None,
+        _names(methods) if methods else None,
         experiments.numbers(stops) if stops else None,
     )
     if plan:
@@ -408,18 +413,18 @@ def harness(
     wording: Annotated[
         str, typer.Option(help="'harness', or 'paper': the same questions in the paper's words.")
     ] = "harness",
-    tables: Annotated[
-        Path | None, typer.Option("--include", help="Folder with task files of your own.", show_default=False)
+    include: Annotated[
+        Path | None, typer.Option(help="Folder with task files of your own.", show_default=False)
     ] = None,
     to: Annotated[Path | None, typer.Option(help="CSV file for the table.", show_default=False)] = None,
     base: BASE = None,
 ) -> None:
     """General knowledge by lm-evaluation-harness, the gates open to each question; needs the extra 'harness'."""
-    from memsci import harness as lm_eval
+    from memsci.harness import mmlu
     from memsci.learners import Gated, Untrained
 
     learner = Untrained(memsci.load(base)) if store is None else Gated(_open(store, base))
-    found = lm_eval.mmlu(learner, tasks.split(","), limit, wording=wording, folder=tables)
+    found = mmlu(learner, _names(tasks), limit, wording=wording, folder=include)
     if to is not None:
         found.to_csv(to, index=False)
     average = f"{100 * found['accuracy'].mean():.1f} % of {found['n'].sum()} questions, macro average"
@@ -482,6 +487,11 @@ def _open(store: Path, base: str | None, epsilon: float | None = None) -> Any:
     if epsilon is not None:
         mind.rule = dataclasses.replace(mind.rule, epsilon=epsilon)
     return mind
+
+
+def _names(text: str) -> list[str]:
+    """The names in a list with commas between, spaces or none beside them."""
+    return [name.strip() for name in text.split(",")]
 
 
 def _memories(n: int) -> str:

@@ -15,14 +15,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from memsci.config import DTYPES
+from memsci.config import ENERGY, FLOAT8, STORED
 from memsci.errors import MemsciError, check_in, check_whole
 from memsci.lora import Adapter
 from memsci.store import Store
 
-FLOAT8 = "float8_e4m3fn"  # one byte: a sign, four bits of exponent, three binary places
-ENERGY = 0.9
-STORED = (*DTYPES, FLOAT8)
 LARGEST = 16.0  # number of a float8 adapter: well within its range, 2⁻⁹ to 448
 
 

@@ -17,9 +17,13 @@ from memsci.prompts import encoding_text
 
 PLACES = ("mlp", "attention", "all")
 DTYPES = ("float32", "bfloat16", "float16")
+FLOAT8 = "float8_e4m3fn"  # one byte: a sign, four bits of exponent, three binary places
+STORED = (*DTYPES, FLOAT8)  # of an adapter once it is compressed
+ENERGY = 0.9  # that compression keeps by default, see `memsci.compress.truncate`
 KINDS = ("activations", "sentence", "words", "hybrid")
 SITES = ("mlp", "attention", "both")
 POOLINGS = ("mean", "surprisal", "idf", "last")
+SIMILARITIES = ("inner", "cosine")
 SCHEDULES = ("constant", "linear")
 
 
@@ -246,6 +250,11 @@ class Embedding(Settings):
         """Whether f depends on the texts of all memories: pooling "idf", and whitening."""
         return self.kind == "activations" and (self.weighting[0] == "idf" or self.whiten)
 
+    @property
+    def counts_words(self) -> bool:
+        """Whether words are counted: kinds "words" and "hybrid". What each weighs depends on all keys stored."""
+        return self.kind in ("words", "hybrid")
+
     @classmethod
     def paper(cls) -> Self:
         """The paper's f: the mean over tokens of the input to the last layer's MLP (Methods)."""
@@ -298,7 +307,7 @@ class GateRule(Settings):
         except (TypeError, ValueError):
             raise MemsciError(f"beta must be a number from 0 up, or 'inf'; {self.beta!r} was given.") from None
         _check("beta", self.beta, self.beta >= 0, "a number from 0 up, or 'inf'")
-        check_in("similarity", self.similarity, ("inner", "cosine"))
+        check_in("similarity", self.similarity, SIMILARITIES)
         check_in("cue", self.cue, ("question", "prompt"))
         check_in("second_turn", self.second_turn, ("question", "recall", "conversation"))
         if self.top_k is not None:

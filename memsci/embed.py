@@ -110,7 +110,7 @@ def embedders(
     device = torch.device("cpu") if base is None else base.device
     models = dict.fromkeys(one.model for one in settings if one.kind in ("sentence", "hybrid"))
     sentences = {name: _sentence(name, device) for name in models}
-    words = _words() if any(one.kind in ("words", "hybrid") for one in settings) else None
+    words = _words() if any(one.counts_words for one in settings) else None
 
     def embed(texts: Sequence[str]) -> list[Tensor]:
         texts = _checked(texts)
@@ -149,7 +149,7 @@ def weighted(settings: Embedding, cues: Tensor, keys: Tensor) -> tuple[Tensor, T
     -------
     cues, keys : Tensor [b, d], Tensor [n, d]
     """
-    if settings.kind not in ("words", "hybrid"):
+    if not settings.counts_words:
         return cues, keys
     length = 1.0 if settings.kind == "words" else 0.5**0.5
     count = (keys[:, -WORDS:] > 0).sum(dim=0)

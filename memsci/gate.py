@@ -13,9 +13,9 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from memsci.config import SIMILARITIES
 from memsci.errors import MemsciError, check_in, check_whole
 
-SIMILARITIES = ("inner", "cosine")
 LOOKED_AT = 1024  # the best memories of many that are sorted first
 
 

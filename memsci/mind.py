@@ -234,7 +234,7 @@ class MEGa:
         """
         cues, beta = self._embed(_several(query)), self.rule.beta if beta is None else beta
         # The keys of words are weighed by how many of all memories have a word: all of them must be looked at.
-        searched = self.rule.sparse and self.embedding.kind in ("activations", "sentence") and len(self) > 0
+        searched = self.rule.sparse and not self.embedding.counts_words and len(self) > 0
         found = self._compare(cues, self._candidates(cues, beta) if searched else None, beta)
         if self.rule.top_k is not None:
             found = gating.top_k(found, self.rule.top_k)

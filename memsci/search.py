@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.nn.functional import normalize
 from usearch.index import MetricKind, search
 
+from memsci.config import SIMILARITIES
 from memsci.errors import MemsciError, check_in, check_whole
-from memsci.gate import SIMILARITIES
 
 SPARE = 24  # candidates beyond k
 PART = 8192  # keys that are compared at a time

@@ -7,7 +7,7 @@ import math
 
 import pytest
 
-from memsci.config import Embedding, Encoding, GateRule, Tuning
+from memsci.config import KINDS, Embedding, Encoding, GateRule, Tuning
 from memsci.errors import MemsciError, check_whole
 
 ALL = (
@@ -42,6 +42,10 @@ def test_settings_that_came_later_are_written_when_they_are_used():
 def test_a_rule_that_cannot_be_is_refused(given, message):
     with pytest.raises(MemsciError, match=message):
         GateRule(**given)
+
+
+def test_words_are_counted_by_two_kinds_of_embedding():
+    assert [kind for kind in KINDS if Embedding(kind=kind).counts_words] == ["words", "hybrid"]
 
 
 def test_a_rule_is_sparse_when_it_shuts_some():

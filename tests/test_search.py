@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from memsci import search
+from memsci.config import SIMILARITIES
 from memsci.errors import MemsciError
-from memsci.gate import SIMILARITIES, gate
+from memsci.gate import gate
 
 NONE = np.empty(0, np.int64)
 

@@ -26,9 +26,9 @@ from ipywidgets import (
     VBox,
 )
 
-from memsci.config import KINDS, POOLINGS, Embedding
+from memsci.config import KINDS, POOLINGS, SIMILARITIES, Embedding
 from memsci.errors import MemsciError, check_in
-from memsci.gate import SIMILARITIES, Gate, top_k
+from memsci.gate import Gate, top_k
 from memsci.memory import Memory
 from memsci.mind import MEGa
 from memsci.widgets.bars import GateBars
