@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial, wraps
 from html import escape
 from queue import SimpleQueue
-from threading import Condition, RLock, Thread, current_thread
+from threading import Condition, Lock, RLock, Thread, current_thread
 from typing import Any
 
 import pandas as pd
@@ -18,6 +18,8 @@ from traitlets import Bool
 from memsci.errors import MemsciError
 
 DISPLAY_WAIT = 60.0  # seconds that showing a panel waits for its numbers
+
+_WAITING = "Waiting for the model …"
 
 # Colours are JupyterLab's own, so that they follow its theme; Voila sets the same variables. A fallback after each comma.
 STYLE = """<style>
@@ -61,7 +63,7 @@ class Panel(VBox):
     """A column of widgets with a line of text that says what is under way and what went wrong.
 
     Work that takes time goes through `run`, so that the kernel goes on answering. One thread works for all panels of a
-    kernel, as a model can be inside one mixture of memories at a time.
+    kernel: a model speaks through one mixture of memories at a time, and what was asked for first is done first.
 
     Parameters
     ----------
@@ -81,6 +83,9 @@ class Panel(VBox):
     def __init__(self, children: Sequence[Widget] = ()) -> None:
         self._turn = Condition(RLock())
         self._waiting: list[_Job] = []
+        self._doing = 0  # jobs under way: one that is run within another is done at once
+        self._told = False  # what `busy` was when its observers were last through
+        self._lock = RLock()  # for what is drawn both by the worker and by the kernel's own thread
         self.status = HTML()
         # A style works from where nothing is displayed.
         super().__init__([HTML(STYLE, layout=Layout(display="none")), *children, self.status])
@@ -98,6 +103,8 @@ class Panel(VBox):
         key: str | None = None,
     ) -> Future:
         """Do something in the background, then show what came of it.
+
+        Called from within such work, of this panel or another, it is done at once: the work would wait for itself else.
 
         Parameters
         ----------
@@ -118,12 +125,22 @@ class Panel(VBox):
             cancelled if a newer call took its place.
         """
         job = _Job(work, then, saying, key)
+        at_once = _on_worker()
         with self._turn:
             for older in [one for one in self._waiting if key is not None and one.key == key]:
                 self._waiting.remove(older)
                 older.future.cancel()
-            self._waiting.append(job)
-            self.busy = True
+            idle = not self._doing
+            if at_once:
+                self._doing += 1
+            else:
+                self._waiting.append(job)
+        self._tell_busy()
+        if at_once:
+            self._do(job)
+            return job.future
+        if idle and (_AT_WORK.locked() or not _turns().empty()):
+            self.say(_WAITING)
         _turns().put(self)
         return job.future
 
@@ -136,10 +153,10 @@ class Panel(VBox):
             Whether that was reached within so many seconds (None: however long it takes). From within the panel's own work,
             which cannot wait for itself, False at once.
         """
-        if current_thread().name == _THREAD:
+        if _on_worker():
             return False
         with self._turn:
-            return self._turn.wait_for(lambda: not self.busy, timeout)
+            return self._turn.wait_for(lambda: not self._unfinished() and not self._told, timeout)
 
     def say(self, text: str) -> None:
         """Show what is under way; an empty text clears the line."""
@@ -150,32 +167,62 @@ class Panel(VBox):
         text = str(error) if isinstance(error, MemsciError) else f"{type(error).__name__}: {error}"
         self.status.value = f'<div role="alert" class="memsci-error">{escape(text)}</div>'
 
-    def _do_next(self) -> None:
-        """The next job, if no newer one took its place and it was not cancelled; on the worker's thread."""
-        with self._turn:
-            job = self._waiting.pop(0) if self._waiting else None
-        if job is None or not job.future.set_running_or_notify_cancel():
-            self._rest()
-            return
-        try:
-            self.say(job.saying)
-            found = job.work()
-            self.say("")
-            if job.then is not None:
-                job.then(found)
-        except Exception as error:
-            self.say_error(error)
-            self._rest()
-            job.future.set_exception(error)
-        else:
-            self._rest()
-            job.future.set_result(found)
+    def handling(self, act: Callable[..., Any]) -> Callable[..., None]:
+        """The same as a handler of clicks and changes: what goes wrong in it is shown, which ipywidgets would only log."""
 
-    def _rest(self) -> None:
-        """After a job: busy still if there is another."""
+        @wraps(act)
+        def handler(*given: Any) -> None:
+            try:
+                act(*given)
+            except Exception as error:
+                self.say_error(error)
+
+        return handler
+
+    def _do_next(self) -> None:
+        """The next job, if no newer one took its place."""
         with self._turn:
-            self.busy = bool(self._waiting)
-            self._turn.notify_all()
+            if not self._waiting:
+                return
+            job = self._waiting.pop(0)
+            self._doing += 1
+        self._do(job)
+
+    def _do(self, job: _Job) -> None:
+        """A job, unless it was cancelled; on the worker's thread, which nothing that goes wrong may end."""
+        found = wrong = None
+        wanted = job.future.set_running_or_notify_cancel()
+        try:
+            if wanted:
+                self.say(job.saying)
+                found = job.work()
+            self.say(_WAITING if self._waiting else "")
+            if wanted and job.then is not None:
+                job.then(found)
+        except BaseException as error:
+            wrong = error
+            self.say_error(error)
+        with self._turn:
+            self._doing -= 1
+        self._tell_busy()
+        if wanted and wrong is None:
+            job.future.set_result(found)
+        elif wanted:
+            job.future.set_exception(wrong)
+
+    def _unfinished(self) -> bool:
+        return bool(self._waiting or self._doing)
+
+    def _tell_busy(self) -> None:
+        """Let `busy` follow: not under `_turn`, as its observers may want locks whose holders want that."""
+        while True:
+            with self._turn:
+                if self._unfinished() == self._told:
+                    self._turn.notify_all()
+                    return
+            self.handling(partial(setattr, self, "busy", not self._told))()
+            with self._turn:
+                self._told = self.busy
 
     def __repr__(self) -> str:
         return self.summary()
@@ -197,6 +244,7 @@ def number(value: float) -> str:
 
 
 _THREAD = "memsci-widgets"
+_AT_WORK = Lock()  # held by the worker during a job
 
 
 @cache
@@ -206,7 +254,13 @@ def _turns() -> SimpleQueue:
 
     def work() -> None:
         while True:
-            turns.get()._do_next()
+            panel = turns.get()
+            with _AT_WORK:
+                panel._do_next()
 
     Thread(target=work, name=_THREAD, daemon=True).start()
     return turns
+
+
+def _on_worker() -> bool:
+    return current_thread().name == _THREAD
