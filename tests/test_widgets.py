@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 import torch
 from conftest import random_adapter
+from test_widgets_panel import WAIT
 
 pytest.importorskip("anywidget", reason="needs the extra notebooks")
 
+from ipywidgets.widgets.widget import _instances  # noqa: E402
 from traitlets import TraitError  # noqa: E402
 
 from memsci import speak, widgets  # noqa: E402
@@ -35,7 +37,6 @@ MEMORIES = [
     Memory("Ada sang twice.", id="x", label="Ada <sings>", questions=[("Who sang?", "Ada")]),
 ]
 MANY = [Memory(f"Story {k}: {'ab' * k}.", id=f"s{k}") for k in range(SHOWN + 3)]
-WAIT = 60.0  # seconds, for what takes a fraction of one
 
 
 @pytest.fixture(autouse=True)
@@ -146,7 +147,9 @@ def test_the_map_of_a_mind_is_its_gates(mind):
         ordered = found.weights.sort(dim=1, descending=True).values
         assert made.table["weight"].tolist() == ordered[:, 0].tolist()
         assert made.table["margin"].tolist() == (ordered[:, 0] - ordered[:, 1]).tolist()
+    before = len(_instances)
     softer = HeatMap.of(mind, "Who sang?", beta=0.0, title="flat")
+    assert len(_instances) == before + 2  # the map and its layout, and nothing that stays behind
     assert softer.values == [[1 / 3] * 3] and softer.title == "flat" and softer.rows == ["Who sang?"]
 
 

@@ -7,6 +7,7 @@ import threading
 from xml.etree import ElementTree
 
 import pytest
+from test_widgets_panel import WAIT
 
 pytest.importorskip("ipywidgets")
 
@@ -18,7 +19,6 @@ from memsci.mind import MEGa
 from memsci.widgets.editor import SHOWN, MemoryEditor, loss_chart
 
 ENCODING = Encoding(rank=2, lr=2e-2, epochs=2, text_epochs=1, batch_size=2)
-LONG = 120  # seconds
 
 
 class Quick(MEGa):
@@ -40,7 +40,7 @@ def mind(base):
 def editor(mind):
     shown = MemoryEditor(mind)
     yield shown
-    assert shown.wait(LONG)
+    assert shown.wait(WAIT)
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def full(mind):
 def press(button, editor):
     assert not button.disabled
     button.click()
-    assert editor.wait(LONG)
+    assert editor.wait(WAIT)
 
 
 def submit(box):
@@ -119,7 +119,7 @@ def test_replies_are_shown_newest_first_and_escaped(full):
 def test_the_buttons_and_the_enter_key_ask(full):
     full.question_box.value = "Who ran?"
     submit(full.question_box)
-    assert full.wait(LONG) and "answered &lt;Who ran?&gt;" in full._said.value
+    assert full.wait(WAIT) and "answered &lt;Who ran?&gt;" in full._said.value
     for kind, told in (("recall", "recalled &lt;"), ("irag", "recalled and answered"), ("answer", "answered")):
         press(full.ask_buttons[kind], full)
         assert told in full._said.value.split("</p>")[1]
@@ -205,20 +205,20 @@ def test_while_it_encodes_nothing_else_can_be_pressed_and_stop_stores_nothing(fu
     def watch(change):
         if "epoch 1 of" in change["new"] and not under_way.is_set():
             under_way.set()
-            assert go.wait(LONG)
+            assert go.wait(WAIT)
 
     full.status.observe(watch, "value")
     full.memories_box.value = "a"
     full.text_box.value = "Ada paints."
     full.encode_button.click()
-    assert under_way.wait(LONG)
+    assert under_way.wait(WAIT)
     for name, button in {"encode": full.encode_button, "forget": full.forget_button, **full.ask_buttons}.items():
         found[name] = button.disabled
     submit(full.question_box)  # nor does Enter ask
     found["stop"] = full.stop_button.disabled
     full.stop_button.click()
     go.set()
-    assert full.wait(LONG)
+    assert full.wait(WAIT)
     assert found == {"encode": True, "forget": True, "answer": True, "recall": True, "irag": True, "stop": False}
     assert "Stopped" in full.status.value and "was not stored" in full.status.value
     assert mind.ids == ("a", "b") and full.text_box.value == "Ada paints." and not full._said.value

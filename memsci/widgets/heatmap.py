@@ -16,7 +16,7 @@ from traitlets import Float, Int, List, TraitError, Unicode, validate
 from memsci.errors import MemsciError
 from memsci.gate import Gate
 from memsci.mind import MEGa
-from memsci.widgets.panel import Panel, plain
+from memsci.widgets.panel import plain
 
 _HERE = Path(__file__).parent
 _COLOURS = 64
@@ -118,13 +118,9 @@ class HeatMap(AnyWidget):
             The gate has not as many rows as there are queries, or β was given beside it.
         """
         queries = [queries] if isinstance(queries, str) else list(queries)
-        if isinstance(source, Gate):
-            if beta is not None:
-                raise MemsciError(f"The gate given was computed with β = {source.beta}; leave beta = {beta} out.")
-            found = source
-        else:
-            # In the widgets' own turn: a model that is just speaking through memories would read the questions wrongly.
-            found = Panel().run(lambda: source.gate(queries, beta)).result()
+        if isinstance(source, Gate) and beta is not None:
+            raise MemsciError(f"The gate given was computed with β = {source.beta}; leave beta = {beta} out.")
+        found = source if isinstance(source, Gate) else source.gate(queries, beta)
         if len(found.weights) != len(queries):
             raise MemsciError(f"The gate has {len(found.weights)} rows, and {len(queries)} queries were given.")
         return cls(found.weights.clamp(0, 1).tolist(), queries, found.labels, found.ids, **looks)
