@@ -257,8 +257,7 @@ def correct_rate(gates: pd.DataFrame) -> pd.DataFrame:
     pandas.DataFrame
         A row per group, with mean, sd, low, high, n over partitions, see `memsci.statistics.mean_table`.
     """
-    rates = partition_rates(gates)
-    return mean_table(rates, [name for name in rates.columns if name not in ("partition", "value")])
+    return mean_table(partition_rates(gates))
 
 
 def confusions(gates: pd.DataFrame) -> pd.DataFrame:

@@ -21,7 +21,7 @@ FLIPS = 100_000  # drawn at random beyond
 
 def mean_table(
     frame: pd.DataFrame,
-    by: str | Sequence[str],
+    by: str | Sequence[str] | None = None,
     value: str = "value",
     unit: str = "partition",
     within: str | Sequence[str] = (),
@@ -38,7 +38,7 @@ def mean_table(
     frame
         Tidy table, e.g. of scores.
     by
-        Columns whose values make a group. Missing values are a group like any other.
+        Columns whose values make a group; None: all but unit, value and within. Missing values are a group like any other.
     value
         Column of numbers or truth values.
     unit
@@ -72,9 +72,10 @@ def mean_table(
         mean_table(scores, ["dataset", "method", "way", "gate", "setting", "stop", "metric"], within="subject")
     """
     _check_confidence(confidence)
-    by, made = _columns(by), ["mean", "sd", "low", "high", "n"]
+    within, made = _columns(within), ["mean", "sd", "low", "high", "n"]
+    by = [name for name in frame.columns if name not in (unit, value, *within)] if by is None else _columns(by)
     _check_free(by, made)
-    averages = _unit_averages(frame, by, value, unit, _columns(within))
+    averages = unit_means(frame, by, value, unit, within)
     rows = []
     for group, part in averages.groupby(by, sort=False, dropna=False) if by else [((), averages)]:
         x = part[value].to_numpy()
@@ -91,10 +92,34 @@ def unit_means(
 ) -> pd.DataFrame:
     """What `mean_table` takes its means over: one row per group and unit, with the columns `by`, unit and value.
 
-    Parameters and errors are those of `mean_table`. Given this table, `mean_table` and `paired` say the same as given
-    `frame`, without `within`.
+    Groups are in the order of their first rows, and within each the units by number or letter. Parameters and errors are
+    those of `mean_table`. Given this table, `mean_table` and `paired` say the same as given `frame`, without `within`.
     """
-    return _unit_averages(frame, _columns(by), value, unit, _columns(within))
+    by, within = _columns(by), _columns(within)
+    used = [*by, unit, *within, value]
+    for name in used:
+        check_in("a column of the table", name, frame.columns.tolist())
+    if twice := [name for name in used if used.count(name) > 1]:
+        raise MemsciError(f"The column {twice[0]!r} is named twice: by, within, unit and value are different columns.")
+    if frame.empty:
+        raise MemsciError("The table has no rows, so there is nothing to average.")
+    values = pd.to_numeric(frame[value], errors="coerce").astype(float)
+    if bad := int((~np.isfinite(values)).sum()):
+        raise MemsciError(
+            f"{bad} of {len(frame)} rows have no finite number in {value!r}. Leave those rows out on purpose, or measure "
+            "what is missing."
+        )
+    if frame[unit].isna().any():
+        raise MemsciError(f"Some rows have no {unit!r}, so it is unknown which repetition they belong to.")
+    averages = frame[[*by, unit, *within]].assign(**{value: values})
+    for keys in ([*by, unit, *within], [*by, unit]) if within else ([*by, unit],):
+        averages = averages.groupby(keys, sort=False, dropna=False)[value].mean().reset_index()
+    units = {one: place for place, one in enumerate(sorted(averages[unit].unique().tolist(), key=_natural))}
+    if not by:
+        return averages.sort_values(unit, key=lambda column: column.map(units), ignore_index=True)
+    first = averages.groupby(by, sort=False, dropna=False).ngroup()
+    order = np.lexsort([averages[unit].map(units), first])
+    return averages.iloc[order].reset_index(drop=True)
 
 
 def paired(
@@ -144,7 +169,7 @@ def paired(
     by = _columns(by)
     made = ["method", "against", "difference", "sd", "low", "high", "p", "wins", "losses", "n"]
     _check_free(by, made)
-    averages = _unit_averages(frame, [*by, column], value, unit, _columns(within))
+    averages = unit_means(frame, [*by, column], value, unit, within)
     for name in (method, against):
         check_in(column, name, averages[column].unique().tolist())
     rows = []
@@ -202,34 +227,6 @@ def holm(p: Sequence[float]) -> np.ndarray:
     adjusted = np.empty_like(p)
     adjusted[order] = np.maximum.accumulate(np.minimum(1, (len(p) - np.arange(len(p))) * p[order]))
     return adjusted
-
-
-def _unit_averages(frame: pd.DataFrame, by: list[str], value: str, unit: str, within: list[str]) -> pd.DataFrame:
-    """One row per group and unit, in the order of the groups' first rows and of the units: columns by, unit, value."""
-    used = [*by, unit, *within, value]
-    for name in used:
-        check_in("a column of the table", name, frame.columns.tolist())
-    if twice := [name for name in used if used.count(name) > 1]:
-        raise MemsciError(f"The column {twice[0]!r} is named twice: by, within, unit and value are different columns.")
-    if frame.empty:
-        raise MemsciError("The table has no rows, so there is nothing to average.")
-    values = pd.to_numeric(frame[value], errors="coerce").astype(float)
-    if bad := int((~np.isfinite(values)).sum()):
-        raise MemsciError(
-            f"{bad} of {len(frame)} rows have no finite number in {value!r}. Leave those rows out on purpose, or measure "
-            "what is missing."
-        )
-    if frame[unit].isna().any():
-        raise MemsciError(f"Some rows have no {unit!r}, so it is unknown which repetition they belong to.")
-    averages = frame[[*by, unit, *within]].assign(**{value: values})
-    for keys in ([*by, unit, *within], [*by, unit]) if within else ([*by, unit],):
-        averages = averages.groupby(keys, sort=False, dropna=False)[value].mean().reset_index()
-    units = {one: place for place, one in enumerate(sorted(averages[unit].unique().tolist(), key=_natural))}
-    if not by:
-        return averages.sort_values(unit, key=lambda column: column.map(units), ignore_index=True)
-    first = averages.groupby(by, sort=False, dropna=False).ngroup()
-    order = np.lexsort([averages[unit].map(units), first])
-    return averages.iloc[order].reset_index(drop=True)
 
 
 def _natural(value: object) -> tuple:

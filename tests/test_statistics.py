@@ -10,7 +10,7 @@ import pytest
 
 from memsci.errors import MemsciError
 from memsci.metrics import macro_accuracy
-from memsci.statistics import holm, mean_table, paired, sign_flip
+from memsci.statistics import holm, mean_table, paired, sign_flip, unit_means
 
 
 def table(values: dict[str, list[list[float]]]) -> pd.DataFrame:
@@ -41,6 +41,14 @@ def test_one_partition_has_no_spread():
     result = mean_table(table({"MEGa": [[1, 0]]}), "method").iloc[0]
     assert result["mean"] == 0.5 and result["n"] == 1
     assert result[["sd", "low", "high"]].isna().all()
+
+
+def test_groups_are_of_all_other_columns_unless_named():
+    frame = table({"MEGa": [[1, 0], [0]], "Base": [[0.5], [0.5]]}).assign(metric="qa", subject="x")
+    result = mean_table(frame, within="subject")
+    assert list(result.columns)[:2] == ["method", "metric"]
+    pd.testing.assert_frame_equal(result, mean_table(frame, ["method", "metric"], within="subject"))
+    pd.testing.assert_frame_equal(mean_table(unit_means(frame, "method")), mean_table(frame, "method"))
 
 
 def test_without_groups_there_is_one_row():

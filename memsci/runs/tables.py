@@ -88,7 +88,7 @@ def curves(partitions: pd.DataFrame) -> pd.DataFrame:
     pandas.DataFrame
         Its columns less partition and value, then mean, sd, low, high, n.
     """
-    return _counted(mean_table(partitions, [name for name in partitions.columns if name not in ("partition", "value")]))
+    return _counted(mean_table(partitions))
 
 
 def _counted(table: pd.DataFrame) -> pd.DataFrame:
