@@ -157,6 +157,16 @@ class Catalogue:
                 return row
         return None
 
+    def checksums(self, ids: Sequence[str]) -> dict[str, str]:
+        """By id, the checksum of each of these memories that there is."""
+        found = {}
+        for start in range(0, len(ids), CHUNK):
+            asked = ids[start : start + CHUNK]
+            query = f"SELECT slot, id, checksum FROM memories WHERE id IN ({_marks(asked)}) AND slot < ?"
+            rows = self._ask(query, (*asked, self._slots))
+            found |= {id: checksum for slot, id, checksum in rows if not self._is_dead(slot)}
+        return found
+
     def next_order(self) -> int:
         """The `order` of the memory that will be added next."""
         last = self._ask('SELECT "order" FROM memories ORDER BY slot DESC LIMIT 1')
@@ -174,8 +184,7 @@ class Catalogue:
         slots, found = self.slots(places), {}
         for start in range(0, len(slots), CHUNK):
             asked = slots[start : start + CHUNK]
-            marks = ", ".join("?" * len(asked))
-            for row in self._ask(f"SELECT slot, {columns} FROM memories WHERE slot IN ({marks})", asked):
+            for row in self._ask(f"SELECT slot, {columns} FROM memories WHERE slot IN ({_marks(asked)})", asked):
                 found[row[0]] = row
         return [found[slot] for slot in slots]
 
@@ -358,6 +367,10 @@ _DEAD = "SELECT slot FROM memories WHERE dead ORDER BY slot"
 
 def _slots(rows: sqlite3.Connection) -> int:
     return rows.execute("SELECT coalesce(max(slot) + 1, 0) FROM memories").fetchone()[0]
+
+
+def _marks(values: Sequence) -> str:
+    return ", ".join("?" * len(values))
 
 
 def _row(row: tuple) -> Row:

@@ -110,7 +110,7 @@ class MEGa:
         self._embed: Embedder = embedder(base, self.embedding)
         if not kept:
             self.store = Store.create(path, self._header())
-        self._stack: tuple[tuple[str, ...], Stack] | None = None
+        self._stack: tuple[list[str], Stack] | None = None  # checksums of memories, and their adapters
 
     def __repr__(self) -> str:
         return f"MEGa({self.base.name!r}, {len(self)} memories, {self.store.nbytes / 1e6:.1f} MB)"
@@ -159,14 +159,17 @@ class MEGa:
             are stored) a loss was not finite.
         """
         memories = check_memories(memories)
-        stored = {memory.id: self.store.text_hash(memory.id) for memory in memories}
+        new: dict[str, Memory] = {}
         for memory in memories:
-            if stored[memory.id] not in (None, text_hash(memory.text)):
+            other = self.store.taken_by(memory.id)
+            if other is None:
+                new[memory.id] = memory
+            elif other != memory.id or self.store.text_hash(other) != text_hash(memory.text):
+                alike = "" if other == memory.id else f", from which letter case alone does not tell {memory.id!r}"
                 raise MemsciError(
-                    f"The store holds another memory called {memory.id!r}. Give the new one another id, or forget "
-                    f"({memory.id!r}) first."
+                    f"The store holds another memory called {other!r}{alike}. Give the new one another id, or call "
+                    f"forget({other!r}) first."
                 )
-        new = {memory.id: memory for memory in memories if stored[memory.id] is None}
         rows: dict[str, dict[str, Any]] = {}
         keys = dict(zip(new, self._embed([memory.text for memory in new.values()]), strict=True)) if new else {}
 
@@ -251,10 +254,12 @@ class MEGa:
 
     def _compare(self, cues: torch.Tensor, places: torch.Tensor | None, beta: float) -> Gate:
         """The gate over the memories at these places, in the order of encoding; None for all."""
-        keys = self.store.keys() if len(self) else torch.empty(0, cues.shape[1])
-        if places is not None:
-            keys = keys[places]
-        ids, labels = (self.ids, self.store.labels) if places is None else zip(*self.store.named(places.tolist()))
+        if places is None:
+            keys = self.store.keys() if len(self) else torch.empty(0, cues.shape[1])
+            ids, labels = self.ids, self.store.labels
+        else:
+            keys, named = self.store.keys(places.tolist()), self.store.named(places.tolist())
+            ids, labels = [one.id for one in named], [one.label for one in named]
         return gating.gate(*weighted(self.embedding, cues, keys), beta, self.rule.similarity, ids, labels)
 
     def gate_by_hand(self, weights: Sequence[Mapping[str, float]]) -> Gate:
@@ -273,7 +278,7 @@ class MEGa:
         for row, given in enumerate(weights):
             for id, weight in given.items():
                 if id not in place:
-                    raise MemsciError(f"There is no memory {id!r}; there are: {', '.join(ids) or 'none'}.")
+                    raise self.store.unknown(id)
                 rows[row, place[id]] = weight
         return Gate(rows, rows, ids, labels, float("nan"))
 
@@ -459,10 +464,13 @@ class MEGa:
 
     def _adapters(self, ids: tuple[str, ...]) -> Stack:
         """The adapters of these memories on the base's device, kept until others are asked for or memories come or go."""
-        if self._stack is None or self._stack[0] != ids:
-            self._stack = None  # room first
-            self._stack = ids, stack(self.store.adapters(ids)).to(self.base.device, self.base.dtype)
-        return self._stack[1]
+        asked = self.store.checksums(ids)
+        held = self._stack  # looked at once: another thread may ask for others, or forget, at any moment
+        if held is None or held[0] != asked:
+            held = self._stack = None  # room first
+            held = asked, stack(self.store.adapters(ids)).to(self.base.device, self.base.dtype)
+            self._stack = held
+        return held[1]
 
     def _header(self) -> dict[str, Any]:
         return {

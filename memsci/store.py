@@ -122,6 +122,7 @@ class Store:
         self._cache: Cache[Adapter] = Cache(cache_bytes)
         self._aside: tempfile.TemporaryDirectory | None = None
         self._catalogue: Catalogue | None = None
+        self._catalogue: Catalogue | None = None
         self._damaged: dict[str, str] = {}
         self.refresh()
 
@@ -216,13 +217,21 @@ class Store:
         """Most bytes of adapters to keep in memory."""
         return self._cache.limit
 
-    def keys(self) -> torch.Tensor:
-        """All context keys [n, d], float32, in the order of `ids`; [0, 0] for an empty store.
+    def keys(self, places: Sequence[int] | None = None) -> torch.Tensor:
+        """Context keys [n, d], float32, of the memories at these places in the order of adding; None for all.
 
-        They are mapped from the disk, but copied if memories were forgotten since the last `compact`. Changes to them stay
-        in this tensor.
+        Those at given places are read. All together are mapped from the disk, but copied if memories were forgotten
+        since the last `compact`; of an empty store they are [0, 0]. Changes to them stay in this tensor.
+
+        Raises
+        ------
+        MemsciError
+            There is no such place.
         """
         shown = self._shown()
+        if places is not None:
+            self._check_places(shown, places)
+            return torch.from_numpy(shown.matrix[shown.slots(places)])
         return torch.from_numpy(shown.matrix[shown.live] if len(shown.dead) else shown.map_keys())
 
     def nearest(self, cues: torch.Tensor, k: int, similarity: str = "inner") -> tuple[torch.Tensor, torch.Tensor]:
@@ -270,16 +279,39 @@ class Store:
             There is no such place.
         """
         shown = self._shown()
-        if wrong := [place for place in places if not 0 <= place < len(shown)]:
-            raise MemsciError(
-                f"There is no memory at place {wrong[0]}: {self.path} holds {len(shown)}, counted from 0."
-            )
+        self._check_places(shown, places)
         return [Named(id, label) for id, label in shown.names(places)]
 
     def text_hash(self, id: str) -> str | None:
         """Hash of the text of one memory, by which it is known without its text; None if it is not stored."""
         row = self._shown().find(id)
         return None if row is None else row.text_hash
+
+    def taken_by(self, id: str) -> str | None:
+        """The stored id that is this one or differs from it in letter case alone; None if it is free."""
+        row = self._shown().find(id, any_case=True)
+        return None if row is None else row.id
+
+    def checksums(self, ids: Sequence[str]) -> list[str]:
+        """Checksums of these memories, as many and in the same order: what has the same is the same memory.
+
+        Raises
+        ------
+        MemsciError
+            There is no such memory.
+        """
+        found = self._shown().checksums(ids)
+        for id in ids:
+            if id not in found:
+                raise self.unknown(id)
+        return [found[id] for id in ids]
+
+    def unknown(self, id: object) -> MemsciError:
+        """The error for an id that is not stored: names the first that are."""
+        first = [*(id for id, _ in self._catalogue.names(range(min(10, len(self._catalogue))))), *self._damaged]
+        count = len(self._catalogue) + len(self._damaged)
+        held = ", ".join(map(repr, first[:10])) + (f", … ({count} in all)" if count > 10 else "") if count else "none"
+        return MemsciError(f"There is no memory {id!r} in {self.path}; it holds: {held}.")
 
     def __len__(self) -> int:
         return len(self._shown())
@@ -356,7 +388,7 @@ class Store:
         shown = self._shown()
         row = shown.find(id)
         if row is None:
-            raise self._unknown(id)
+            raise self.unknown(id)
         folder = self._folder(id)
         return self._cache.get((id, row.checksum), lambda: read_adapter(folder, self._entry(shown, row).files))
 
@@ -379,7 +411,7 @@ class Store:
         with self._writing(f"Memory {id!r}"):
             row = self._catalogue.find(id)
             if row is None and id not in self._damaged:
-                raise self._unknown(id)
+                raise self.unknown(id)
             gone = self.path / _hidden("gone")
             os.rename(self._memories / id, gone)
             flush(self._memories)
@@ -483,11 +515,11 @@ class Store:
             )
         return entry
 
-    def _unknown(self, id: object) -> MemsciError:
-        first = [*(id for id, _ in self._catalogue.names(range(min(10, len(self._catalogue))))), *self._damaged]
-        count = len(self._catalogue) + len(self._damaged)
-        held = ", ".join(map(repr, first[:10])) + (f", … ({count} in all)" if count > 10 else "") if count else "none"
-        return MemsciError(f"There is no memory {id!r} in {self.path}; it holds: {held}.")
+    def _check_places(self, shown: Catalogue, places: Sequence[int]) -> None:
+        if wrong := [place for place in places if not 0 <= place < len(shown)]:
+            raise MemsciError(
+                f"There is no memory at place {wrong[0]}: {self.path} holds {len(shown)}, counted from 0."
+            )
 
     # Writing
 
@@ -498,8 +530,7 @@ class Store:
             width = shown.width or len(group[0][0].key)
             taken: dict[str, str] = {}
             for record, _ in group:
-                other = shown.find(record.id, any_case=True)
-                self._check_free(record.id, other.id if other else taken.get(record.id.casefold()))
+                self._check_free(record.id, self.taken_by(record.id) or taken.get(record.id.casefold()))
                 taken[record.id.casefold()] = record.id
                 catalogue.check_width(record.id, len(record.key), width)
             now, first = datetime.now(UTC).isoformat(timespec="seconds"), shown.next_order()

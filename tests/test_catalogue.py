@@ -95,8 +95,9 @@ def test_records_are_a_sequence(store):
 
 @pytest.mark.parametrize("place", [-1, 12])
 def test_a_place_that_is_not_there_is_refused(store, place):
-    with pytest.raises(MemsciError, match=f"no memory at place {place}: .* holds 12, counted from 0"):
-        store.named([0, place])
+    for ask in (store.named, store.keys):
+        with pytest.raises(MemsciError, match=f"no memory at place {place}: .* holds 12, counted from 0"):
+            ask([0, place])
 
 
 def test_changes_to_keys_stay_with_the_caller(store):
@@ -389,6 +390,35 @@ def test_the_name_of_the_folder_of_all_memories_is_forced_to_the_disk(tmp_path, 
     assert flushed.count(store.path) == 1
     store.add(*made("omar"))
     assert flushed.count(store.path) == 1, "it was there already"
+
+
+def test_keys_at_some_places_are_those_of_the_memories_there(store, large):
+    store.forget("m3")
+    left = [id for id in IDS if id != "m3"]
+    assert torch.equal(store.keys([7, 0, 3, 0]), torch.stack([made(left[i])[0].key for i in (7, 0, 3, 0)]))
+    assert store.keys([]).shape == (0, 5)
+    keys = store.keys([0])
+    keys.zero_()
+    shows(store, left)
+
+
+def test_checksums_tell_memories_of_one_id_apart(store, large, monkeypatch):
+    monkeypatch.setattr(catalogue, "CHUNK", 5)
+    before = store.checksums(IDS)
+    assert len(set(before)) == 12 and store.checksums(["m7", "m0"]) == [before[7], before[0]]
+    store.forget("m3")
+    for ids in (["m1", "m3"], ["M1"]):
+        with pytest.raises(MemsciError, match=f"no memory {ids[-1]!r} .* it holds: 'm0', .* \\(11 in all\\)"):
+            store.checksums(ids)
+    record, adapter = made("zoe")
+    store.add(Remembered("m3", "new", record.key, "1" * 64), adapter)
+    assert store.checksums(["m2", "m3"])[0] == before[2] and store.checksums(["m3"]) != before[3:4]
+
+
+def test_ids_are_taken_letter_case_apart(store):
+    assert [store.taken_by(id) for id in ("m3", "M3", "m33")] == ["m3", "m3", None]
+    store.forget("m3")
+    assert store.taken_by("M3") is None
 
 
 # Adapters

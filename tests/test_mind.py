@@ -203,6 +203,14 @@ def test_an_id_that_another_text_has_is_refused_before_anything_is_done(mind):
     assert mind.answer(QUESTIONS, max_new_tokens=3) == said
 
 
+def test_an_id_that_differs_in_letter_case_alone_is_refused_before_anything_is_done(mind, monkeypatch):
+    monkeypatch.setattr("memsci.mind.encode", lambda *_, **__: pytest.fail("training has begun"))
+    for text in ("Another text.", MEMORIES[1].text):
+        with pytest.raises(MemsciError, match=r"another memory called 'c', .*letter case .*'C'.*forget\('c'\)"):
+            mind.encode([Memory("Tom left.", id="new"), Memory(text, id="C")], progress=False)
+    assert mind.ids == IDS
+
+
 def test_a_store_goes_on_with_its_own_settings_and_no_others(mind):
     path = mind.store.path
     assert MEGa(mind.base, store=path).encoding == SMALL and MEGa(mind.base, store=path).rule == SOFT
@@ -265,6 +273,29 @@ def test_forgetting_leaves_the_others_as_they_were(mind):
         mind.forget("c")
     with pytest.raises(MemsciError, match="no memory 'c'"):
         mind.gate_by_hand([{"c": 1.0}])
+
+
+def test_a_memory_replaced_under_its_id_speaks_at_once(mind, tmp_path):
+    """Whoever replaced it, and although the ids are the same and in the same order."""
+    before = mind.logprob(QUESTIONS, ANSWERS, beta=0)
+    other = Store(mind.store.path)
+    record = other.records[2]
+    other.forget("x")
+    other.add(record, random_adapter(mind.base.model, targets(mind.base.model), seed=99))
+    mind.store.refresh()
+    after = mind.logprob(QUESTIONS, ANSWERS, beta=0)
+    assert mind.ids == IDS and not after.equals(before)
+    assert after.equals(memsci.open(mind.store.path, mind.base).logprob(QUESTIONS, ANSWERS, beta=0))
+
+
+@pytest.mark.parametrize("theirs", [None, ("c",)])
+def test_adapters_are_those_asked_for_whatever_other_threads_ask_meanwhile(mind, monkeypatch, theirs):
+    """Another thread that forgets, or asks for other memories, may leave its own at any moment: here, at every one."""
+    expected = mind._adapters(("m", "x"))
+    left = theirs and mind._adapters(theirs) and mind._stack
+    monkeypatch.setattr(MEGa, "_stack", property(lambda self: left, lambda self, value: None), raising=False)
+    found = mind._adapters(("m", "x"))
+    assert found.A.keys() == expected.A.keys() and all(torch.equal(found.A[name], expected.A[name]) for name in found.A)
 
 
 # The gate
@@ -431,6 +462,27 @@ def test_a_searched_top_k_is_that_of_the_dense_gate(many, k):
     found = many.gate(QUESTIONS)
     assert_close(spread(found, many.ids), top_k(dense, k).weights)
     assert len(found.ids) <= 3 * k
+
+
+@pytest.mark.parametrize("rule", [SOFT, GateRule(top_k=2), GateRule(epsilon=0.01)])
+def test_no_questions_have_no_answers(mind, rule):
+    mind.rule = rule
+    assert mind.gate([]).frame().empty and len(mind.gate([]).weights) == 0
+    assert mind.recall([]) == mind.answer([]) == mind.answer([], via_recall=True) == mind.choose([]) == []
+    assert mind.logprob([], []).empty
+
+
+@pytest.mark.parametrize("rule", [GateRule(top_k=2), GateRule(beta=30.0, epsilon=0.01)])
+def test_a_searched_gate_reads_the_keys_of_its_candidates_alone(many, monkeypatch, rule):
+    monkeypatch.setattr("memsci.catalogue.SMALL", -1)  # the forgotten stays in the catalogue
+    many.forget("m3")
+    many.rule = rule
+    read, keys = [], many.store.keys
+    monkeypatch.setattr(many.store, "keys", lambda *places: read.append(keys(*places)) or read[-1])
+    found = many.gate(QUESTIONS)
+    assert len(found.ids) == len(read[0]) < len(many) and len(read) == 1 and "m3" not in found.ids
+    expected = [one.key for one in many.store.records if one.id in found.ids]
+    assert torch.equal(read[0], torch.stack(expected))
 
 
 def test_words_are_weighed_by_all_memories(base, tmp_path):
