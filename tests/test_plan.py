@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 import torch
@@ -158,3 +159,10 @@ def test_only_what_is_asked_for_is_planned():
     assert found.adapter is None and found.calls["steps"].sum() == 0
     world = experiments.partition("episodic", 0)
     assert found.calls["embedded"].sum() == 50 + sum(len(memory.questions) for memory in world)
+
+
+def test_a_plan_is_read_in_numbers_that_people_use():
+    one = plan(choose("main", ["episodic"], [0], methods=["MEGa"]))
+    assert one.facts["cells"] == "1: 1 method, 1 partition of 50 memories"
+    large = plan(choose("main"), LLAMA)
+    assert re.fullmatch(r"\d{2},\d{3} \(\d+(\.\d)? years\) on one core, [\d.]+ on one GPU .*", large.facts["hours"])

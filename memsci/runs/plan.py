@@ -288,8 +288,10 @@ def plan(experiment: Experiment, base: str | None = None, seed: int = 0, quiz_it
     p = about.parameters
     facts = {
         "base": f"{about.name}, {p / 1e6:,.1f} million parameters: {size(4 * p)} in float32, {size(2 * p)} in bfloat16",
-        "cells": f"{len(cells)}: {len(rows)} methods, {len(worlds)} partitions of {len(words) / len(worlds):.0f} memories",
-        "hours": f"{table['core hours'].sum():.3g} on one core, {table['GPU hours'].sum():.3g} on one GPU of the A100 class",
+        "cells": f"{len(cells)}: {_several(len(rows), 'method')}, {_several(len(worlds), 'partition')} of "
+        f"{len(words) / len(worlds):.0f} memories",
+        "hours": f"{_hours(table['core hours'].sum())} on one core, {_hours(table['GPU hours'].sum())} on one GPU of the "
+        "A100 class",
         "RAM": f"up to {size(held['RAM'].max())} for each process without a GPU",
         "VRAM": f"up to {size(held['VRAM'].max())} for each process on a GPU",
         "disk": f"about {size(disk)} of tables; while MEGa learns also {size(largest)} of adapters for each process",
@@ -407,6 +409,14 @@ def size(count: float) -> str:
             return f"{count:.3g} {unit}"
         count /= 1000
     return f"{count:.3g} TB"
+
+
+def _hours(count: float) -> str:
+    return f"{count:.3g}" if count < 1000 else f"{count:,.0f} ({count / 8766:.2g} years)"
+
+
+def _several(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def _width(dtype: str) -> int:
