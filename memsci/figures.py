@@ -1,9 +1,9 @@
 """Figures: a tidy table in, matplotlib Axes out. No torch here: a figure can be redrawn from its CSV.
 
 The figures of results take curves (see `memsci.statistics.mean_table`): one row per point, with what it is of in the first
-columns, then metric, mean, sd, low and high (an interval of the mean) and n (how many partitions). Bands and bars show that
-interval. A table must hold one dataset, and one row per line and point; colours, markers and order of the methods are those
-of `METHODS_STYLE` in every figure.
+columns, then metric, mean, sd, low and high (the 95 % interval of the mean) and n (how many partitions). Bands and bars show
+that interval. A table must hold one dataset, and one row per line and point; colours, markers and order of the methods are
+those of `METHODS_STYLE` in every figure.
 """
 
 from __future__ import annotations
@@ -23,8 +23,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex, to_rgb
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import FixedLocator, MultipleLocator
 from matplotlib.transforms import ScaledTranslation
 
 from memsci import paper
@@ -220,13 +224,15 @@ def method_bars(
         for place, mean, one, hollow in zip(places, frame["mean"], looks.values(), empty):
             # Paler than the lines of the same methods, so that the interval is seen on every bar.
             fill = "white" if hollow and not all(empty) else _paler(one["color"], 0.45)
-            ax.barh(place, mean, height=0.66, color=fill, edgecolor=one["color"], linewidth=1)
-        whiskers = np.abs(frame[["low", "high"]].sub(frame["mean"], axis=0).T.to_numpy())
-        ax.errorbar(frame["mean"], places, xerr=whiskers, fmt="none", label=_over(frame) or None, **_whiskers())
+            ax.barh(place, mean, height=0.66, color=fill, edgecolor=one["color"], linewidth=1, clip_on=False)
+        told = _interval(frame)
+        if bounded := frame["low"].notna().any():
+            whiskers = np.abs(frame[["low", "high"]].sub(frame["mean"], axis=0).T.to_numpy())
+            ax.errorbar(frame["mean"], places, xerr=whiskers, fmt="none", label=told, **_whiskers())
         if "paper" in frame and frame["paper"].notna().any():
             ax.plot(
                 frame["paper"], places, linestyle="", marker="D", markerfacecolor="white", markeredgecolor="black",
-                label="the paper's figure (Llama-3.1-8B)",
+                clip_on=False, label="the paper's value (Llama-3.1-8B)",
             )  # fmt: skip
         for place, mean, sd in zip(places, frame["mean"], frame["sd"]):
             ax.annotate(
@@ -240,7 +246,7 @@ def method_bars(
         ax.set_title(title)
         beside = {"xycoords": "axes fraction", "textcoords": "offset points", "annotation_clip": False}
         ax.annotate("mean ± SD" if frame["sd"].notna().any() else "mean", (1, 1), xytext=(6, 2), **beside)
-        _legend(ax, below=4)
+        _legend(ax, [_note(told)] if told and not bounded else [], below=4)
     return ax
 
 
@@ -282,12 +288,12 @@ def sweep(
     frame = frame.assign(place=frame["value"].map(values.index))
     with style(size):
         ax = _axes(ax)
-        _lines(ax, frame, "place", looks)
+        told = _lines(ax, frame, "place", looks)
         ax.set_xticks(range(len(values)), ["∞" if np.isinf(value) else f"{value:g}" for value in values])
         ax.set_xlabel(_SWEPT.get(setting, setting))
         _value_axis(ax, metric)
         ax.set_title(title)
-        _legend(ax)
+        _legend(ax, told)
     return ax
 
 
@@ -321,7 +327,7 @@ def prompt_categories(
             dots = single.loc[single["category"] == category, "mean"].sort_values()
             # From left to right in order of height: no two dots hide one another.
             across = place + np.linspace(-0.22, 0.22, len(dots)) if len(dots) > 1 else [place] * len(dots)
-            together = ", ".join(filter(None, ("all prompts", _over(whole))))
+            together = ", ".join(filter(None, ("all prompts", _interval(whole))))
             named = ("one prompt", together) if place == 0 else (None, None)
             ax.plot(across, dots, "o", color="#56B4E9", alpha=0.8, markeredgewidth=0, label=named[0])
             row = whole[whole["category"] == category].iloc[0]
@@ -377,13 +383,13 @@ def gate_by_layer(curves: pd.DataFrame, ax: Axes | None = None, *, title: str = 
                 for place, rule in enumerate(rules)
             }
         ax = _axes(ax, across=1.2)  # names are long
-        _lines(ax, frame, "layer", looks)
+        told = _lines(ax, frame, "layer", looks)
         layers = sorted(frame["layer"].unique())
         ax.set_xticks(layers[:: 1 + len(layers) // 16])
         ax.set_xlabel("layer of the embedding, counted from 0")
         _value_axis(ax, "correct gate")
         ax.set_title(title)
-        _legend(ax)
+        _legend(ax, told)
     return ax
 
 
@@ -420,11 +426,11 @@ def embedding_curve(
     frame = frame.assign(series=frame["embedding"].map(_in_lines))
     with style(size):
         ax = _axes(ax, across=1.2)  # names are long
-        _lines(ax, frame, x, _cycle(dict.fromkeys(frame["series"])))
+        told = _lines(ax, frame, x, _cycle(dict.fromkeys(frame["series"])))
         _value_axis(ax, metric)
         _memory_axis(ax, frame[x], "memories stored")
         ax.set_title(title)
-        _legend(ax)
+        _legend(ax, told)
     return ax
 
 
@@ -439,7 +445,8 @@ def gate_per_partition(rates: pd.DataFrame, ax: Axes | None = None, *, title: st
     Parameters
     ----------
     rates
-        Columns embedding, partition, mean: a dot each. The line across is their mean.
+        Columns embedding, partition, mean: a dot each. The line across is their mean. The axis begins at the ten per cent
+        below the lowest.
     ax, title, size
         As in `forgetting_curve`.
 
@@ -458,15 +465,17 @@ def gate_per_partition(rates: pd.DataFrame, ax: Axes | None = None, *, title: st
             # Partitions of the same rate stand beside one another.
             same = values.groupby(values).cumcount() - (values.groupby(values).transform("size") - 1) / 2
             ax.plot(
-                values, place + 0.085 * same.clip(-4, 4), one["marker"], color=one["color"], alpha=0.75, markeredgewidth=0
-            )
+                values, place + 0.085 * same.clip(-4, 4), one["marker"], color=one["color"], alpha=0.75, markeredgewidth=0,
+                clip_on=False,
+            )  # fmt: skip
             ax.vlines(values.mean(), place - 0.38, place + 0.38, color="black", linewidth=1.2)
         ax.set_yticks(range(len(looks)), [_in_lines(name) for name in looks])
         ax.set_ylim(len(looks) - 0.5, -0.5)
         ax.tick_params(axis="y", length=0)
         _value_axis(ax, "correct gate", "x")
+        ax.set_xlim(left=max(np.ceil(10 * rates["mean"].min() - 1) / 10, 0))
+        ax.xaxis.set_major_locator(MultipleLocator(0.1))
         ax.set_xlabel(f"{ax.get_xlabel()}\na point per partition, their mean as a line")
-        ax.set_xlim(right=1.01)
         ax.set_title(title)
     return ax
 
@@ -649,6 +658,7 @@ _Plan = Iterator[tuple[tuple[str, ...], pd.DataFrame, Callable[..., Axes]]]  # o
 def _results(curves: pd.DataFrame, folder: Path, dataset: str, experiment: str) -> _Plan:
     """The figures of a run in which memories were learnt and asked about, for one dataset."""
     known = [name for name in METRICS if name not in ("random pair cos", "logprob per token")]
+    curves = curves[(curves["metric"] != "correct gate") | (curves["gate"] != "true")]  # which is correct by construction
     last = _last(curves)
     first = curves[(curves["over"] == "first memory") & curves["metric"].isin(known)]
     for metric, drawn in first.groupby("metric", sort=False):
@@ -755,7 +765,7 @@ def _over_memories(
         frame = frame.assign(lag=frame["lag"].map(list(bins.index).index))
     with style(size):
         ax = _axes(ax)
-        _lines(ax, frame, x, looks)
+        told = _lines(ax, frame, x, looks)
         for name, height in references.items():
             if height is not None:
                 ax.axhline(height, label=name, zorder=1, **_REFERENCE)
@@ -764,7 +774,7 @@ def _over_memories(
         if bins is not None:
             ax.set_xticks(range(len(bins)), [_between(first, last) for first, last in bins.items()])
         ax.set_title(title)
-        _legend(ax)
+        _legend(ax, told)
     return ax
 
 
@@ -804,7 +814,7 @@ def _wanted(frame: pd.DataFrame, metric: str, methods: Sequence[str] | None) -> 
     frame = frame.assign(label=paper.labels(frame))
     there = set(frame["label"])
     if methods is None:
-        left_out = {"iRAG"} if metric in WAYLESS and "MEGa" in there else set()
+        left_out = {"iRAG", "iRAG, true gate"} if metric in WAYLESS and "MEGa" in there else set()
         methods = [name for name in there - left_out if not name.startswith("iRAG on ")]
     kept = frame[frame["label"].isin(list(methods))]
     if kept.empty:
@@ -873,28 +883,59 @@ def _cycle(names: Iterable[str]) -> dict[str, dict[str, Any]]:
     return {name: {kind: of[i % len(of)] for kind, of in kinds.items()} for i, name in enumerate(names)}
 
 
-def _lines(ax: Axes, frame: pd.DataFrame, x: str, looks: Mapping[str, Mapping[str, Any]]) -> None:
-    """A line with its markers and the band of its interval for every series, the last on top."""
+def _lines(ax: Axes, frame: pd.DataFrame, x: str, looks: Mapping[str, Mapping[str, Any]]) -> list[Artist]:
+    """A line with its markers and the band of its interval for every series, the last on top; lines that coincide stand
+    side by side.
+
+    Returns
+    -------
+    list of matplotlib.artist.Artist
+        What the legend says of all lines.
+    """
     _check_single(frame, ["series", x])
+    aside = _aside(frame.pivot(index=x, columns="series", values="mean")[list(looks)])
     for place, (name, one) in enumerate(looks.items()):
         rows = frame[frame["series"] == name].sort_values(x)
         above = place / len(looks)
         if len(rows) == 1:  # a band has no width at a single point
             ax.vlines(rows[x], rows["low"], rows["high"], color=one["color"], linewidth=1, zorder=2 + above)
         ax.fill_between(rows[x], rows["low"], rows["high"], color=one["color"], alpha=0.13, linewidth=0, zorder=2 + above)
-        ax.plot(rows[x], rows["mean"], label=name, zorder=3 + above, **one)
+        (line,) = ax.plot(rows[x], rows["mean"], label=name, zorder=3 + above, **one)
+        if aside[name]:
+            # Up and to the right: lines that are level come apart, and so do lines that fall.
+            shift = aside[name] * line.get_linewidth() / 72
+            line.set_transform(ax.transData + ScaledTranslation(shift, shift, ax.figure.dpi_scale_trans))
+    told = [_note("lines that coincide\nstand side by side")] if any(aside.values()) else []
+    if interval := _interval(frame, "\n"):
+        bounded = frame["low"].notna().any()
+        told.append(Patch(color="#888888", alpha=0.3, linewidth=0, label=interval) if bounded else _note(interval))
+    return told
+
+
+def _aside(means: pd.DataFrame) -> dict[str, int]:
+    """By how many widths each line (a column) stands aside: 0, and of those that are the same throughout 0, 1, −1, 2, …
+
+    Lines that meet here and there stay where they are, so that one which is above another is drawn above it.
+    """
+    places = sorted(range(-len(means.columns), len(means.columns)), key=lambda place: (abs(place), -place))
+    aside: dict[str, int] = {}
+    for name, line in means.items():
+        same = {other: np.isclose(line, means[other]).sum() for other in aside}
+        taken = {aside[other] for other, points in same.items() if points == min(line.count(), means[other].count())}
+        aside[name] = next(place for place in places if place not in taken)
+    return aside
 
 
 def _value_axis(ax: Axes, metric: str, axis: str = "y") -> None:
-    """Name and unit of the metric; shares are written as per cent and never leave 0 to 100."""
+    """Name and unit of the metric; shares are written as per cent, from 0 to 100."""
     one = METRICS[metric]
     line = ax.yaxis if axis == "y" else ax.xaxis
     line.set_label_text(one.label + _UNITS[one.unit])
     if one.unit == "share":
         line.set_major_formatter(_per_cent)
-        low, high = ax.get_ylim() if axis == "y" else ax.get_xlim()
-        limits = (max(low, -0.02), min(high, 1.02)) if axis == "y" else (max(low, 0), min(high, 1))
-        ax.set_ylim(limits) if axis == "y" else ax.set_xlim(limits)
+        line.set_major_locator(FixedLocator(np.linspace(0, 1, 6)))
+        # Lines at the very ends stay clear of the frame; bars stand on it.
+        ax.set_ylim(-0.03, 1.03) if axis == "y" else ax.set_xlim(0, 1)
     ax.grid(True, axis=axis)
 
 
@@ -917,15 +958,20 @@ def _between(first: float, last: float) -> str:
     return "–".join(f"{end:,.0f}" for end in dict.fromkeys((first, last)))
 
 
-def _legend(ax: Axes, below: int = 0) -> None:
-    """The legend at the right of the axes, or as many lines of text below them."""
+def _legend(ax: Axes, told: Sequence[Artist] = (), below: int = 0) -> None:
+    """The legend, with what is told of all that is drawn, at the right of the axes, or as many lines of text below them."""
+    handles = [*ax.get_legend_handles_labels()[0], *told]
     if below:
         lower = ScaledTranslation(0, -below * mpl.rcParams["font.size"] / 72, ax.figure.dpi_scale_trans)
-        handles, names = ax.get_legend_handles_labels()
         where = {"bbox_to_anchor": (0, 0), "bbox_transform": ax.transAxes + lower}
-        ax.legend(handles[::-1], names[::-1], loc="upper left", borderaxespad=0, **where)
+        ax.legend(handles=handles[::-1], loc="upper left", borderaxespad=0, **where)
     else:
-        ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1.02), borderaxespad=0)
+        ax.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.01, 1.02), borderaxespad=0)
+
+
+def _note(text: str) -> Artist:
+    """Words in a legend, without a mark."""
+    return Line2D([], [], linestyle="", label=text)
 
 
 def _whiskers() -> dict[str, Any]:
@@ -934,13 +980,14 @@ def _whiskers() -> dict[str, Any]:
     return {"ecolor": "black", "elinewidth": width, "capthick": width, "capsize": 2.5 * width}
 
 
-def _over(frame: pd.DataFrame) -> str:
-    """What the bars of a figure are; nothing where there are none, with a single partition."""
+def _interval(frame: pd.DataFrame, joint: str = " ") -> str:
+    """What the bands or bars of a figure are; nothing where none are drawn and no one can tell why."""
     counts = sorted(set(frame["n"].astype(int))) if "n" in frame else []
-    if counts and counts[-1] < 2:
+    if counts and counts[-1] == 1:
+        return f"one partition:{joint}no interval"
+    if frame["low"].isna().all():
         return ""
-    number = f" over {_between(counts[0], counts[-1])} partitions" if counts else ""
-    return f"interval of the mean{number}"
+    return joint.join(["95 % interval", *([f"over {_between(counts[0], counts[-1])} partitions"] if counts else [])])
 
 
 def _printed(mean: float, sd: float, metric: str) -> str:

@@ -144,6 +144,10 @@ def lines(ax) -> dict[str, object]:
     return {line.get_label(): line for line in ax.get_lines() if not line.get_label().startswith("_")}
 
 
+TOLD = "95 % interval\nover 5 partitions"
+BESIDE = "lines that coincide\nstand side by side"
+
+
 def legend(ax) -> list[str]:
     return [text.get_text() for text in ax.get_legend().get_texts()]
 
@@ -151,7 +155,7 @@ def legend(ax) -> list[str]:
 def test_a_forgetting_curve_is_its_table():
     frame = results()
     ax = figures.forgetting_curve(frame, "qa")
-    assert legend(ax) == ["Base", "RAG", "Full+EWC", "MEGa", "iRAG"]  # the paper's order, whatever the table's
+    assert legend(ax) == ["Base", "RAG", "Full+EWC", "MEGa", "iRAG", TOLD]  # the paper's order, whatever the table's
     for name, line in lines(ax).items():
         method, way = ("MEGa", "recall first") if name == "iRAG" else (name, "direct")
         rows = frame[(frame["metric"] == "qa") & (frame["method"] == method) & (frame["way"] == way)]
@@ -163,16 +167,35 @@ def test_a_forgetting_curve_is_its_table():
     assert {*rows["low"], *rows["high"]} <= set(band[:, 1])
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("memories stored", "QA accuracy (%)")
     assert ax.yaxis.get_major_formatter()(0.875) == "87.5"
-    assert ax.get_ylim()[0] >= -0.02 and ax.get_ylim()[1] <= 1.02
+    assert ax.get_yticks().tolist() == pytest.approx([0, 0.2, 0.4, 0.6, 0.8, 1])
 
 
 def test_lines_that_no_way_of_asking_changes_stand_there_once():
     frame = results()
-    assert legend(figures.forgetting_curve(frame, "recall cos")) == ["Base", "RAG", "Full+EWC", "MEGa"]
+    assert legend(figures.forgetting_curve(frame, "recall cos")) == ["Base", "RAG", "Full+EWC", "MEGa", TOLD]
     ax = figures.knowledge_curve(frame)
-    assert legend(ax) == ["Base", "RAG", "Full+EWC", "MEGa", "chance"]
+    assert legend(ax) == ["Base", "RAG", "Full+EWC", "MEGa", "chance", TOLD]
     assert set(lines(ax)["chance"].get_ydata()) == {0.25} and ax.get_ylim()[0] < 0.25 < ax.get_ylim()[1]
-    assert legend(figures.knowledge_curve(frame, methods=["MEGa"], chance=None)) == ["MEGa"]
+    assert legend(figures.knowledge_curve(frame, methods=["MEGa"], chance=None)) == ["MEGa", TOLD]
+    known = pd.concat([frame, frame[frame["method"] == "MEGa"].assign(gate="true")])
+    labels = ["Base", "RAG", "Full+EWC", "MEGa", "MEGa, true gate"]
+    assert legend(figures.forgetting_curve(known, "recall cos"))[:5] == labels
+
+
+def test_lines_that_coincide_are_drawn_side_by_side():
+    """Each at its own values, a line's width apart on paper; lines that meet here and there are left alone."""
+    means = {"Base": [0, 0, 0, 0], "Full": [1, 0.5, 0, 0], "LoRA": [1, 0.5, 0, 0], "MEGa": [1, 0.5, 0, 0], "RAG": [1] * 4}
+    key = {"metric": "qa", "way": "direct"}
+    frame = pd.DataFrame([point(m, **key, method=name, stop=t) for name in means for t, m in zip(STOPS, means[name])])
+    frame = pd.concat([frame, pd.DataFrame([point(0, **key, method="Full batch", stop=10)])])
+    ax = figures.forgetting_curve(frame, "qa")
+    shown = lines(ax)
+    assert shown["LoRA"].get_ydata().tolist() == means["LoRA"]
+    seen = {name: line.get_transform().transform((1, 1)) - ax.transData.transform((1, 1)) for name, line in shown.items()}
+    width = shown["LoRA"].get_linewidth() / 72 * ax.figure.dpi
+    for name, aside in {"Base": 0, "RAG": 0, "Full": 0, "Full batch": 1, "LoRA": -1, "MEGa": 2}.items():
+        np.testing.assert_allclose(seen[name], aside * width, atol=1e-9)
+    assert legend(ax)[-2:] == [BESIDE, TOLD]
 
 
 def test_the_line_of_random_pairs_is_given_or_the_tables():
@@ -247,17 +270,25 @@ def test_bars_are_their_table_with_the_papers_figures_beside_them():
     assert theirs.get_xdata().tolist() == [0.0013, 0.8257, 0.141, 0.7253, 0.8067]
     printed = ["18.0 ± 4.0", "94.5 ± 4.0", "27.0 ± 4.0", "81.0 ± 4.0", "83.0 ± 4.0", "mean ± SD"]
     assert [text.get_text() for text in ax.texts] == printed
-    assert legend(ax) == ["interval of the mean over 5 partitions", "the paper's figure (Llama-3.1-8B)"]
+    assert legend(ax) == ["95 % interval over 5 partitions", "the paper's value (Llama-3.1-8B)"]
+    assert not theirs.get_clip_on() and ax.get_xlim() == (0, 1)
 
 
 def names_of(ax) -> list[str]:
     return [tick.get_text() for tick in ax.get_yticklabels()]
 
 
-def test_one_partition_has_a_bar_and_no_interval():
+def test_one_partition_has_a_bar_and_no_interval_and_the_figure_says_so():
     frame = results("all memories").query("stop == 10").assign(sd=np.nan, low=np.nan, high=np.nan, n=1)
-    assert figures.method_bars(frame, "qa").texts[1].get_text() == "94.5"
-    figures.forgetting_curve(frame, "qa").figure.canvas.draw()
+    ax = figures.method_bars(frame, "qa")
+    assert ax.texts[1].get_text() == "94.5" and not ax.containers[-1].get_label().startswith("95")
+    assert legend(ax) == ["one partition: no interval"]
+    ax = figures.forgetting_curve(frame, "qa")
+    ax.figure.canvas.draw()
+    assert legend(ax)[-1] == "one partition:\nno interval"
+    assert legend(figures.forgetting_curve(frame.drop(columns="n"), "qa"))[-1] == "iRAG"
+    some = figures.forgetting_curve(frame.assign(low=0, high=1, n=[1] * 4 + [12] * (len(frame) - 4)), "qa")
+    assert legend(some)[-1] == "95 % interval\nover 1–12 partitions"
 
 
 def test_a_sweep_stands_in_the_order_of_its_numbers():
@@ -295,18 +326,19 @@ def test_the_gate_by_layer_by_embedding_and_by_count():
     ]  # fmt: skip
     frame = pd.DataFrame(rows)
     ax = figures.gate_by_layer(frame[frame["similarity"] == "inner"])
-    assert legend(ax) == ["MLP input", "attention input"]
+    assert legend(ax) == ["MLP input", "attention input", BESIDE, TOLD]
     assert lines(ax)["MLP input"].get_xydata().tolist() == [[0, 0.5], [1, 0.6]]
     assert legend(figures.gate_by_layer(frame)) == [
-        "MLP input, inner", "MLP input, cosine", "attention input, inner", "attention input, cosine"
+        "MLP input, inner", "MLP input, cosine", "attention input, inner", "attention input, cosine", BESIDE, TOLD
     ]  # fmt: skip
     counts = pd.DataFrame([point(0.9, metric="correct gate", embedding=e, stop=n) for e in "ba" for n in (1000, 50)])
     ax = figures.embedding_curve(counts)
-    assert legend(ax) == ["b", "a"] and lines(ax)["b"].get_xdata().tolist() == [50, 1000]
+    assert legend(ax)[:2] == ["b", "a"] and lines(ax)["b"].get_xdata().tolist() == [50, 1000]
     rates = pd.DataFrame({"embedding": ["b", "b", "a"], "partition": [0, 1, 0], "mean": [0.5, 0.7, 1.0]})
     ax = figures.gate_per_partition(rates)
     assert names_of(ax) == ["b", "a"] and sorted(ax.get_lines()[0].get_xdata()) == [0.5, 0.7]
     assert ax.collections[0].get_segments()[0][0][0] == pytest.approx(0.6)
+    assert ax.get_xlim() == (0.4, 1) and not ax.get_lines()[0].get_clip_on()
 
 
 def test_the_confusion_of_the_gate():
@@ -426,9 +458,9 @@ def test_a_run_of_gates_has_its_figures(monkeypatch, tmp_path):
         "count": 4, "partitions": 2, "confusion_a": 2, "confusion_b": 2,
         "layers": 4, "layers_mlp": 4, "layers_attention": 2, "layers_both": 2,
     }  # fmt: skip
-    assert legend(made["embedding-models_semantic_layers"][0]) == ["MLP input", "attention input"]
+    assert legend(made["embedding-models_semantic_layers"][0])[:2] == ["MLP input", "attention input"]
     ax = made["embedding-models_semantic_layers_mlp"][0]
-    assert legend(ax) == ["mean, inner", "IDF, cosine"]
+    assert legend(ax)[:2] == ["mean, inner", "IDF, cosine"]
     assert ax.get_title(loc="left") == "Semantic: MLP input, by the layer that is embedded"
     rates = made["embedding-models_semantic_partitions"][1]
     assert rates.to_numpy().tolist() == [["a", 3, 0.5], ["b", 3, 1.0]]
