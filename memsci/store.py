@@ -122,7 +122,6 @@ class Store:
         self._cache: Cache[Adapter] = Cache(cache_bytes)
         self._aside: tempfile.TemporaryDirectory | None = None
         self._catalogue: Catalogue | None = None
-        self._catalogue: Catalogue | None = None
         self._damaged: dict[str, str] = {}
         self.refresh()
 
