@@ -372,7 +372,7 @@ def gate_by_layer(curves: pd.DataFrame, ax: Axes | None = None, *, title: str = 
     with style(size):
         if len(sites) == 1 and len(rules) > 1:
             frame, looks = frame.assign(series=variants), _cycle(rules)
-            title = ", ".join(filter(None, (_site(sites[0]), title)))
+            title = ", ".join(filter(None, (title, _site(sites[0]))))
         else:
             frame = frame.assign(series=named.where(variants == "", named + ", " + variants))
             looks = {
@@ -637,22 +637,25 @@ def redraw(run: str | Path, out: str | Path = "figures", size: str = "print") ->
     files = []
     for dataset, rows in curves.groupby("dataset", sort=False):
         plan = _gate_results(rows, folder, dataset) if of_gates else _results(rows, folder, dataset, experiment)
-        for name, drawn, draw in plan:
-            stem = out / "_".join(re.sub(r"[^\w.+]+", "-", part) for part in (experiment, str(dataset), *name))
-            ax = draw(drawn, size=size)
-            named = dataset.capitalize() if dataset in paper.COUNTERPARTS else str(dataset)
-            with style(size):
-                ax.set_title(": ".join(filter(None, (named, ax.get_title(loc="left")))))
-            files += save(ax, stem, drawn)
+        named = dataset.capitalize() if dataset in paper.COUNTERPARTS else str(dataset)
+        for name, metric, title, drawn, draw in plan:
+            ax = draw(drawn, title=f"{named}, {METRICS[metric].label}: {title}", size=size)
+            files += save(ax, out / "_".join(map(_slug, (experiment, str(dataset), *name))), drawn)
     if not of_gates and experiment in _TABLES and curves["dataset"].isin(list(paper.COUNTERPARTS)).any():
         compared = paper.compare(_last(curves), _TABLES[experiment])
         for name, table in (("paper", compared), ("order", paper.ordering(compared))):
-            files.append(out / f"{experiment}_{name}.csv")
+            files.append(out / f"{_slug(experiment)}_{name}.csv")
             table.to_csv(files[-1], index=False, float_format="%.6g")
     return files
 
 
-_Plan = Iterator[tuple[tuple[str, ...], pd.DataFrame, Callable[..., Axes]]]  # of figures: parts of the name, rows, how
+def _slug(name: str) -> str:
+    """A name as a part of a file's: lower-case letters, digits, and single hyphens between them."""
+    return re.sub(r"[\W_]+", "-", name.lower().replace("'", "")).strip("-")
+
+
+# Of figures: parts of the file's name, the metric, what the title says of it, rows, how they are drawn.
+_Plan = Iterator[tuple[tuple[str, ...], str, str, pd.DataFrame, Callable[..., Axes]]]
 
 
 def _results(curves: pd.DataFrame, folder: Path, dataset: str, experiment: str) -> _Plan:
@@ -665,62 +668,67 @@ def _results(curves: pd.DataFrame, folder: Path, dataset: str, experiment: str) 
         drawn = _wanted(drawn, metric, None).drop(columns="label")
         if metric == "recall cos":
             drawn = pd.concat([drawn, last[last["metric"] == "random pair cos"].head(1)])
-        yield ("first memory", metric), drawn, partial(forgetting_curve, metric=metric)
+        draw = partial(forgetting_curve, metric=metric)
+        yield ("first memory", metric), metric, "the first memory, as more are stored", drawn, draw
     if (curves["over"] == "lag").any():
         values = _read(folder / "partitions.csv.gz").query("dataset == @dataset and over == 'lag' and metric in @known")
         for metric, rows in values.groupby("metric", sort=False):
             binned = bin_lags(_wanted(rows, metric, None).drop(columns="label"))
             drawn = mean_table(binned, [name for name in binned if name not in ("partition", "value")])
-            yield ("lag", metric), drawn, partial(retention_curve, metric=metric)
+            draw = partial(retention_curve, metric=metric)
+            yield ("lag", metric), metric, "by how many memories were learnt since", drawn, draw
     rows = curves[(curves["over"] == "all memories") & (curves["metric"] == "knowledge")]
     if rows["stop"].nunique() > 1:
-        yield ("knowledge-curve",), rows, knowledge_curve
+        yield ("knowledge curve",), "knowledge", "as more memories are stored", rows, knowledge_curve
     kinds = curves[(curves["category"] != "") & (curves["way"] != "recall first")]
     if (kinds["over"] == "category").any():
         kinds = kinds.assign(prompt=kinds["setting"].str.removeprefix("prompt="))
         for metric, drawn in kinds[kinds["metric"].isin(known)].groupby("metric", sort=False):
-            yield ("prompts", metric), drawn, partial(prompt_categories, metric=metric)
+            yield ("prompts", metric), metric, "by encoding prompt", drawn, partial(prompt_categories, metric=metric)
         return
     swept = _swept(last)
     for metric in (name for name in known if (last["metric"] == name).any()):
         rows = last[last["metric"] == metric]
         drawn = _wanted(rows, metric, None).drop(columns="label")
-        title = f"After {drawn['stop'].max():.0f} memories"
+        title = f"after {drawn['stop'].max():.0f} memories"
         if swept:
-            yield (swept, metric), drawn, partial(sweep, setting=swept, metric=metric, title=title)
+            yield (swept, metric), metric, title, drawn, partial(sweep, setting=swept, metric=metric)
             continue
         beside = paper.beside(drawn, _TABLES[experiment]) if experiment in _TABLES else drawn
-        yield ("bars", metric), beside, partial(method_bars, metric=metric, title=title)
+        yield ("bars", metric), metric, title, beside, partial(method_bars, metric=metric)
         told = rows[rows["way"] == "recall first"]
         if metric not in WAYLESS and set(told["method"]) - {"MEGa"}:
             both = rows[rows["method"].isin(told["method"])]
             labels = list(dict.fromkeys(paper.labels(both)))
-            yield ("ways", metric), both, partial(method_bars, metric=metric, methods=labels, title=title)
+            draw = partial(method_bars, metric=metric, methods=labels)
+            yield ("ways", metric), metric, "by way of asking", both, draw
 
 
 def _gate_results(curves: pd.DataFrame, folder: Path, dataset: str) -> _Plan:
     """The figures of a run in which the gate alone was measured, for one dataset."""
+    metric = "correct gate"
     for comparison, drawn in curves.groupby("comparison", sort=False):
         if comparison == "by layer":
+            title = "by the layer that is embedded"
             plain = (drawn["pooling"] == "mean") & (drawn["similarity"] == "inner")  # the paper's
             if plain.any():
-                yield ("layers",), drawn[plain], partial(gate_by_layer, title="By the layer that is embedded")
+                yield ("layers",), metric, title, drawn[plain], gate_by_layer
             for site, rows in drawn.groupby("site", sort=False) if not plain.all() else ():
-                yield ("layers", site), rows, partial(gate_by_layer, title="by the layer that is embedded")
+                yield ("layers", site), metric, title, rows, gate_by_layer
         elif comparison == "by count":
-            yield ("count",), drawn, partial(embedding_curve, title="By number of memories")
+            yield ("count",), metric, "by number of memories", drawn, embedding_curve
     if "by embedding" not in set(curves["comparison"]):
         return
     rates = _read(folder / "partitions.csv.gz").query("dataset == @dataset and comparison == 'by embedding'")
     rates = rates[["embedding", "partition", "value"]].rename(columns={"value": "mean"})
-    yield ("partitions",), rates, partial(gate_per_partition, title="Every partition")
+    yield ("partitions",), metric, "every partition", rates, gate_per_partition
     shares = _read(folder / "confusion.csv").query("dataset == @dataset")
     ids = list(dict.fromkeys([*shares["memory_id"], *shares["top_id"]]))
     names = list(dict.fromkeys(shares["embedding"]))
     for name in dict.fromkeys((names[0], names[-1])):  # the paper's own and the strongest, if they stand so
         drawn = shares.loc[shares["embedding"] == name, ["memory_id", "top_id", "share"]]
         title = f"{name}, partition {shares['partition'].iloc[0]}"
-        yield ("confusion", name), drawn, partial(confusion, ids=ids, title=title)
+        yield ("confusion", name), metric, title, drawn, partial(confusion, ids=ids)
 
 
 def _last(curves: pd.DataFrame) -> pd.DataFrame:

@@ -420,15 +420,17 @@ def test_a_run_of_learners_has_its_figures(monkeypatch, tmp_path):
     told = results().query("method == 'RAG'").assign(method="Full+EWC", way="recall first")
     first = results().query("metric != 'knowledge'")
     learnt = pd.concat([first, results("all memories"), told.assign(over="all memories")])
+    gates = results("all memories").query("method == 'MEGa' and metric == 'qa' and way == 'direct'")
+    learnt = pd.concat([learnt, *(gates.assign(metric="correct gate", gate=gate) for gate in ("own", "true"))])
     made = planned(monkeypatch, write_run(tmp_path / "main-0123456789ab", learnt))
     assert {name.removeprefix("main_episodic_") for name in made} == {
         "first-memory_qa", "first-memory_recall-cos", "knowledge-curve", "bars_qa", "bars_recall-cos", "bars_knowledge",
-        "ways_qa",
+        "bars_correct-gate", "ways_qa",
     }  # fmt: skip
     ax, table = made["main_episodic_first-memory_recall-cos"]
     assert set(table["metric"]) == {"recall cos", "random pair cos"} and "random pair" in legend(ax)
-    assert ax.get_title(loc="left") == "Episodic: The first memory, as more are stored"
-    assert ax._left_title.get_size() == figures.forgetting_curve(results())._left_title.get_size()
+    assert ax.get_title(loc="left") == "Episodic, recall cosine: the first memory, as more are stored"
+    assert set(made["main_episodic_bars_correct-gate"][1]["method"]) == {"MEGa"}  # the true gate is always right
     ax, table = made["main_episodic_bars_qa"]
     assert table["method"].tolist() == ["RAG", "MEGa", "iRAG", "Full+EWC", "Base"] and set(table["stop"]) == {10}
     assert table["paper"].tolist() == [0.8257, 0.7253, 0.8067, 0.141, 0.0013]
@@ -454,6 +456,7 @@ def test_settings_are_swept_set_side_by_side_or_grouped(monkeypatch, tmp_path):
 
 def test_a_run_of_gates_has_its_figures(monkeypatch, tmp_path):
     made = planned(monkeypatch, write_gates(tmp_path / "embedding-models-0123456789ab"))
+    assert figures._slug("own (the paper's)") == "own-the-papers" and figures._slug("_A + B_c ") == "a-b-c"
     assert {name.removeprefix("embedding-models_semantic_"): len(table) for name, (_, table) in made.items()} == {
         "count": 4, "partitions": 2, "confusion_a": 2, "confusion_b": 2,
         "layers": 4, "layers_mlp": 4, "layers_attention": 2, "layers_both": 2,
@@ -461,7 +464,7 @@ def test_a_run_of_gates_has_its_figures(monkeypatch, tmp_path):
     assert legend(made["embedding-models_semantic_layers"][0])[:2] == ["MLP input", "attention input"]
     ax = made["embedding-models_semantic_layers_mlp"][0]
     assert legend(ax)[:2] == ["mean, inner", "IDF, cosine"]
-    assert ax.get_title(loc="left") == "Semantic: MLP input, by the layer that is embedded"
+    assert ax.get_title(loc="left") == "Semantic, correct gate: by the layer that is embedded, MLP input"
     rates = made["embedding-models_semantic_partitions"][1]
     assert rates.to_numpy().tolist() == [["a", 3, 0.5], ["b", 3, 1.0]]
 
