@@ -40,6 +40,8 @@ from memsci.statistics import mean_table
 # Without dates, so that the same numbers give the same bytes.
 _METADATA = {"pdf": {"CreationDate": None}, "png": {"Software": None}, "svg": {"Date": None}}
 
+NAMED = 20  # so many memories have their names at a map of their gates
+
 SIZES = {"print": ("memsci.mplstyle",), "slide": ("memsci.mplstyle", "memsci-slide.mplstyle")}
 
 # Okabe and Ito's colours, two of them darkened; no two methods share a marker, so that none is known by its colour alone.
@@ -524,12 +526,20 @@ def confusion(
         bar.set_label("share of the questions (%)")
         bar.ax.yaxis.set_major_formatter(_per_cent)
         bar.outline.set_visible(False)
-        ticks = [1, *range(10 * (1 + len(ids) // 100), len(ids) + 1, 10 * (1 + len(ids) // 100))]
+        ticks = _numbers(len(ids))
         ax.set_xticks(ticks)
         ax.set_yticks(ticks)
         ax.spines[["top", "right"]].set_visible(True)
         ax.set(xlabel="memory with the highest gate", ylabel="memory asked about", title=title)
     return ax
+
+
+def _numbers(count: int) -> list[int]:
+    """Which of so many memories, counted from 1, have their number at an axis."""
+    if count <= NAMED:
+        return [*range(1, count + 1)]
+    step = 10 * (1 + count // 100)
+    return [1, *range(step, count + 1, step)]
 
 
 def gate_map(frame: pd.DataFrame, ax: Axes | None = None, ids: Sequence[str] | None = None) -> Axes:
@@ -547,20 +557,27 @@ def gate_map(frame: pd.DataFrame, ax: Axes | None = None, ids: Sequence[str] | N
     Returns
     -------
     matplotlib.axes.Axes
-        Rows are queries, columns are memories in their order, colour is the weight from 0 to 1.
+        Rows are queries, columns are memories in their order, colour is the weight from 0 to 1. Both are counted from 1, as
+        in `confusion`; up to 20 memories have their labels beside their numbers.
     """
     labels = frame.drop_duplicates("id").set_index("id")["label"]
     labels = labels if ids is None else labels.loc[list(ids)]
     grid = frame.pivot(index="query", columns="id", values="weight")[labels.index]
+    named = len(labels) <= NAMED
     with style():
         if ax is None:
-            width = 2.2 + 0.13 * grid.shape[1]
-            _, ax = plt.subplots(figsize=(width, 1.6 + 0.13 * grid.shape[0]), layout="constrained")
+            cell, below = (0.2, 1.2) if named else (0.13, 0)  # inches: of a row or column, for the names
+            height, width = (cell * count for count in grid.shape)
+            _, ax = plt.subplots(figsize=(2.2 + width, 1.6 + below + height), layout="constrained")
         sns.heatmap(
             grid, vmin=0, vmax=1, cmap=mpl.rcParams["image.cmap"], ax=ax, cbar_kws={"label": "gate g", "shrink": 0.6},
-            xticklabels=labels.tolist(), yticklabels=5,
+            xticklabels=False, yticklabels=False,
         )  # fmt: skip
-        ax.tick_params(axis="x", labelsize=5, rotation=90)
+        rows, columns = map(_numbers, grid.shape)
+        ax.set_yticks([number - 0.5 for number in rows], rows)
+        ax.set_xticks([number - 0.5 for number in columns], columns)
+        if named:
+            ax.set_xticklabels([f"{name} {number}" for number, name in enumerate(labels, 1)], rotation=90)
         ax.set(xlabel="memory", ylabel="question about memory", title="Gating weights, one row per question")
     return ax
 

@@ -51,7 +51,8 @@ def test_the_map_shows_the_weights_with_memories_in_their_order():
     ax = figures.gate_map(frame)
     assert_array_equal(drawn(ax), WEIGHTS)
     assert_array_equal(drawn(ax), frame.pivot(index="query", columns="id", values="weight")[IDS])
-    assert names(ax) == [LABELS[id] for id in IDS]
+    assert names(ax) == ["Nora and the letter 1", "The kite 2", "Ada sings 3"]
+    assert names_of(ax) == ["1", "2"]
     assert ax.collections[0].get_clim() == (0, 1)  # so that figures can be compared
     assert ax.get_ylim()[0] > ax.get_ylim()[1]  # the first query is on top
     assert ax.figure.axes[1].get_ylabel() == "gate g"
@@ -61,16 +62,26 @@ def test_the_map_shows_the_weights_with_memories_in_their_order():
 def test_the_order_of_the_memories_can_be_given():
     """A gate's table starts with the best memory of the first query; the mind knows the order of encoding."""
     frame = table(((0, 2), (0, 0), (0, 1), (1, 1), (1, 2), (1, 0)))
-    assert names(figures.gate_map(frame)) == [LABELS[id] for id in ("x", "m", "c")]
+    assert names(figures.gate_map(frame)) == ["Ada sings 1", "Nora and the letter 2", "The kite 3"]
     ax = figures.gate_map(frame, ids=IDS)
     assert_array_equal(drawn(ax), WEIGHTS)
-    assert names(ax) == [LABELS[id] for id in IDS]
+    assert names(ax) == ["Nora and the letter 1", "The kite 2", "Ada sings 3"]
+
+
+def test_many_memories_are_numbered_alike_at_both_axes_of_both_maps():
+    ids = [f"m{k}" for k in range(50)]
+    rows = [(q, ids[k], "a story", float(q == k)) for q in range(50) for k in range(50)]
+    ax = figures.gate_map(pd.DataFrame(rows, columns=["query", "id", "label", "weight"]))
+    assert names(ax) == names_of(ax) == ["1", "10", "20", "30", "40", "50"]
+    assert ax.get_xticks().tolist() == ax.get_yticks().tolist() == [0.5, 9.5, 19.5, 29.5, 39.5, 49.5]  # amid their cells
+    shares = pd.DataFrame({"memory_id": ids, "top_id": ids, "share": 1.0})
+    assert names(figures.confusion(shares)) == names(ax)
 
 
 def test_memories_of_one_label_stay_apart():
     ax = figures.gate_map(table().assign(label="a story"))
     assert_array_equal(drawn(ax), WEIGHTS)
-    assert names(ax) == ["a story"] * 3
+    assert names(ax) == ["a story 1", "a story 2", "a story 3"]
 
 
 def test_a_map_is_drawn_into_given_axes_and_leaves_no_settings_behind():
