@@ -16,7 +16,7 @@ from torch import Tensor
 from memsci.config import SIMILARITIES
 from memsci.errors import MemsciError, check_in, check_whole
 
-LOOKED_AT = 1024  # the best memories of many that are sorted first
+SORTED_FIRST = 1024  # the best memories of many that are sorted first
 
 
 @dataclass(frozen=True, eq=False)
@@ -210,8 +210,12 @@ def nucleus(gate: Gate, epsilon: float) -> Gate:
     return replace(gate, weights=gate.weights.masked_fill(shut, 0.0))
 
 
-def holding(scores: Tensor, beta: float, mass: float) -> Tensor:
+def holding(scores: Tensor, beta: float, mass: float, error: Tensor | float = 0.0) -> Tensor:
     """Which memories are among the fewest that hold so much of some query's softmax, numbers in ascending order.
+
+    Where scores are off by e, no weight is by more than the factor exp(2 β e). So the memories that are left out, whose
+    weights sum to m' by the scores given, sum to m' exp(2 β e) at most by the true ones, and that is to be no more than
+    1 − m. For β = ∞ those within 2 e of the best remain: no other is the best by the true scores.
 
     Parameters
     ----------
@@ -220,21 +224,34 @@ def holding(scores: Tensor, beta: float, mass: float) -> Tensor:
     beta : float
         β.
     mass : float
-        From 0 to 1.
+        m, from 0 to 1.
+    error : Tensor [b] or float
+        e, the most by which a score of each query may differ from the true one.
 
     Returns
     -------
     Tensor
         The numbers of the columns.
     """
-    weights = _softmax(scores, beta)
-    k = min(LOOKED_AT, weights.shape[1])
+    if not scores.numel():
+        return torch.empty(0, dtype=torch.int64)
+    reach = 2 * torch.as_tensor(error, dtype=torch.float64).reshape(-1, 1)
+    below = scores.double() - scores.max(dim=1, keepdim=True).values
+    if math.isinf(beta):
+        return (below >= -reach).any(dim=0).nonzero()[:, 0]
+    # In logarithms, since exp(2 β e) may be any number.
+    logits, spare = beta * below, torch.tensor(1.0 - mass, dtype=torch.float64).log() - beta * reach
+    n = scores.shape[1]
+    k = min(SORTED_FIRST, n)
     while True:
-        best, columns = weights.topk(k, dim=1)  # sorting all of 100,000 takes longer than comparing with them
-        before = best.cumsum(dim=1) - best
-        if k == weights.shape[1] or (before[:, -1] + best[:, -1] >= mass).all():
-            return columns[before < mass].unique()
-        k = weights.shape[1]
+        columns = scores.topk(k, dim=1).indices  # sorting all of 100,000 takes longer than comparing with them
+        others = logits.scatter(1, columns, -math.inf).logsumexp(dim=1, keepdim=True)
+        # From each of the best on, and of all others together.
+        left = torch.cat([logits.gather(1, columns), others], dim=1).flip(1).logcumsumexp(dim=1).flip(1)
+        needed = left - left[:, :1] > spare
+        if k == n or not needed[:, -1].any():
+            return columns[needed[:, :-1]].unique()
+        k = n
 
 
 def _softmax(scores: Tensor, beta: float) -> Tensor:

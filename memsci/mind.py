@@ -249,8 +249,8 @@ class MEGa:
         other half is `gating.nucleus`'s."""
         if self.rule.top_k is not None:
             return self.store.nearest(cues, self.rule.top_k, self.rule.similarity)[1].unique()
-        scores = self.store.similarities(cues, self.rule.similarity)
-        return gating.holding(scores, beta, 1 - self.rule.epsilon / 4)
+        scores, error = self.store.similarities(cues, self.rule.similarity)
+        return gating.holding(scores, beta, 1 - self.rule.epsilon / 4, error)
 
     def _compare(self, cues: torch.Tensor, places: torch.Tensor | None, beta: float) -> Gate:
         """The gate over the memories at these places, in the order of encoding; None for all."""

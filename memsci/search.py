@@ -56,6 +56,7 @@ def nearest(
     check_in("similarity", similarity, SIMILARITIES)
     check_whole("k", k, 1)
     _check_cues(cues, keys)
+    error = rounding(cues, keys.shape[1], similarity, longest).numpy()
     cues = cues.detach().to("cpu", torch.float64).numpy()
     k = min(k, len(keys) - len(dead))
     fetch = k + SPARE + min(len(dead), k + SPARE)
@@ -66,32 +67,29 @@ def nearest(
         found = search(keys, near, fetch, _METRICS[similarity], exact=True, threads=torch.get_num_threads())
         candidates = np.asarray(found.keys).reshape(len(cues), fetch).astype(np.int64)
         last = 1 - np.asarray(found.distances).reshape(len(cues), fetch).max(axis=1).astype(np.float64)
-        # Rounding in float32, for sums of d products in any order, and some more for roots and quotients.
-        reach = 1.0 if similarity == "cosine" else np.linalg.norm(cues, axis=1) * longest
-        error = 4 * (keys.shape[1] + 2) * 2.0**-24 * (1 + reach)
         for i, cue in enumerate(cues):
             tried = np.sort(candidates[i])
-            scores[i], rows[i] = _best(_similarities(cue, keys[tried], similarity), tried, k, dead)
+            scores[i], rows[i] = _best(_exact(cue, keys[tried], similarity), tried, k, dead)
         sure = scores[:, -1] > last + error
     for i in np.flatnonzero(~sure) if k else ():
-        parts = (keys[start : start + 4096] for start in range(0, len(keys), 4096))
-        every = np.concatenate([_similarities(cues[i], part, similarity) for part in parts])
+        parts = (keys[start : start + PART] for start in range(0, len(keys), PART))
+        every = np.concatenate([_exact(cues[i], part, similarity) for part in parts])
         scores[i], rows[i] = _best(every, np.arange(len(keys)), k, dead)
     return torch.from_numpy(scores), torch.from_numpy(rows)
 
 
-def every(cues: Tensor, keys: np.ndarray, similarity: str, dead: np.ndarray) -> Tensor:
+def similarities(cues: Tensor, keys: np.ndarray, similarity: str) -> Tensor:
     """Similarity of each cue to every key, in float32 and part by part, so that nothing of the size of the keys is made.
 
     Parameters
     ----------
-    cues, keys, similarity, dead
+    cues, keys, similarity
         As in `nearest`.
 
     Returns
     -------
     Tensor [b, n], float32
-        Minus infinity for the dead.
+        None is off by more than :func:`rounding`.
     """
     check_in("similarity", similarity, SIMILARITIES)
     _check_cues(cues, keys)
@@ -105,8 +103,25 @@ def every(cues: Tensor, keys: np.ndarray, similarity: str, dead: np.ndarray) -> 
         scores[:, start : start + PART] = (
             found / part.norm(dim=1).clamp_min(_SHORTEST) if similarity == "cosine" else found
         )
-    scores[:, torch.from_numpy(dead)] = -torch.inf
     return scores
+
+
+def rounding(cues: Tensor, width: int, similarity: str, longest: float) -> Tensor:
+    """The most by which rounding moves a similarity that is computed in float32, for each cue: [b] in float64.
+
+    It holds for sums of d products in any order, and leaves room for roots and quotients.
+
+    Parameters
+    ----------
+    cues : Tensor [b, d]
+    width : int
+        d.
+    similarity, longest
+        As in `nearest`.
+    """
+    lengths = cues.detach().to("cpu", torch.float64).norm(dim=1)
+    reach = torch.ones_like(lengths) if similarity == "cosine" else lengths * longest  # no similarity is larger
+    return 4 * (width + 2) * 2.0**-24 * (1 + reach)
 
 
 def _check_cues(cues: Tensor, keys: np.ndarray) -> None:
@@ -119,7 +134,7 @@ def _check_cues(cues: Tensor, keys: np.ndarray) -> None:
         raise MemsciError("cues hold a number that is not finite. Load the model in float32, and embed again.")
 
 
-def _similarities(cue: np.ndarray, keys: np.ndarray, similarity: str) -> np.ndarray:
+def _exact(cue: np.ndarray, keys: np.ndarray, similarity: str) -> np.ndarray:
     # Summed row by row, not by a matrix product, so that equal keys have equal scores wherever they stand.
     keys = keys.astype(np.float64)
     scores = (keys * cue).sum(axis=1)

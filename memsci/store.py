@@ -255,8 +255,8 @@ class Store:
         scores, rows = search.nearest(cues, shown.matrix, k, similarity, shown.longest, shown.dead)
         return scores, rows - torch.searchsorted(torch.from_numpy(shown.dead), rows)
 
-    def similarities(self, cues: torch.Tensor, similarity: str = "inner") -> torch.Tensor:
-        """Similarity of each cue to the key of every memory, [b, n] in float32, the memories in the order of adding.
+    def similarities(self, cues: torch.Tensor, similarity: str = "inner") -> tuple[torch.Tensor, torch.Tensor]:
+        """Similarity of each cue to the key of every memory, in float32, and how far it may be off.
 
         The keys are read from where they are mapped; in float64, for few of them, it is `memsci.gate.gate`'s work.
 
@@ -264,10 +264,18 @@ class Store:
         ----------
         cues, similarity
             As in `nearest`.
+
+        Returns
+        -------
+        scores
+            [b, n], the memories in the order of adding.
+        error
+            [b], the most by which rounding may have moved any score of a cue.
         """
         shown = self._shown()
-        scores = search.every(cues, shown.matrix, similarity, shown.dead)
-        return scores[:, torch.from_numpy(shown.live)] if len(shown.dead) else scores
+        scores = search.similarities(cues, shown.matrix, similarity)
+        error = search.rounding(cues, shown.matrix.shape[1], similarity, shown.longest)
+        return scores[:, torch.from_numpy(shown.live)] if len(shown.dead) else scores, error
 
     def named(self, places: Sequence[int]) -> list[Named]:
         """Id and label of the memories at these places in the order of adding, as many and in the same order.

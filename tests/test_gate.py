@@ -206,7 +206,7 @@ def test_nucleus_of_nothing_and_of_a_gate_set_by_hand(vectors):
 @pytest.mark.parametrize("looked_at", [2, 1024])
 @pytest.mark.parametrize("mass", [0.0, 0.5, 0.99, 1.0])
 def test_holding_is_the_fewest_that_hold_the_mass(vectors, monkeypatch, looked_at, mass):
-    monkeypatch.setattr("memsci.gate.LOOKED_AT", looked_at)
+    monkeypatch.setattr("memsci.gate.SORTED_FIRST", looked_at)
     full = gate(*vectors)
     expected = set()
     for row in full.weights:
@@ -216,3 +216,27 @@ def test_holding_is_the_fewest_that_hold_the_mass(vectors, monkeypatch, looked_a
     assert holding(full.scores, 1.0, mass).tolist() == sorted(expected)
     scores = torch.cat([torch.full((5, 1), -math.inf), full.scores], dim=1)  # one that is out of the question
     assert holding(scores, 1.0, 0.99).tolist() == [1 + column for column in holding(full.scores, 1.0, 0.99).tolist()]
+
+
+@pytest.mark.parametrize("sorted_first", [2, 1024])
+@pytest.mark.parametrize("error", [0.0, 1e-3, 0.5])
+@pytest.mark.parametrize("beta", [0.0, 0.5, 30.0, 1e4, 1e300, math.inf])
+def test_holding_holds_the_mass_of_any_scores_within_the_error(monkeypatch, sorted_first, error, beta):
+    monkeypatch.setattr("memsci.gate.SORTED_FIRST", sorted_first)
+    generator = torch.Generator().manual_seed(0)
+    for spread in (1e-3, 1.0, 10.0):
+        seen = spread * torch.randn(30, 50, generator=generator, dtype=torch.float64)
+        seen[:, 10:] = seen[:, 10:11]  # many alike weigh a lot together
+        # At the worst the memory that is seen best is less, and all others are more.
+        true = seen + error * torch.where(seen == seen.max(dim=1, keepdim=True).values, -1.0, 1.0)
+        weights = gate(true, torch.eye(50), beta).weights
+        for row, of_one in zip(weights, seen[:, None], strict=True):
+            kept = holding(of_one, beta, 0.99, torch.tensor([error]))
+            assert 1 - row[kept].sum() <= 0.01 + 1e-12
+
+
+def test_holding_is_few_where_the_error_is_small(vectors):
+    scores = gate(*vectors).scores
+    exact = holding(scores[:1], 5.0, 0.9).tolist()
+    assert exact == holding(scores[:1], 5.0, 0.9, torch.tensor([1e-9])).tolist() and len(exact) < 7
+    assert holding(scores[:1], math.inf, 0.9, torch.tensor([1e-9])).tolist() == [int(scores[0].argmax())]

@@ -442,7 +442,7 @@ def spread(gate, ids) -> torch.Tensor:
 @pytest.mark.parametrize("beta", [0.0, 0.02, 0.5, 30.0, math.inf])
 @pytest.mark.parametrize("epsilon", [1e-6, 0.05, 0.5])
 def test_a_searched_gate_is_the_dense_one_but_for_epsilon(many, monkeypatch, similarity, beta, epsilon):
-    monkeypatch.setattr("memsci.gate.LOOKED_AT", 2)
+    monkeypatch.setattr("memsci.gate.SORTED_FIRST", 2)
     many.rule = GateRule(beta=beta, similarity=similarity)
     dense = many.gate(QUESTIONS)
     many.rule = GateRule(beta=beta, similarity=similarity, epsilon=epsilon)
@@ -464,6 +464,26 @@ def test_a_searched_top_k_is_that_of_the_dense_gate(many, k):
     assert len(found.ids) <= 3 * k
 
 
+@pytest.mark.parametrize("similarity", ["inner", "cosine"])
+@pytest.mark.parametrize("beta", [1.0, 1e4, math.inf])
+def test_of_near_twins_rounding_leaves_none_out_that_the_dense_gate_opens(base, tmp_path, similarity, beta):
+    """Inner products near 4,000: in float32 they are multiples of 1/4096, and the twins' differ by less."""
+    generator = torch.Generator().manual_seed(0)
+    one = 8 * torch.randn(64, generator=generator)
+    keys = one + 1e-6 * torch.randn(40, 64, generator=generator)
+    cues = dict(zip(map(str, range(100)), one + torch.randn(100, 64, generator=generator)))
+    mind = MEGa(base, store=tmp_path / "twins", encoding=SMALL)
+    adapter = random_adapter(base.model, targets(base.model))
+    mind.store.add_all(((Remembered(f"m{k}", "twin", key, "0"), adapter) for k, key in enumerate(keys)), durable=False)
+    mind._embed = lambda texts: torch.stack([cues[text] for text in texts])
+    for text in cues:
+        mind.rule = GateRule(beta=beta, similarity=similarity)
+        dense = mind.gate(text)
+        mind.rule = GateRule(beta=beta, similarity=similarity, epsilon=0.01)
+        sparse = mind.gate(text)
+        assert (spread(sparse, mind.ids) - dense.weights).abs().sum() <= 0.01
+
+
 @pytest.mark.parametrize("rule", [SOFT, GateRule(top_k=2), GateRule(epsilon=0.01)])
 def test_no_questions_have_no_answers(mind, rule):
     mind.rule = rule
@@ -483,6 +503,11 @@ def test_a_searched_gate_reads_the_keys_of_its_candidates_alone(many, monkeypatc
     assert len(found.ids) == len(read[0]) < len(many) and len(read) == 1 and "m3" not in found.ids
     expected = [one.key for one in many.store.records if one.id in found.ids]
     assert torch.equal(read[0], torch.stack(expected))
+
+
+def test_an_unknown_id_is_refused_with_the_first_that_are_known(many):
+    with pytest.raises(MemsciError, match=r"no memory 'c' in .* it holds: 'm0', .* 'm9', … \(40 in all\)"):
+        many.gate_by_hand([{"m1": 1.0}, {"c": 1.0}])
 
 
 def test_words_are_weighed_by_all_memories(base, tmp_path):

@@ -40,10 +40,8 @@ def agree(got, expected):
 @pytest.fixture
 def compared(monkeypatch) -> list[int]:
     """Numbers of keys that were compared in float64 at a time."""
-    seen, similarities = [], search._similarities
-    monkeypatch.setattr(
-        search, "_similarities", lambda cue, keys, *more: seen.append(len(keys)) or similarities(cue, keys, *more)
-    )
+    seen, exact = [], search._exact
+    monkeypatch.setattr(search, "_exact", lambda cue, keys, *more: seen.append(len(keys)) or exact(cue, keys, *more))
     return seen
 
 
@@ -133,13 +131,22 @@ def test_all_similarities_are_the_gates_part_by_part(similarity, monkeypatch):
     monkeypatch.setattr(search, "PART", 7)
     cues, keys = vectors(3, 16), vectors(40, 16, seed=1)
     keys[5] = 0
-    dead = np.array([0, 8, 39])
-    scores = search.every(cues, keys.numpy(), similarity, dead)
+    scores = search.similarities(cues, keys.numpy(), similarity)
     expected = gate(cues, keys, 1.0, similarity).scores.float()
-    expected[:, torch.from_numpy(dead)] = -torch.inf
     assert scores.dtype == torch.float32
     torch.testing.assert_close(scores, expected, rtol=1e-5, atol=1e-5)
-    assert search.every(cues[:0], keys.numpy(), similarity, NONE).shape == (0, 40)
-    assert search.every(cues, np.empty((0, 16), np.float32), similarity, NONE).shape == (3, 0)
+    assert search.similarities(cues[:0], keys.numpy(), similarity).shape == (0, 40)
+    assert search.similarities(cues, np.empty((0, 16), np.float32), similarity).shape == (3, 0)
     with pytest.raises(MemsciError, match=r"\[b, 16\]"):
-        search.every(cues[:, :5], keys.numpy(), similarity, NONE)
+        search.similarities(cues[:, :5], keys.numpy(), similarity)
+
+
+@pytest.mark.parametrize("similarity", SIMILARITIES)
+@pytest.mark.parametrize(("scale", "mean"), [(1e-15, 0.0), (1.0, 0.0), (1.0, 8.0), (1e4, 0.0)])
+@pytest.mark.parametrize("width", [1, 16, 1000])
+def test_similarities_are_off_by_no_more_than_rounding(similarity, scale, mean, width):
+    cues, keys = scale * vectors(5, width, 1, mean), vectors(300, width, 2, mean)
+    error = search.rounding(cues, width, similarity, float(keys.norm(dim=1).max()))
+    scores = search.similarities(cues, keys.numpy(), similarity)
+    off = (scores - gate(cues, keys, 1.0, similarity).scores).abs()
+    assert error.shape == (5,) and (off <= error[:, None]).all()
