@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from memsci.errors import MemsciError
 from memsci.experiments import Cell
 from memsci.figures import redraw
 from memsci.runs import folder as files
+from memsci.runs import provenance
 from memsci.runs.tables import curves
 from memsci.runs.work import Outcome, work
 
@@ -95,6 +97,73 @@ def test_cells_that_another_run_has_finished_are_taken_over(table, marks, tmp_pa
     assert sorted(begun(marks)) == sorted({job.cell.label for job in more.jobs})
     undisturbed = in_this_process(fakework.prepare(table, tmp_path / "alone"))
     assert contents(more.folder) == contents(undisturbed)
+
+
+def test_cells_say_by_what_they_were_made_and_a_run_sums_it_up(table, marks, tmp_path, monkeypatch):
+    monkeypatch.setattr(provenance, "commit", lambda: "a" * 40)
+    monkeypatch.setattr(provenance, "now", lambda: "2026-01-01T00:00:00+00:00")
+    first = in_this_process(fakework.prepare(table, tmp_path / "runs", partitions=(0, 1)))
+    cell = files.about_cell(first, files.read_json(first / "run.json")["cells"][0]["id"])
+    assert list(cell) == ["label", "commit", "versions", "machine", "threads", "begun", "device", "finished", "seconds",
+                          "processor_seconds"]  # fmt: skip
+    assert cell["commit"] == "a" * 40 and cell["versions"]["torch"] and cell["device"] == "cpu" and cell["threads"] == 1
+    assert 0 <= cell["processor_seconds"]
+
+    monkeypatch.setattr(provenance, "commit", lambda: "b" * 40)
+    monkeypatch.setattr(provenance, "now", lambda: "2026-02-02T00:00:00+00:00")
+    more = fakework.prepare(table, tmp_path / "runs")
+    for job in more.jobs:
+        assert files.borrow(more.folder, job.id) or work(job).status == "done"
+    runs.finish(more.folder)
+    about = files.read_json(more.folder / "run.json")
+    assert about["commits"] == ["a" * 40, "b" * 40] and about["threads"] == 1
+    assert about["begun"].startswith("2026-01-01")
+    cells = [files.about_cell(more.folder, job.id) for job in more.jobs]
+    for what in ("seconds", "processor_seconds"):
+        assert about[what] == pytest.approx(sum(cell[what] for cell in cells), abs=0.051)
+
+
+def test_time_of_the_processor_does_not_count_pauses(table, marks, tmp_path, monkeypatch):
+    monkeypatch.setenv("FAKE_SECONDS", "0.4")
+    prepared = fakework.prepare(table, tmp_path / "runs", partitions=(0,), methods=("Base",))
+    cell = files.about_cell(in_this_process(prepared), prepared.jobs[0].id)
+    assert cell["seconds"] >= 0.4 > cell["processor_seconds"]
+
+
+def forget_how(folder: Path, *also: str) -> None:
+    """Leave of cell.json what it held before cells said by what they were made."""
+    for path in folder.glob("cells/*/cell.json"):
+        kept = {"label", "seconds", "finished", "machine", "threads"} - {*also}
+        files.write_json(path, {key: value for key, value in files.read_json(path).items() if key in kept})
+
+
+def change(folder: Path, **values) -> None:
+    files.write_json(folder / "run.json", files.read_json(folder / "run.json") | values)
+
+
+def test_a_cell_of_old_has_the_commit_of_the_run_that_made_it(table, marks, tmp_path):
+    first = in_this_process(fakework.prepare(table, tmp_path / "runs", partitions=(0, 1)))
+    change(first, commit="a" * 40, begun="2026-01-01T00:00:00+00:00")
+    forget_how(first, "finished", "threads")
+    second = fakework.prepare(table, tmp_path / "runs", partitions=(0, 1), stops=())
+    more = fakework.prepare(table, tmp_path / "runs")
+    assert files.borrow(more.folder, more.jobs[0].id)
+    assert files.about_cell(more.folder, more.jobs[0].id)["commit"] == "a" * 40
+
+    # Taken over once already by a run that was begun after the cell was finished: that run did not make it.
+    for path in first.glob("cells/*/cell.json"):
+        files.write_json(path, files.read_json(path) | {"finished": "2026-01-02T00:00:00+00:00"})
+    for job in more.jobs[1:4]:
+        (second.folder / "cells").mkdir(exist_ok=True)
+        shutil.copytree(first / "cells" / job.id, second.folder / "cells" / job.id)
+        assert files.borrow(more.folder, job.id)
+        assert files.about_cell(more.folder, job.id)["commit"] == "a" * 40
+    shutil.rmtree(first)
+    other = fakework.prepare(table, tmp_path / "runs", partitions=(0, 1, 2), questions=1)
+    shutil.rmtree(more.folder / "cells")
+    assert files.borrow(other.folder, more.jobs[1].id)
+    told = files.about_cell(other.folder, more.jobs[1].id)
+    assert told["commit"] is None and told["begun"] <= told["finished"]
 
 
 def test_two_processes_give_the_tables_of_one(table, marks, tmp_path):
@@ -327,7 +396,8 @@ def test_the_command_line_runs_lists_scores_and_draws(table, marks, tmp_path, mo
     assert say("score", "fake", *where).exit_code == 0 and scored == [(prepared.folder, [])]
 
 
-def test_what_is_shipped_of_a_run_draws_its_figures(table, marks, tmp_path):
+def test_what_is_shipped_of_a_run_draws_its_figures(table, marks, tmp_path, monkeypatch):
+    monkeypatch.setattr(provenance, "commit", lambda: "a" * 40)
     prepared = fakework.prepare(table, tmp_path / "runs", partitions=(0, 1))
     out = tmp_path / "out" / "a-name-of-its-own"
     with pytest.raises(MemsciError, match="is begun. Only a finished run is shipped"):
@@ -340,8 +410,35 @@ def test_what_is_shipped_of_a_run_draws_its_figures(table, marks, tmp_path):
     assert files.csv(curves(values)) == (out / "curves.csv").read_bytes()
     assert values["partition"].unique().tolist() == [0, 1]
     about = files.read_json(out / "run.json")
-    assert not {"machine", "failed"} & about.keys()
+    assert not {"machine", "failed", "commit"} & about.keys() and about["commits"] == ["a" * 40]
     assert about["protocol"].keys() == set(values["metric"]) and about["datasets"] == [Path(table).name]
     assert str(tmp_path) not in "".join((out / name).read_text("utf-8") for name in ("run.json", "config.json"))
     again = {path.name: path.read_bytes() for path in redraw(out, tmp_path / "again")}
     assert again and all((out / name).read_bytes() == content for name, content in again.items())
+
+
+def test_only_what_was_made_by_committed_code_of_this_version_is_shipped(table, marks, tmp_path, monkeypatch):
+    monkeypatch.setattr(provenance, "commit", lambda: "b" * 40 + "+")
+    changed = in_this_process(fakework.prepare(table, tmp_path / "runs", partitions=(0,)))
+    with pytest.raises(MemsciError, match=r"uncommitted changes \(b{40}\+\). Commit them, and run"):
+        runs.ship(changed, tmp_path / "out")
+    # Whoever takes such cells over cannot ship them either, though his own code is clean.
+    monkeypatch.setattr(provenance, "commit", lambda: "a" * 40)
+    more = fakework.prepare(table, tmp_path / "runs", partitions=(0, 1))
+    for job in more.jobs:
+        assert files.borrow(more.folder, job.id) or work(job).status == "done"
+    runs.finish(more.folder)
+    with pytest.raises(MemsciError, match="uncommitted changes"):
+        runs.ship(more.folder, tmp_path / "out")
+    # Cells that do not say: the commit of their run counts.
+    forget_how(changed)
+    with pytest.raises(MemsciError, match="uncommitted changes"):
+        runs.ship(changed, tmp_path / "out")
+    change(changed, commit="a" * 40)
+    assert runs.ship(changed, tmp_path / "out")
+    about = files.read_json(tmp_path / "out" / "run.json")
+    assert about["commits"] == ["a" * 40] and about["seconds"] > 0 and about["processor_seconds"] is None
+
+    files.write_json(changed / "config.json", files.read_json(changed / "config.json") | {"version": files.VERSION - 1})
+    with pytest.raises(MemsciError, match=f"version {files.VERSION - 1}; this memsci makes version {files.VERSION}"):
+        runs.ship(changed, tmp_path / "out")

@@ -10,13 +10,9 @@ import dataclasses
 import os
 import platform
 import shutil
-import subprocess
-import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -25,18 +21,17 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from rich.text import Text
 
-from memsci import __version__, experiments
+from memsci import experiments
 from memsci.errors import MemsciError, check_whole
 from memsci.experiments import Experiment, content
 from memsci.memory import QuizItem
 from memsci.metrics import METRICS
 from memsci.runs import folder as files
+from memsci.runs import provenance
 from memsci.runs.cluster import on_cluster
 from memsci.runs.pool import locally
 from memsci.runs.tables import curves, per_partition
 from memsci.runs.work import WORK, Job, Outcome, scored
-
-PACKAGES = ("torch", "transformers", "tokenizers", "numpy", "pandas", "scikit-learn", "sentence-transformers")
 
 
 @dataclass(frozen=True)
@@ -232,7 +227,6 @@ def run(
         processes, threads, devices = _sizes(len(todo), processes, threads or about["threads"], cluster, on_gpu)
         about |= {"threads": threads, "status": "running", "failed": {}}
         files.write_json(folder / "run.json", about)
-        begun = time.perf_counter()
         jobs = [dataclasses.replace(job, threads=threads) for job in todo]
         events = (
             on_cluster(jobs, cluster, processes, threads, options) if cluster else locally(jobs, processes, devices)
@@ -240,7 +234,6 @@ def run(
         try:
             failures = _follow(events, prepared, len(todo), processes, progress)
         finally:
-            about["seconds"] = round(about["seconds"] + time.perf_counter() - begun, 1)
             about["failed"] = failures
             finish(folder, about)
     elif about["status"] != "finished":
@@ -279,9 +272,11 @@ def finish(folder: Path, about: dict[str, Any] | None = None) -> None:
         files.write_table(folder, "curves", curves(values))
     table = files.cells_table(folder, cells)
     files.write_table(folder, "cells", table)
+    about["seconds"] = round(float(table["seconds"].sum()), 1)
     about["status"] = "finished" if table["finished"].all() else "unfinished"
     if about["status"] == "finished":
         files.sweep(folder)
+        about |= _made(folder, about)
     files.write_json(folder / "run.json", about)
 
 
@@ -289,7 +284,8 @@ def ship(folder: Path, out: Path) -> list[Path]:
     """Put what a reader of a finished run needs into a folder: figures, and the tables that they are drawn from.
 
     `memsci figures OUT` draws the same figures from it, and `memsci.runs.tables.curves` of its partitions.csv.gz are its
-    curves. Texts, single scores and the cells stay behind, and so do the names of machines and folders.
+    curves. Texts, single scores and the cells stay behind, and so do the names of machines and folders. Each cell must come
+    from code that others can have; one from before cells named their commit counts as made by that of its run.
 
     Parameters
     ----------
@@ -306,18 +302,19 @@ def ship(folder: Path, out: Path) -> list[Path]:
     Raises
     ------
     MemsciError
-        The run is not finished.
+        The run is not finished, its tables are of another version, or a cell was made by code with uncommitted changes.
     """
     from memsci.figures import redraw
 
     about = files.read_json(folder / "run.json")
     if about["status"] != "finished":
         raise MemsciError(f"{folder} is {about['status']}. Only a finished run is shipped: run it to its end first.")
+    about |= _made(folder, about)
+    _check_shippable(folder, about["commits"])
+    del about["commit"]  # that of the folder; what counts are those of the cells
     if (base := Path(about["base"]["name"])).is_absolute():
         about["base"]["name"] = base.name
     about["datasets"] = [experiments.dataset_name(dataset) for dataset in about["datasets"]]
-    # Of all cells, those of earlier runs that this one took over included.
-    about["seconds"] = round(float(files.table(folder, "cells")["seconds"].sum()), 1)
     out.mkdir(parents=True, exist_ok=True)
     files.write_json(out / "run.json", {key: value for key, value in about.items() if key not in ("machine", "failed")})
     shipped = [out / "run.json"]
@@ -470,15 +467,11 @@ def _about(
         "partitions": experiments.show_numbers(experiment.partitions),
         "data": data,
         "seed": seed,
-        "versions": {
-            "memsci": __version__,
-            "python": platform.python_version(),
-            **{name: version(name) for name in PACKAGES},
-        },
-        "commit": _commit(),
+        "versions": provenance.versions(),
+        "commit": provenance.commit(),
         "machine": {"system": platform.platform(), "cores": _cores()},
         "threads": None,
-        "begun": datetime.now(UTC).isoformat(timespec="seconds"),
+        "begun": provenance.now(),
         "seconds": 0.0,
         "status": "begun",
         "failed": {},
@@ -486,17 +479,37 @@ def _about(
     }
 
 
-def _commit() -> str | None:
-    """The commit of the code, with "+" if it was changed since; None outside of a repository."""
-    here = Path(__file__).parent
-    ask = lambda *words: (
-        subprocess.run(["git", "-C", str(here), *words], capture_output=True, text=True, check=True).stdout
-    )
-    try:
-        ask("ls-files", "--error-unmatch", "__init__.py")  # an installed copy may lie in a repository of something else
-        return ask("rev-parse", "HEAD").strip() + ("+" if ask("status", "--porcelain", "--", str(here.parent)) else "")
-    except (OSError, subprocess.CalledProcessError):
-        return None
+def _made(folder: Path, about: Mapping[str, Any]) -> dict[str, Any]:
+    """How the cells of a finished run were made, those of earlier runs that it took over included.
+
+    Commits in the order of the cells; when the first was begun; their threads, None if they differ; seconds of all,
+    processor_seconds None if they are not known of all. What a cell does not say is taken from its run.
+    """
+    cells = [files.about_cell(folder, cell["id"]) for cell in about["cells"]]
+    threads = {cell.get("threads", about["threads"]) for cell in cells}
+    used = [cell.get("processor_seconds") for cell in cells]
+    return {
+        "commits": list(dict.fromkeys(cell.get("commit", about["commit"]) for cell in cells)),
+        "begun": min([about["begun"], *(cell["begun"] for cell in cells if "begun" in cell)]),
+        "threads": threads.pop() if len(threads) == 1 else None,
+        "seconds": round(sum(cell["seconds"] for cell in cells), 1),
+        "processor_seconds": None if None in used else round(sum(used), 1),
+    }
+
+
+def _check_shippable(folder: Path, commits: Sequence[str | None]) -> None:
+    """Raise unless what this code would make of a run is what lies there, and others can have the code of its cells."""
+    version = files.read_json(folder / "config.json").get("version")
+    if version != files.VERSION:
+        raise MemsciError(
+            f"{folder} holds tables of version {version}; this memsci makes version {files.VERSION}, whose numbers differ. "
+            "Run the experiment anew."
+        )
+    if changed := [commit for commit in commits if commit and commit.endswith(provenance.CHANGED)]:
+        raise MemsciError(
+            f"Cells of {folder} were made by code with uncommitted changes ({', '.join(changed)}). Commit them, and run the "
+            "experiment anew in another folder of runs (--folder), where no such cell is taken over."
+        )
 
 
 def _cores() -> int:

@@ -10,7 +10,6 @@ import time
 import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import partial
 from io import BytesIO
 from pathlib import Path
@@ -22,6 +21,7 @@ from memsci.errors import MemsciError
 from memsci.experiments import Cell
 from memsci.memory import Partition, QuizItem
 from memsci.runs import folder as files
+from memsci.runs import provenance
 
 WORK = "memsci.experiments.cells:work"
 
@@ -83,7 +83,9 @@ def work(job: Job) -> Outcome:
             return Outcome("busy")
         if files.finished(job.folder, job.id):
             return Outcome("done")
-        begun = time.perf_counter()
+        about = {"label": job.cell.label, "commit": provenance.commit(), "versions": provenance.versions()}
+        about |= {"machine": platform.node(), "threads": job.threads, "begun": provenance.now()}
+        begun, used = time.perf_counter(), time.process_time()
         try:
             _set_threads(job.threads)
             module, name = job.work.split(":")
@@ -93,12 +95,12 @@ def work(job: Job) -> Outcome:
             tables = do(job.cell, job.partitions, job.quiz, job.base, job.device, report)
             tables = scored(tables)
             seconds = time.perf_counter() - begun
-            about = {
-                "label": job.cell.label,
+            about |= {
+                "device": provenance.device(job.device),
+                "finished": provenance.now(),
                 "seconds": round(seconds, 3),
-                "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-                "machine": platform.node(),
-                "threads": job.threads,
+                # The clock runs on while a process is stopped or waits its turn; this does not.
+                "processor_seconds": round(time.process_time() - used, 3),
             }
             files.keep(job.folder, job.id, tables, about)
         except Exception as error:
