@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 
 from benchmarks.common import RESULTS
 from memsci.figures import style
@@ -82,6 +83,15 @@ when it is finished, PEFT's files are not.""",
     ),
 }
 
+# Variants of `benchmarks.size` that differ in numbers alone, and what of their names is written at each point.
+FAMILIES = {
+    "rank 32, as encoded": r"(as encoded|bfloat16|float8)",
+    "rank r in float8": r"rank (\d+), float8",
+    "rank r in bfloat16": r"rank (\d+), bfloat16",
+    "share e of the energy, in float8": r"energy ([\d.]+), float8",
+    "common basis k, rank r, in float8": r"common basis (\d+), rank (\d+), float8",
+}
+
 
 def markdown(table: pd.DataFrame) -> str:
     """A table as Markdown, numbers with three or four digits."""
@@ -116,37 +126,53 @@ def draw() -> None:
     with style():
         for name, make in (("scale", _scale), ("size", _size)):
             figure = make(pd.read_csv(RESULTS / f"{name}.csv"))
-            figure.tight_layout()
+            title = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))["title"]
+            figure.suptitle(title, x=0.01, ha="left", fontsize="medium")
             figure.savefig(PAGE.parent / "images" / f"{name}.png", dpi=120, metadata={"Software": None})
+            plt.close(figure)
 
 
 def _scale(table: pd.DataFrame) -> Figure:
-    panels = (
-        ("correct gate %", "correct gate (%)"),
-        ("answer ms", "five questions (ms)"),
-        ("memory MB", "memory (MB)"),
-        ("disk MB", "disk (MB)"),
-    )
-    figure, rows = plt.subplots(2, 2, figsize=(7, 5), sharex=True)
-    for axes, (column, name) in zip(rows.flat, panels):
-        axes.plot(table["memories"], table[column], marker="o")
-        axes.set(xscale="log", ylabel=name)
-        axes.set_ylim(0, 1.3 * table[column].max()) if column != "disk MB" else axes.set_yscale("log")
-    for axes in rows[1]:
+    figure, panels = plt.subplots(2, 2, figsize=(7, 5), sharex=True, layout="constrained")
+    gate, answer, memory, disk = panels.flat
+    counts, ratio = table["memories"], table["to 50"]
+    gate.plot(counts, table["correct gate %"], marker="o", clip_on=False)
+    gate.set(ylabel="correct gate (%)", ylim=(0, 100))
+    # Within one process, in turn: seconds of one process and of another differ by more than what is measured.
+    answer.errorbar(counts, ratio, yerr=(ratio - table["low"], table["high"] - ratio), marker="o", capsize=3)
+    answer.set(ylabel="time to answer, ratio to 50")
+    answer.set_title("median of paired rounds, low to high", fontsize="small")
+    memory.plot(counts, table["memory MB"], marker="o")
+    memory.set(ylabel="RAM added to the process (MB)")
+    disk.plot(counts, table["disk MB"], marker="o")
+    disk.set(ylabel="disk (MB)", xscale="log", yscale="log")
+    for axes in (answer, memory):
+        axes.set_ylim(0, 1.05 * axes.dataLim.ymax)
+    for axes in panels[1]:
         axes.set_xlabel("memories stored")
     return figure
 
 
 def _size(table: pd.DataFrame) -> Figure:
-    table = table.sort_values("kB")
-    common = table["variant"].str.startswith("common")
-    figure, both = plt.subplots(1, 2, figsize=(7, 3), sharex=True)
-    for axes, (column, name) in zip(both, (("recall cos", "recall cosine"), ("QA %", "QA (%)"))):
-        axes.plot(table.loc[~common, "kB"], table.loc[~common, column], marker="o", label="each by itself")
-        axes.plot(table.loc[common, "kB"], table.loc[common, column], marker="s", linestyle="", label="a common basis")
-        axes.axvline(table["kB"].max() / 4, color="0.6", linewidth=1)  # rank 32 in float32 is a quarter of rank 128
-        axes.set(xscale="log", xlabel="kB per memory (line: 1/16 of rank 128)", ylabel=name)
-    both[0].legend()
+    figure, panels = plt.subplots(2, figsize=(7, 6), sharex=True, layout="constrained")
+    for axes, (column, name) in zip(panels, (("recall cos", "recall cosine"), ("QA %", "QA (%)"))):
+        for (kind, pattern), marker, side in zip(FAMILIES.items(), "osD^v", (-1, 1, 1, -1, 1)):
+            found = table["variant"].str.extract(f"^{pattern}$").dropna().agg(", ".join, axis=1)
+            points = table.loc[found.index]
+            axes.plot(points["kB"], points[column], marker, label=kind)
+            for label, x, y in zip(found, points["kB"], points[column]):
+                axes.annotate(
+                    label.replace("as encoded", "float32"), (x, y), xytext=(0, 6 * side), textcoords="offset points",
+                    ha="center", va="bottom" if side > 0 else "top", fontsize="small",
+                )  # fmt: skip
+        sixteenth = (table["kB"] / table["share of rank 128"]).iloc[0] / 16
+        axes.axvline(sixteenth, color="0.6", linewidth=1, label="1/16 of the paper's rank 128 in float32")
+        axes.set(xscale="log", ylabel=name)
+        axes.margins(0.05, 0.12)
+    panels[1].set_xlabel("kB per memory")
+    panels[1].xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    panels[1].xaxis.set_major_formatter("{x:.0f}")
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return figure
 
 
