@@ -167,10 +167,10 @@ def gate(
     epsilon: EPSILON = None,
     base: BASE = None,
 ) -> None:
-    """Show which memories a query opens, and how far."""
-    frame = _open(store, base, epsilon).gate(query, beta=beta).frame()
-    shown = frame.sort_values("rank").head(top).drop(columns="query")
-    out.print(_table(shown, title=f"{len(shown)} of {_memories(len(frame))}"))
+    """Show which memories a query opens, and how far; with --epsilon only those that it may open."""
+    mind = _open(store, base, epsilon)
+    shown = mind.gate(query, beta=beta).frame().sort_values("rank").head(top).drop(columns="query")
+    out.print(_table(shown, title=f"{len(shown)} of {_memories(len(mind))}"))
 
 
 @app.command()

@@ -291,7 +291,8 @@ class GateRule(Settings):
 
     Notes
     -----
-    With `top_k` or `epsilon` a query costs as much as the memories that it opens, however many are stored.
+    With `top_k` or `epsilon` a query costs as much as the memories that it opens, however many are stored. The gate then
+    holds candidates alone, see `memsci.MEGa.gate`.
     """
 
     beta: float = 1.0

@@ -234,6 +234,14 @@ class MEGa:
             One text or b of them, embedded as they are.
         beta
             Instead of the rule's β.
+
+        Returns
+        -------
+        Gate
+            Over all memories; under a rule with `top_k` or `epsilon` (unless the embedding counts words, whose weights
+            need all keys) over candidates alone, so that `ids` are some of the memories: all that any query of the call
+            may open. All others are shut. With `epsilon` the weights of a query sum to 1 over the candidates but for what
+            is shut among them, and so depend slightly, within ε, on what else is asked in the same call.
         """
         cues, beta = self._embed(_several(query)), self.rule.beta if beta is None else beta
         # The keys of words are weighed by how many of all memories have a word: all of them must be looked at.

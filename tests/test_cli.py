@@ -50,6 +50,9 @@ class Mind:
     def __init__(self):
         self.calls = []
 
+    def __len__(self):
+        return 3
+
     def answer(self, question, **options):
         self.calls.append(("answer", question, options))
         return "By [Ada] Venn."
@@ -284,6 +287,8 @@ def test_from_table_to_answer_with_a_real_model(base, tmp_path, monkeypatch):
 
     result = run("gate", store, "Where is the letter?", "--base", "tiny")
     assert result.exit_code == 0 and "nora" in result.stdout and "ada" in result.stdout
+    result = run("gate", store, "Where is the letter?", "--base", "tiny", "--beta", "inf", "--epsilon", "0.1")
+    assert "1 of 2 memories" in result.stdout  # the other was not even looked at
     mind = memsci.open(store, base=base)
     result = run("ask", store, "Where is the letter?", "--base", "tiny")
     assert result.exit_code == 0 and result.stdout.strip() == mind.answer("Where is the letter?").strip()
