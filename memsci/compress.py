@@ -8,8 +8,6 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
-import shutil
-import uuid
 from pathlib import Path
 
 import torch
@@ -18,6 +16,7 @@ from torch import Tensor
 from memsci.config import ENERGY, FLOAT8, STORED
 from memsci.errors import MemsciError, check_in, check_whole
 from memsci.lora import Adapter
+from memsci.record import appearing
 from memsci.store import Store
 
 LARGEST = 16.0  # number of a float8 adapter: well within its range, 2⁻⁹ to 448
@@ -149,8 +148,6 @@ def store(
         Something is at the target already, a memory is damaged, or a setting is not allowed.
     """
     target = Path(target).expanduser()
-    if target.exists():
-        raise MemsciError(f"{target} exists already. Give a path where nothing is.")
 
     def smaller(adapter: Adapter) -> Adapter:
         whole = rank is None and energy is None
@@ -159,13 +156,8 @@ def store(
     settings = {"rank": rank, "energy": energy, "dtype": dtype}
     header = {name: value for name, value in source.header.items() if name not in ("format", "versions")}
     header["compression"] = [*header.get("compression", ()), settings]
-    target.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = target.with_name(f".{target.name}-{uuid.uuid4().hex}")
-    try:
+    with appearing(target) as unfinished:
         Store.create(unfinished, header).add_all(
             (record, smaller(source.adapter(record.id))) for record in source.records
         )
-        os.replace(unfinished, target)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
     return Store.open(target)

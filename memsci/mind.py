@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from itertools import compress
@@ -30,7 +29,7 @@ from memsci.lora import Stack, stack
 from memsci.memory import Memory, QuizItem, check_memories, text_hash
 from memsci.mixture import mixture
 from memsci.models import SHIPPED, Base, load
-from memsci.record import Remembered
+from memsci.record import Remembered, appearing
 from memsci.speak import ANSWER_TOKENS, RECALL_TOKENS
 from memsci.store import Store
 
@@ -212,15 +211,8 @@ class MEGa:
             Something is at the path already.
         """
         path = Path(path).expanduser()
-        if path.exists():
-            raise MemsciError(f"{path} exists already. Give a path where nothing is.")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_name(f".{path.name}-{uuid.uuid4().hex}")
-        try:
+        with appearing(path) as unfinished:
             shutil.copytree(self.store.path, unfinished, ignore=shutil.ignore_patterns(".*"))
-            os.replace(unfinished, path)
-        finally:
-            shutil.rmtree(unfinished, ignore_errors=True)
         return path
 
     # Gating

@@ -17,6 +17,10 @@ import json
 import math
 import os
 import re
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -256,6 +260,26 @@ def write_json(file: Path, content: dict[str, Any], durable: bool = True) -> Non
     file.write_text(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
     if durable:
         flush(file)
+
+
+@contextmanager
+def appearing(path: Path) -> Iterator[Path]:
+    """A hidden path for a folder, which appears at its own path when the block ends, and nowhere if that raises.
+
+    Raises
+    ------
+    MemsciError
+        Something is at the path already.
+    """
+    if path.exists():
+        raise MemsciError(f"{path} exists already. Give a path where nothing is.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}-{uuid.uuid4().hex}")
+    try:
+        yield unfinished
+        os.replace(unfinished, path)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def flush(path: Path) -> None:

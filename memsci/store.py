@@ -620,7 +620,7 @@ class Store:
         """Bring the catalogue in step with the folders and take the picture; for the holder of the lock."""
         if self._look():
             return
-        _sweep(self._memories)
+        _sweep(self._memories)  # where version 0.1.0 made its hidden folders
         stamp, folder = _set_time(self._memories), catalogue.newest(self.path)
         if folder is not None:
             with suppress(*catalogue.UNREADABLE):

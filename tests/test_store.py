@@ -18,6 +18,7 @@ import subprocess
 import sys
 import time
 import traceback
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -254,6 +255,27 @@ def test_a_writer_does_not_wait_for_ever(two, monkeypatch):
     with store_module.FileLock(two.path / ".lock"), pytest.raises(MemsciError, match="'zoe': another process"):
         two.add(*made("zoe"))
     two.add(*made("zoe"))
+
+
+def test_what_a_dead_writer_of_version_0_1_0_left_among_the_memories_is_swept(two):
+    (two.path / "memories" / ".new-0123").mkdir()
+    two.refresh()
+    assert leftovers(two.path) == [] and two.ids == ("nora", "omar")
+
+
+def test_a_folder_appears_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "deep" / "folder"
+    for fails in (True, False):
+        with suppress(KeyError), record_module.appearing(path) as unfinished:
+            unfinished.mkdir()
+            (unfinished / "file").touch()
+            assert not path.exists() and unfinished.parent == path.parent and unfinished.name.startswith(".")
+            if fails:
+                raise KeyError
+        assert list(path.parent.iterdir()) == ([] if fails else [path])
+        assert (path / "file").exists() is not fails
+    with pytest.raises(MemsciError, match="folder exists already"), record_module.appearing(path):
+        pytest.fail("there was work to do")
 
 
 # Paths that are no store
