@@ -339,8 +339,15 @@ def held_out() -> dict[str, set]:
     questions = {q.text for _, memory in owned() for q in memory.questions}
     questions |= {q.text for setting, index in EVERY for q in builtin(setting, index).compositional}
     texts = {text for _, memory in owned() for text in (memory.text, *memory.paraphrases)}
+    named = {
+        event.facts[slot]
+        for setting, index in EVERY
+        for event in split.held_out(setting, index)
+        for slot, pool in event.kind.slots.items()
+        if pool == "person"
+    }
     return {
-        "names": {person.name for person in split.characters()},
+        "names": named | {person.name for person in split.characters()},
         "pairs": set().union(*(pairs(event) for event, _ in owned())),
         "sentences": questions.union(*(SENTENCES.split(text) for text in texts)),
     }

@@ -165,9 +165,9 @@ cannot stands below, as measured.
 {seconds:,} seconds on {hardware}, seed {seed}, torch {torch}. Weights are stored in bfloat16.{history}
 
 - **Data**: conversations about the training half of the built-in world and the training phrasings of the quiz, in these
-  proportions: {phases}. No character of the 20 episodic partitions, and no two facts of one of their events or of the 20
-  semantic ones, occur in them (`memsci.world.split`; `tests/test_world.py`). People named in the semantic partitions can
-  occur by name, in other events.
+  proportions: {phases}. Nobody in them has the full name of a character of the 20 episodic partitions or of anyone named in
+  the 20 semantic ones, though first names and family names occur apart; and no two facts of one event of these partitions
+  occur together (`memsci.world.split`; `tests/test_world.py`).
 - **The gate's term**: besides next tokens, the model is trained to tell apart question-story pairs by the very embedding
   that the paper gates with (mean over tokens of the input to the last layer's MLP, raw inner products, softmax at β = 1).
   An 8B model brings this semantic quality along; a small one is given it here: early in training the gate
