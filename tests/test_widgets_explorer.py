@@ -138,6 +138,14 @@ def test_ticking_by_hand_is_the_same_as_choosing_from_a_cell(explorer, frame):
     assert explorer.partitions == [0, 1, 2] and not explorer.status.value and same(explorer, frame, "lag")
 
 
+def test_the_buttons_for_all_and_none_stay_the_same(explorer):
+    buttons = lambda: [row.children[-2:] for row in (explorer._methods_row, explorer._partitions_row)]
+    before = buttons()
+    explorer.metric = "recall cos"
+    explorer.metric = "qa"
+    assert buttons() == before and explorer._methods_row.children[1] is explorer.method_boxes["Base"]
+
+
 def test_the_button_shows_the_numbers_and_they_stay(explorer):
     assert explorer._numbers.layout.display == "none"
     explorer.numbers_button.value = True

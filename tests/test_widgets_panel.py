@@ -15,7 +15,7 @@ from ipywidgets import Button, Label
 from memsci.errors import MemsciError
 from memsci.widgets.panel import Panel, number, plain
 
-WAIT = 120  # seconds, for what takes a few at most
+WAIT = 60  # seconds, for what takes a few at most
 
 
 class Shown(Panel):

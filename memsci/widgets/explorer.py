@@ -20,7 +20,7 @@ from memsci.metrics import METRICS
 from memsci.runs.folder import locate
 from memsci.runs.folder import table as run_table
 from memsci.runs.tables import GROUP, curves, per_partition
-from memsci.widgets.panel import Panel, number, plain
+from memsci.widgets.panel import Panel, number, plain, row, styled, wide
 
 # What a curve is over (see `memsci.runs.tables.per_partition`): the column of its axis, and how it is drawn.
 OVER = {"first memory": ("stop", figures.forgetting_curve), "lag": ("lag", figures.retention_curve)}
@@ -35,12 +35,10 @@ _THEMED = {
     "#555555": "var(--memsci-soft, #555555)",  # random pairs
     "#00406b": "var(--memsci-deep, #00406b)",  # Full+EWC, too dark on black
 }
-_STYLE = """<style>
+_STYLE = """
 .memsci-panel { --memsci-grid: var(--jp-border-color2, #e3e3e3); }
 [data-jp-theme-light="false"] .memsci-panel { --memsci-deep: #a9c6de; }
-</style>"""
-_BOX = Layout(width="auto", margin="0 12px 0 0")
-_ROW = Layout(flex_flow="row wrap", align_items="center")
+"""
 
 
 class InterferenceExplorer(Panel):
@@ -79,9 +77,9 @@ class InterferenceExplorer(Panel):
         self._why = ""
         self._holding = False
 
-        row = {"layout": Layout(width="auto"), "style": {"description_width": "5rem"}}
-        self.dataset_box = Dropdown(options=list(dict.fromkeys(self._values["dataset"])), description="Dataset", **row)
-        self.metric_box = Dropdown(description="Measure", **row)
+        datasets = list(dict.fromkeys(self._values["dataset"]))
+        self.dataset_box = Dropdown(options=datasets, description="Dataset", **wide("5rem"))
+        self.metric_box = Dropdown(description="Measure", **wide("5rem"))
         self.over_box = ToggleButtons(
             options=[("first memory", "first memory"), ("by time since learning", "lag")],
             tooltips=["The memory learnt first, as more are stored", "All memories, by how many were learnt since"],
@@ -94,13 +92,14 @@ class InterferenceExplorer(Panel):
         self.partition_boxes: dict[Any, Checkbox] = {}
         self._methods: list[str] = []
         self._partitions: list[Any] = []
-        self._methods_row, self._partitions_row = HBox(layout=_ROW), HBox(layout=_ROW)
+        self._methods_row = self._choices("Methods", self.method_boxes)
+        self._partitions_row = self._choices("Partitions", self.partition_boxes)
         self._figure, self._note, self._numbers = HTML(), HTML(), HTML(layout=Layout(display="none"))
         self.numbers_button = ToggleButton(False, description="Numbers", tooltip="Show the numbers that are drawn")
         super().__init__(
             [
-                HTML(_STYLE, layout=Layout(display="none")),
-                HBox([self.dataset_box, self.metric_box], layout=_ROW),
+                styled(_STYLE),
+                row(self.dataset_box, self.metric_box),
                 self.over_box,
                 self._methods_row,
                 self._partitions_row,
@@ -111,8 +110,8 @@ class InterferenceExplorer(Panel):
             ]
         )
         for box in (self.dataset_box, self.metric_box, self.over_box):
-            box.observe(self._chosen, "value")
-        self.numbers_button.observe(self._numbers_wanted, "value")
+            box.observe(self.handling(self._chosen), "value")
+        self.numbers_button.observe(self.handling(self._numbers_wanted), "value")
         self._offer()
         self._draw()
 
@@ -245,28 +244,30 @@ class InterferenceExplorer(Panel):
         self.metric_box.value = metric if metric in self.all_metrics else metrics[0][1]
         labels = set(self._measured()["label"])
         labels = sorted(labels, key=_order)
-        self._methods = self._boxes("Methods", self.method_boxes, self._methods_row, labels, _by_default)
+        self._methods = self._boxes(self.method_boxes, self._methods_row, labels, _by_default)
         partitions = sorted(set(there["partition"]))
-        self._partitions = self._boxes(
-            "Partitions", self.partition_boxes, self._partitions_row, partitions, lambda _: True
-        )
+        self._partitions = self._boxes(self.partition_boxes, self._partitions_row, partitions, lambda _: True)
         self._holding = held
 
-    def _boxes(self, title: str, boxes: dict[Any, Checkbox], row: HBox, names: Sequence[Any], wanted: Any) -> list[Any]:
+    def _choices(self, title: str, boxes: dict[Any, Checkbox]) -> HBox:
+        """A row for boxes, with what ticks all of them and what ticks none."""
+        every, none = (Button(description=text, layout=Layout(width="auto")) for text in ("all", "none"))
+        every.tooltip, none.tooltip = f"{title}: all", f"{title}: none"
+        every.on_click(self.handling(lambda _: self._tick(boxes, [*boxes])))
+        none.on_click(self.handling(lambda _: self._tick(boxes, [])))
+        return row(HTML(f"<b>{title}</b>", layout=Layout(width="5rem")), every, none)
+
+    def _boxes(self, boxes: dict[Any, Checkbox], place: HBox, names: Sequence[Any], wanted: Any) -> list[Any]:
         """Show a tick box for every name; those that were shown before, be it elsewhere, are as they were left."""
         for name in names:
             if name not in boxes:
-                boxes[name] = Checkbox(wanted(name), description=str(name), indent=False, layout=_BOX)
-                boxes[name].observe(self._chosen, "value")
+                boxes[name] = Checkbox(wanted(name), description=str(name), indent=False, layout=Layout(width="auto"))
+                boxes[name].observe(self.handling(self._chosen), "value")
         if not any(boxes[name].value for name in names):
             for name in names:
                 boxes[name].value = wanted(name)
-        every, none = (Button(description=text, layout=Layout(width="auto")) for text in ("all", "none"))
-        every.tooltip, none.tooltip = f"{title}: all", f"{title}: none"
-        every.on_click(lambda _: self._tick(boxes, [*boxes]))
-        none.on_click(lambda _: self._tick(boxes, []))
-        shown = [boxes[name] for name in names]
-        row.children = [HTML(f"<b>{title}</b>", layout=Layout(width="5rem")), *shown, every, none]
+        title, *_, every, none = place.children
+        place.children = [title, *(boxes[name] for name in names), every, none]
         return [*names]
 
     def _measured(self) -> pd.DataFrame:

@@ -12,7 +12,7 @@ from threading import Condition, Lock, RLock, Thread, current_thread
 from typing import Any
 
 import pandas as pd
-from ipywidgets import HTML, Layout, VBox, Widget
+from ipywidgets import HTML, HBox, Layout, VBox, Widget
 from traitlets import Bool
 
 from memsci.errors import MemsciError
@@ -22,7 +22,7 @@ DISPLAY_WAIT = 60.0  # seconds that showing a panel waits for its numbers
 _WAITING = "Waiting for the model …"
 
 # Colours are JupyterLab's own, so that they follow its theme; Voila sets the same variables. A fallback after each comma.
-STYLE = """<style>
+STYLE = """
 .memsci-panel {
   --memsci-text: var(--jp-ui-font-color1, #222);
   --memsci-soft: var(--jp-ui-font-color2, #555);
@@ -47,7 +47,9 @@ STYLE = """<style>
 .memsci-panel table.memsci-numbers :is(th, td) {
   padding: 1px 10px 1px 0; text-align: left; vertical-align: top; border-bottom: 1px solid var(--memsci-line);
 }
-</style>"""
+.memsci-panel .memsci-row { display: flex; flex-flow: row wrap; align-items: center; gap: 4px 14px; overflow: visible; }
+.memsci-panel .memsci-row > * { flex: 0 1 auto; }
+"""
 
 
 @dataclass(eq=False)
@@ -84,11 +86,10 @@ class Panel(VBox):
         self._turn = Condition(RLock())
         self._waiting: list[_Job] = []
         self._doing = 0  # jobs under way: one that is run within another is done at once
-        self._told = False  # what `busy` was when its observers were last through
+        self._seen_busy = False  # `busy`, once its observers are through
         self._lock = RLock()  # for what is drawn both by the worker and by the kernel's own thread
         self.status = HTML()
-        # A style works from where nothing is displayed.
-        super().__init__([HTML(STYLE, layout=Layout(display="none")), *children, self.status])
+        super().__init__([styled(STYLE), *children, self.status])
         self.add_class("memsci-panel")
 
     def summary(self) -> str:
@@ -156,7 +157,7 @@ class Panel(VBox):
         if _on_worker():
             return False
         with self._turn:
-            return self._turn.wait_for(lambda: not self._unfinished() and not self._told, timeout)
+            return self._turn.wait_for(lambda: not self._unfinished() and not self._seen_busy, timeout)
 
     def say(self, text: str) -> None:
         """Show what is under way; an empty text clears the line."""
@@ -217,12 +218,12 @@ class Panel(VBox):
         """Let `busy` follow: not under `_turn`, as its observers may want locks whose holders want that."""
         while True:
             with self._turn:
-                if self._unfinished() == self._told:
+                if self._unfinished() == self._seen_busy:
                     self._turn.notify_all()
                     return
-            self.handling(partial(setattr, self, "busy", not self._told))()
+            self.handling(partial(setattr, self, "busy", not self._seen_busy))()
             with self._turn:
-                self._told = self.busy
+                self._seen_busy = self.busy
 
     def __repr__(self) -> str:
         return self.summary()
@@ -231,6 +232,23 @@ class Panel(VBox):
         # What a cell has set in motion belongs to what it shows.
         self.wait(DISPLAY_WAIT)
         return {**super()._repr_mimebundle_(**kwargs), "text/plain": self.summary()}
+
+
+def row(*children: Widget) -> HBox:
+    """Widgets of a panel side by side, on further lines where there is no room."""
+    box = HBox(children)
+    box.add_class("memsci-row")
+    return box
+
+
+def wide(name: str) -> dict[str, Any]:
+    """Layout and style of a control as wide as the panel, whose name takes up so much."""
+    return {"layout": Layout(width="auto"), "style": {"description_width": name}}
+
+
+def styled(css: str) -> HTML:
+    """A style as a widget; it works from where nothing is displayed."""
+    return HTML(f"<style>{css}</style>", layout=Layout(display="none"))
 
 
 def plain(table: pd.DataFrame) -> str:
