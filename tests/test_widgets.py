@@ -27,8 +27,9 @@ from memsci.lora import targets  # noqa: E402
 from memsci.memory import Memory, text_hash  # noqa: E402
 from memsci.mind import MEGa  # noqa: E402
 from memsci.record import Remembered  # noqa: E402
+from memsci.store import Store  # noqa: E402
 from memsci.widgets import GateBars, GateProbe, HeatMap  # noqa: E402
-from memsci.widgets.gate_probe import SHOWN  # noqa: E402
+from memsci.widgets.gate_probe import BARS  # noqa: E402
 from memsci.widgets.gates import Gates  # noqa: E402
 
 MEMORIES = [
@@ -36,7 +37,7 @@ MEMORIES = [
     Memory("On 3 May Omar found a red kite.", id="c", label="Omar's kite", questions=[("What did Omar find?", "Kite")]),
     Memory("Ada sang twice.", id="x", label="Ada <sings>", questions=[("Who sang?", "Ada")]),
 ]
-MANY = [Memory(f"Story {k}: {'ab' * k}.", id=f"s{k}") for k in range(SHOWN + 3)]
+MANY = [Memory(f"Story {k}: {'ab' * k}.", id=f"s{k}") for k in range(BARS + 3)]
 
 
 @pytest.fixture(autouse=True)
@@ -222,6 +223,22 @@ def test_each_text_is_read_once(mind, monkeypatch):
     assert gates.ready("Why?", paper) and not gates.ready("Why?", last) and not gates.ready("What?", paper)
 
 
+def test_the_records_are_read_when_the_store_changes_and_not_at_each_move(mind, monkeypatch):
+    probe = GateProbe(mind, memories=MEMORIES)
+    assert probe.wait(WAIT)
+    read, records = [], Store.records
+    monkeypatch.setattr(Store, "records", property(lambda store: read.append(1) or records.fget(store)))
+    for beta in (1.0, 2.0, 4.0):
+        probe.beta = beta
+    assert not read and len(probe.table) == 3
+    mind.forget("m")
+    probe.refresh()
+    assert probe.wait(WAIT) and len(probe.table) == 2 and len(read) == 1
+    add(mind, [Memory("Another text.", id="m")])  # the same ids as before
+    assert "Another text." in probe.table["label"].tolist()
+    assert probe._gates.names["m"][1] == text_hash("Another text.") and len(read) == 2
+
+
 @pytest.mark.parametrize(
     "embedding",
     [
@@ -343,18 +360,18 @@ def test_the_largest_weights_have_bars_and_the_others_a_sum(base, tmp_path):
     add(mind, MANY)
     probe = GateProbe(mind, ["Story 3?"])
     table = probe.table
-    assert probe.wait(WAIT) and probe.bars.ids == table["id"][:SHOWN].tolist()
-    assert probe.bars.rest == f"the other 3: {table['weight'][SHOWN:].sum():.4f} together"
+    assert probe.wait(WAIT) and probe.bars.ids == table["id"][:BARS].tolist()
+    assert probe.bars.rest == f"the other 3: {table['weight'][BARS:].sum():.4f} together"
     assert f"\n{probe.bars.rest}\n" in probe.summary()
     last = table["id"].iloc[-1]
     assert [value for _, value in probe._more.options[1:]] == [i for i in mind.ids if i not in probe.bars.ids]
     probe._more.value = last
-    assert probe.bars.ids == [*table["id"][:SHOWN], last] and probe.bars.rest.startswith("the other 2:")
+    assert probe.bars.ids == [*table["id"][:BARS], last] and probe.bars.rest.startswith("the other 2:")
     before = probe.bars.ids
     probe.bars.by_hand = {last: 0.5}
     assert probe.bars.ids == before and shown(probe)[last] == 0.5
     probe.weights = {last: 1.0}
-    assert probe.bars.ids[0] == last and len(probe.bars.ids) == SHOWN
+    assert probe.bars.ids[0] == last and len(probe.bars.ids) == BARS
 
 
 # The probe: as text, and its errors
@@ -383,7 +400,7 @@ def test_text_plain_is_the_numbers(mind, probe):
 
 
 def test_what_is_shown_is_escaped(mind, probe, monkeypatch):
-    monkeypatch.setattr(MEGa, "answer", lambda self, query, **_: ["<script>"] * len(query))
+    monkeypatch.setattr(MEGa, "answer", lambda self, query, **_: "<script>")
     probe.weights = {"x": 1.0}
     probe.ask("answer")
     assert "<script>" not in probe._replies.value and "&lt;script&gt;" in probe._replies.value
@@ -431,6 +448,39 @@ def test_memories_come_and_go(mind, probe):
     assert probe.ask("answer") == mind.answer("Where is it?")
     assert probe.replies["kind"].tolist() == ["answer", "recall"]  # the base alone, which had been asked before
     assert probe.replies["gated"].tolist() == probe.replies["base"].tolist()
+
+
+def test_a_gate_by_hand_outlives_a_top_k_that_memories_no_longer_suffice_for(mind, probe):
+    probe.top_k = 3
+    probe.weights = {"m": 0.5, "c": 0.25}
+    mind.forget("x")
+    probe.refresh()
+    assert probe.wait(WAIT) and probe.top_k == 2
+    assert probe.weights == {"m": 0.5, "c": 0.25} == shown(probe) and "Set by hand" in probe._facts.value
+
+
+def test_a_reply_is_known_by_the_memories_of_its_gate_whatever_is_stored_by_now(mind, probe):
+    gate = mind.gate("Where is it?")
+    weights = gate.weights[0].tolist()
+    before = probe._key("answer", "Where is it?", gate)[2:]
+    assert [(name[0], weight) for name, weight in before] == [*zip("mcx", weights)]
+    mind.forget("m")
+    assert probe._key("answer", "Where is it?", gate)[3:] == before[1:]
+
+
+@pytest.mark.parametrize("move", ["_beta", "bars", "_question", "refresh"])
+def test_what_goes_wrong_in_a_handler_stands_in_the_widget(probe, monkeypatch, move):
+    def fail(*_):
+        raise ZeroDivisionError("over")
+
+    monkeypatch.setattr(Gates, "gate", fail)
+    {
+        "_beta": lambda: setattr(probe._beta, "value", 1.0),
+        "bars": lambda: setattr(probe.bars, "by_hand", {"m": 0.5}),
+        "_question": lambda: setattr(probe._question, "value", "Who?"),
+        "refresh": probe.refresh,
+    }[move]()
+    assert probe.wait(WAIT) and 'role="alert"' in probe.status.value and "ZeroDivisionError: over" in probe.status.value
 
 
 # The probe: by hand, and what the model says
@@ -487,7 +537,7 @@ def test_what_is_said_is_said_through_this_gate(mind, probe, kind):
     assert said == speak_(mind.gate("Where is it?", 0.0625))
     assert probe.replies["kind"].tolist() == (["recall", "irag"] if kind == "irag" else [kind])
     assert probe.replies.iloc[-1].tolist() == [kind, said, speak_(shut)]
-    name = {"answer": "Answer", "recall": "Recall", "irag": "iRAG"}[kind]
+    name = {"answer": "Answer", "recall": "Recall", "irag": "Recall, then answer"}[kind]
     assert f"{name}: {said}" in probe.summary() and f"<h4>{name}</h4>" in probe._replies.value
 
 
@@ -523,6 +573,24 @@ def test_controls_answer_while_the_model_speaks(mind, probe, held):
     assert probe.wait(WAIT) and probe.replies.empty  # what it said was said through another gate
     probe.beta = 0.5
     assert probe.replies["gated"].tolist() == [mind.recall("Where is it?")]
+
+
+def test_until_a_question_is_read_what_is_shown_is_grey_and_cannot_be_moved(probe, held):
+    started, go = held
+    parts = (probe.bars, probe._facts, probe._replies)
+    grey = lambda: {("memsci-stale" in part._dom_classes) for part in parts}
+    press(probe, "Answer")
+    assert started.wait(WAIT) and grey() == {False} and probe.bars.editable
+    before = probe.bars.ids
+    probe.query = "Who sang?"
+    assert grey() == {True} and not probe.bars.editable and probe.bars.ids == before
+    probe.query = "Where is it?"
+    assert grey() == {False} and probe.bars.editable
+    probe.query = "Who sang?"
+    go.set()
+    assert probe.wait(WAIT) and grey() == {False} and probe.bars.editable and probe.bars.marked == ["x"]
+    probe.query = "long " * 200
+    assert probe.wait(WAIT) and grey() == {False} and probe.bars.ids == []
 
 
 def test_of_waiting_questions_the_last_is_read(probe, held, monkeypatch):

@@ -16,7 +16,7 @@ from memsci.config import Encoding
 from memsci.errors import MemsciError
 from memsci.memory import Memory
 from memsci.mind import MEGa
-from memsci.widgets.editor import SHOWN, MemoryEditor, loss_chart
+from memsci.widgets.editor import REPLIES, MemoryEditor, loss_chart
 
 ENCODING = Encoding(rank=2, lr=2e-2, epochs=2, text_epochs=1, batch_size=2)
 
@@ -109,10 +109,10 @@ def test_the_same_text_again_is_not_trained_again(full, mind):
 
 
 def test_replies_are_shown_newest_first_and_escaped(full):
-    for k in range(SHOWN + 2):
+    for k in range(REPLIES + 2):
         full.ask(f"<i>{k}</i>")
     said = full._said.value
-    assert "<i>" not in said and said.count("memsci-said") == SHOWN
+    assert "<i>" not in said and said.count("memsci-said") == REPLIES
     assert said.index("&lt;i&gt;6") < said.index("&lt;i&gt;5") and "&lt;i&gt;1" not in said
 
 
@@ -152,6 +152,40 @@ def test_forgetting_takes_two_presses(full, mind):
     press(button, full)
     assert mind.ids == ("b",) and full.ids == ("b",) and [*full.memories_box.options] == [("Tom", "b")]
     assert full.memories_box.value is None and not full._chart.value
+
+
+def test_a_memory_that_a_cell_forgot_meanwhile_is_told_of(full, mind):
+    full.memories_box.value = "b"
+    mind.forget("b")
+    press(full.forget_button, full)
+    assert 'role="alert"' in full.status.value and "was forgotten elsewhere" in full.status.value
+    assert full.ids == ("a",) and full.memories_box.value is None and full.forget_button.description == "Forget"
+
+
+def test_observers_of_the_list_may_ask_and_wait_wherever_it_changes(full, mind):
+    said = []
+    full.observe(lambda change: said.append((len(change["new"]), full.ask("Who?"))), "ids")
+    full.forget("a")
+    mind.forget("b")
+    full.refresh()
+    assert said == [(1, "answered <Who?>"), (0, "answered <Who?>")]
+
+
+def test_the_list_is_drawn_by_one_thread_at_a_time(full, mind):
+    mind.forget("a")
+    with full._lock:
+        other = threading.Thread(target=full.refresh)
+        other.start()
+        other.join(0.2)
+        assert other.is_alive() and len(full.memories_box.options) == 2
+    other.join(WAIT)
+    assert [*full.memories_box.options] == [("Tom", "b")]
+
+
+def test_errors_in_handlers_are_shown(full, mind, monkeypatch):
+    monkeypatch.setattr(type(mind.store), "records", property(lambda _: [][0]))
+    full.memories_box.value = "a"
+    assert 'role="alert"' in full.status.value and "IndexError" in full.status.value
 
 
 def test_the_list_shows_the_losses_of_the_memory_chosen(full, mind):

@@ -8,21 +8,18 @@ from threading import Event
 from typing import Any
 
 import pandas as pd
-from ipywidgets import HTML, Button, HBox, Layout, Select, Text, Textarea
+from ipywidgets import HTML, Button, Layout, Select, Text, Textarea
 from traitlets import Tuple
 
-from memsci import prompts
 from memsci.errors import MemsciError, check_in
 from memsci.memory import Memory
 from memsci.mind import MEGa
-from memsci.widgets.panel import Panel, number, plain
+from memsci.widgets.asking import SPOKEN, TIPS, ask
+from memsci.widgets.panel import Panel, number, plain, row, wide
 
-KINDS = {"answer": "Answer", "recall": "Recall", "irag": "Recall, then answer"}
-SHOWN = 5  # replies that stay readable
+REPLIES = 5  # that stay readable
 
-_FIRST = {"answer": prompts.qa, "recall": prompts.recall, "irag": prompts.recall}  # prompts that open the gate
-_WIDE = {"layout": Layout(width="auto"), "style": {"description_width": "6.5rem"}}
-_ROW = Layout(flex_flow="row wrap", align_items="center")
+_NAME = "6.5rem"  # room for the names of the fields
 _FORGET = "Forget"
 
 
@@ -62,22 +59,27 @@ class MemoryEditor(Panel):
         self._to_forget: str | None = None
 
         self.text_box = Textarea(
-            description="Text", rows=3, placeholder="A short paragraph: who did what, where and when.", **_WIDE
+            description="Text", rows=3, placeholder="A short paragraph: who did what, where and when.",
+            **wide(_NAME),
         )
-        self.label_box = Text(description="Label", placeholder="its name in lists; may be left out", **_WIDE)
+        self.label_box = Text(description="Label", placeholder="its name in lists; may be left out", **wide(_NAME))
         self.paraphrases_box = Textarea(
-            description="Paraphrases", rows=3, placeholder="The same in other words, one wording a line", **_WIDE
+            description="Paraphrases", rows=3, placeholder="The same in other words, one wording a line",
+            **wide(_NAME),
         )
         self.encode_button = Button(
             description="Encode", button_style="primary", icon="pencil", tooltip="Train an adapter on this text"
         )
         self.stop_button = Button(description="Stop", disabled=True, tooltip="End the training; nothing is stored")
         self._chart = HTML()
-        self.memories_box = Select(description="Memories", rows=5, **_WIDE)
+        self.memories_box = Select(description="Memories", rows=5, **wide(_NAME))
         self.forget_button = Button(description=_FORGET, disabled=True, layout=Layout(width="auto", max_width="100%"))
         self.keep_button = Button(description="Keep it", layout=Layout(display="none"))
-        self.question_box = Text(description="Question", placeholder="about one of the memories", **_WIDE)
-        self.ask_buttons = {kind: Button(description=name, layout=Layout(width="auto")) for kind, name in KINDS.items()}
+        self.question_box = Text(description="Question", placeholder="about one of the memories", **wide(_NAME))
+        self.ask_buttons = {
+            kind: Button(description=name, tooltip=TIPS[kind], layout=Layout(width="auto"))
+            for kind, name in SPOKEN.items()
+        }
         self._said = HTML()
         super().__init__(
             [
@@ -85,26 +87,26 @@ class MemoryEditor(Panel):
                 self.label_box,
                 self.paraphrases_box,
                 HTML('<span class="memsci-soft">Facts told in several wordings are easier to ask about.</span>'),
-                HBox([self.encode_button, self.stop_button], layout=_ROW),
+                row(self.encode_button, self.stop_button),
                 self._chart,
                 self.memories_box,
-                HBox([self.forget_button, self.keep_button], layout=_ROW),
+                row(self.forget_button, self.keep_button),
                 self.question_box,
-                HBox([*self.ask_buttons.values()], layout=_ROW),
+                row(*self.ask_buttons.values()),
                 self._said,
             ]
         )
         self.refresh()
 
-        self.encode_button.on_click(lambda _: self._encode_written())
-        self.stop_button.on_click(lambda _: self._stopped.set())
-        self.forget_button.on_click(lambda _: self._press_forget())
-        self.keep_button.on_click(lambda _: self._spare())
+        self.encode_button.on_click(self.handling(lambda _: self._encode_written()))
+        self.stop_button.on_click(self.handling(lambda _: self._stopped.set()))
+        self.forget_button.on_click(self.handling(lambda _: self._press_forget()))
+        self.keep_button.on_click(self.handling(lambda _: self._spare()))
         for kind, button in self.ask_buttons.items():
-            button.on_click(lambda _, kind=kind: self._ask(self.question_box.value, kind))
-        self.question_box.on_msg(self._entered)
-        self.memories_box.observe(self._selected, "value")
-        self.observe(lambda _: self._permit(), "busy")
+            button.on_click(self.handling(lambda _, kind=kind: self._ask(self.question_box.value, kind)))
+        self.question_box.on_msg(self.handling(self._entered))
+        self.memories_box.observe(self.handling(self._selected), "value")
+        self.observe(self.handling(lambda _: self._permit()), "busy")
 
     # From cells
 
@@ -171,14 +173,14 @@ class MemoryEditor(Panel):
 
     def refresh(self) -> None:
         """Show what the mind holds now, if it was changed by other means than this editor."""
-        records = self.mind.store.records
-        options = [(one.label, one.id) for one in records]
-        if [*self.memories_box.options] != options:
-            chosen = self.memories_box.value
-            self.memories_box.options = options
-            self.memories_box.value = chosen if chosen in self.mind.ids else None
-        self.ids = tuple(one.id for one in records)
-        self._permit()
+        with self._lock:
+            options = [(one.label, one.id) for one in self.mind.store.records]
+            if [*self.memories_box.options] != options:
+                chosen = self.memories_box.value
+                self.memories_box.options = options
+                self.memories_box.value = chosen if chosen in [id for _, id in options] else None
+            self._permit()
+        self.ids = self.mind.ids  # observed by who may wait for the worker, who draws under the lock
 
     def summary(self) -> str:
         """The memories with their last loss, and the last replies, oldest first, each with the memory that opened widest."""
@@ -188,7 +190,7 @@ class MemoryEditor(Panel):
             # Training adds up what machines round differently: two decimals are the same on all.
             lines.append(plain(table.assign(loss=[f"{loss:.2f}" for loss in table["loss"]])))
         for one in self._replies:
-            lines += ["", f"{KINDS[one['kind']]}: {one['question']}", one["reply"], _opened(one)]
+            lines += ["", f"{SPOKEN[one['kind']]}: {one['question']}", one["reply"], _opened(one)]
         return "\n".join(lines)
 
     # Encoding
@@ -224,7 +226,8 @@ class MemoryEditor(Panel):
 
     def _learnt(self, id: str, written: bool) -> None:
         self.refresh()
-        self.memories_box.value = id
+        with self._lock:
+            self.memories_box.value = id
         if written:
             for box in (self.text_box, self.label_box, self.paraphrases_box):
                 box.value = ""
@@ -232,17 +235,22 @@ class MemoryEditor(Panel):
     # The list
 
     def _selected(self, _: Any) -> None:
-        self._spare()
-        self._permit()
-        for one in self.mind.store.records:
-            if one.id == self.memories_box.value:
-                self._chart.value = loss_chart(one.losses, len(one.losses), one.label) if one.losses else ""
+        with self._lock:
+            self._spare()
+            self._permit()
+            for one in self.mind.store.records:
+                if one.id == self.memories_box.value:
+                    self._chart.value = loss_chart(one.losses, len(one.losses), one.label) if one.losses else ""
 
     def _press_forget(self) -> None:
         id = self.memories_box.value
+        if id not in self.mind.ids:
+            self.refresh()
+            raise MemsciError(f"{id!r} was forgotten elsewhere. The list shows what there is now.")
         if self._to_forget != id:
             self._to_forget = id
-            self.forget_button.description = f"Really forget “{self._label(id)}”? Press again."
+            label = next(label for label, value in self.memories_box.options if value == id)
+            self.forget_button.description = f"Really forget “{label}”? Press again."
             self.forget_button.button_style = "danger"
             self.keep_button.layout.display = None
         else:
@@ -262,9 +270,6 @@ class MemoryEditor(Panel):
         self.refresh()
         self._chart.value = ""
 
-    def _label(self, id: str) -> str:
-        return next(one.label for one in self.mind.store.records if one.id == id)
-
     # Asking
 
     def _entered(self, _: Any, content: Mapping[str, Any], __: Any) -> None:
@@ -276,33 +281,30 @@ class MemoryEditor(Panel):
         return self.run(lambda: self._reply(question.strip(), kind), self._show, "Thinking …")
 
     def _reply(self, question: str, kind: str) -> dict[str, Any]:
-        check_in("kind", kind, KINDS)
+        check_in("kind", kind, SPOKEN)
         if not question:
             raise MemsciError("The question is empty. Write one, with enough context to tell which memory is meant.")
-        if kind == "recall":
-            reply = self.mind.recall(question)
-        else:
-            reply = self.mind.answer(question, via_recall=kind == "irag")
+        reply, gate = ask(self.mind, kind, question)
         found = {"kind": kind, "question": question, "reply": reply, "opened": "", "weight": 0.0}
-        if len(self.mind):
-            cue = question if self.mind.rule.cue == "question" else _FIRST[kind](question)[-1]["content"]
-            best = self.mind.gate(cue).frame().iloc[0]
+        if gate.ids:
+            best = gate.frame().iloc[0]
             found.update(opened=best["label"], weight=float(best["weight"]))
         return found
 
     def _show(self, reply: dict[str, Any]) -> None:
-        self._replies = [*self._replies, reply][-SHOWN:]
+        self._replies = [*self._replies, reply][-REPLIES:]
         self._said.value = "".join(
-            f"<p><b>{KINDS[one['kind']]}: {escape(one['question'])}</b></p>"
+            f"<p><b>{SPOKEN[one['kind']]}: {escape(one['question'])}</b></p>"
             f'<p class="memsci-said">{escape(one["reply"])}</p><p class="memsci-soft">{escape(_opened(one))}</p>'
             for one in reversed(self._replies)
         )
 
     def _permit(self) -> None:
         """One thing at a time: no button can be pressed while something is under way."""
-        for button in (self.encode_button, *self.ask_buttons.values()):
-            button.disabled = self.busy
-        self.forget_button.disabled = self.busy or self.memories_box.value is None
+        with self._lock:
+            for button in (self.encode_button, *self.ask_buttons.values()):
+                button.disabled = self.busy
+            self.forget_button.disabled = self.busy or self.memories_box.value is None
 
     def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
         bundle = super()._repr_mimebundle_(**kwargs)

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from html import escape
-from threading import RLock
 from typing import Any
 
 import pandas as pd
@@ -19,7 +18,6 @@ from ipywidgets import (
     Button,
     Checkbox,
     Dropdown,
-    HBox,
     Layout,
     SelectionSlider,
     Text,
@@ -31,21 +29,17 @@ from memsci.errors import MemsciError, check_in
 from memsci.gate import Gate, top_k
 from memsci.memory import Memory
 from memsci.mind import MEGa
+from memsci.widgets.asking import SPOKEN, TIPS, say
 from memsci.widgets.bars import GateBars
 from memsci.widgets.gates import Gates
 from memsci.widgets.heatmap import HeatMap
-from memsci.widgets.panel import Panel, number, plain
+from memsci.widgets.panel import Panel, number, plain, row, styled, wide
 
-SHOWN = 12  # bars
+BARS = 12
 BETAS = (0.0, *(2 ** (k / 4) for k in range(-16, 29)), math.inf)
-SPOKEN = {"answer": "Answer", "recall": "Recall", "irag": "iRAG"}
 
 _READING = "Reading the question …"
-_TIPS = {
-    "answer": "One sentence, from the memories in the weights",
-    "recall": "The whole memory that the question is about, in the model's own words",
-    "irag": "Recall the memory first, then answer from the recall",
-}
+_NAME = "5.2rem"  # room for the names of the controls
 _KINDS = {
     "activations": "own activations",
     "sentence": "sentence model",
@@ -55,14 +49,13 @@ _KINDS = {
 _SITES = {"mlp": "input of the MLP", "attention": "input of attention"}
 _POOLINGS = {"mean": "mean", "surprisal": "by surprisal", "idf": "by rarity (IDF)", "last": "last token"}
 _SIMILARITIES = {"inner": "inner product", "cosine": "cosine"}
-_STYLE = """<style>
-.memsci-probe .memsci-row { display: flex; flex-flow: row wrap; gap: 4px 14px; overflow: visible; }
-.memsci-probe .memsci-row > * { flex: 0 1 auto; }
+_STYLE = """
 .memsci-probe .memsci-replies {
   display: grid; grid-template-columns: repeat(auto-fit, minmax(max(16rem, 40%), 1fr)); gap: 4px 18px;
 }
 .memsci-probe .memsci-replies h4 { grid-column: 1 / -1; margin: 6px 0 0; font-size: inherit; font-weight: 600; }
-</style>"""
+.memsci-probe .memsci-stale { opacity: 0.4; }
+"""
 
 
 @dataclass(frozen=True)
@@ -82,8 +75,8 @@ class GateProbe(Panel):
 
     β, top-k and the embedding change the gate at once. Dragging a bar, or moving it by the arrow keys, sets a gate by hand,
     which then stays, also for other questions, until *Own gate* is pressed or β, top-k or the embedding is changed.
-    *Answer*, *Recall* and *iRAG* speak with exactly the gate shown, both turns of iRAG too; beside it stands what the base
-    says to the same prompt with all gates shut. What was said once is kept.
+    *Answer*, *Recall* and *Recall, then answer* (iRAG) speak with exactly the gate shown, both turns of the last too; beside
+    it stands what the base says to the same prompt with all gates shut. What was said once is kept.
 
     Parameters
     ----------
@@ -133,32 +126,29 @@ class GateProbe(Panel):
         self._hand: dict[str, float] | None = None
         self._added: list[str] = []  # memories that have a bar whatever their weight
         self._told: dict[tuple, str] = {}
-        self._lock = RLock()  # the worker draws, too
         self._quiet = 0
         self._make_controls()
-        super().__init__([HTML(_STYLE, layout=Layout(display="none")), *self._arranged()])
+        super().__init__([styled(_STYLE), *self._arranged()])
         self.add_class("memsci-probe")
         self._show()
 
     # Controls
 
     def _make_controls(self) -> None:
-        wide = Layout(width="98%", max_width="58rem")
-        named = {"description_width": "5.2rem"}
         first = self._queries[0] if self._queries else ""
         self._question = Text(
             first, description="Question", placeholder="Type a question and press Enter", continuous_update=False,
-            layout=wide, style=named,
+            **wide(_NAME),
         )  # fmt: skip
         self._pick = Dropdown(
             options=[(f"one of {len(self._queries)} questions", ""), *((text, text) for text in self._queries)],
-            value=first, description="or pick", layout=wide, style=named,
+            value=first, description="or pick", **wide(_NAME),
         )  # fmt: skip
         self._pick.layout.display = None if self._queries else "none"
         rule = self.mind.rule
         self._beta = SelectionSlider(
             options=_betas(rule.beta), value=rule.beta, description="β", continuous_update=True,
-            layout=Layout(width="30rem", max_width="98%"), style=named,
+            layout=Layout(width="30rem", max_width="98%"), style={"description_width": _NAME},
             tooltip="Inverse temperature of the gate: 0 opens all memories alike, ∞ the best alone",
         )  # fmt: skip
         self._top_k = BoundedIntText(
@@ -166,7 +156,7 @@ class GateProbe(Panel):
             style={"description_width": "6rem"}, tooltip="Only so many memories stay open, their weights scaled up",
         )  # fmt: skip
         embedding = self._gates.stored
-        shared = {"layout": Layout(width="17rem"), "style": {"description_width": "5.2rem"}}
+        shared = {"layout": Layout(width="17rem"), "style": {"description_width": _NAME}}
         last = self._gates.layers - 1
         layers = [(f"{k} (last)" if k == last else f"{k}", k) for k in range(last + 1)]
         on_layer = embedding.layer if embedding.kind == "activations" else last
@@ -187,28 +177,24 @@ class GateProbe(Panel):
         self._own = Button(description="Own gate", tooltip="Back to the gate that the question itself opens")
         self._facts = HTML()
         self._buttons = {
-            kind: Button(description=name, tooltip=_TIPS[kind], button_style="") for kind, name in SPOKEN.items()
+            kind: Button(description=name, tooltip=TIPS[kind], layout=Layout(width="auto"))
+            for kind, name in SPOKEN.items()
         }
         self._replies = HTML()
 
-        self._question.observe(self._query_changed, "value")
-        self._pick.observe(self._picked, "value")
+        self._question.observe(self.handling(self._query_changed), "value")
+        self._pick.observe(self.handling(self._picked), "value")
         for control in (
             self._beta, self._top_k, self._kind, self._layer, self._site, self._pooling, self._whiten, self._similarity,
         ):  # fmt: skip
-            control.observe(self._gate_changed, "value")
-        self._more.observe(self._bar_added, "value")
-        self.bars.observe(self._bar_moved, "by_hand")
-        self._own.on_click(lambda _: self.own_gate())
+            control.observe(self.handling(self._gate_changed), "value")
+        self._more.observe(self.handling(self._bar_added), "value")
+        self.bars.observe(self.handling(self._bar_moved), "by_hand")
+        self._own.on_click(self.handling(lambda _: self.own_gate()))
         for kind, button in self._buttons.items():
-            button.on_click(lambda _, kind=kind: self._speak(kind))
+            button.on_click(self.handling(lambda _, kind=kind: self._speak(kind)))
 
     def _arranged(self) -> list:
-        def row(*children):
-            box = HBox(children)
-            box.add_class("memsci-row")
-            return box
-
         return [
             self._question,
             self._pick,
@@ -340,7 +326,7 @@ class GateProbe(Panel):
         with self._lock:
             self._hand = {id: float(weight) for id, weight in weights.items()}
             self._added = [id for id in weights if weights[id]]
-            self._show()
+        self._show()
 
     @property
     def entropy(self) -> float:
@@ -380,12 +366,11 @@ class GateProbe(Panel):
         """Go back from a gate set by hand to the one that the question opens."""
         with self._lock:
             self._hand, self._added = None, []
-            self._show()
+        self._show()
 
     def refresh(self) -> None:
         """Look at the mind anew, after memories were added or forgotten."""
-        with self._lock:
-            self._show()
+        self._show()
 
     def follow(self, gate_map: HeatMap) -> None:
         """Open the query of each cell that is selected in a map, and give its memory a bar."""
@@ -393,15 +378,13 @@ class GateProbe(Panel):
         def opened(_) -> None:
             if not gate_map.selected:
                 return
-            row, column = gate_map.selected
-            with self._lock:
-                self._hand = None
-                self._added = [gate_map.ids[column]]
-                with self._silently():
-                    self._question.value = gate_map.rows[row]
-                self._show()
+            i, j = gate_map.selected
+            with self._silently():
+                self._hand, self._added = None, [gate_map.ids[j]]
+                self._question.value = gate_map.rows[i]
+            self._show()
 
-        gate_map.observe(opened, ["selected", "selections"])
+        gate_map.observe(self.handling(opened), ["selected", "selections"])
 
     def summary(self) -> str:
         """The question, the gate and what was said through it, as plain text."""
@@ -436,26 +419,31 @@ class GateProbe(Panel):
 
     def _query_changed(self, _: Any) -> None:
         with self._lock:
-            if not self._quiet:
-                self._added = [] if self._hand is None else self._added
-                self._show()
+            if self._quiet:
+                return
+            self._added = [] if self._hand is None else self._added
+        self._show()
 
     def _picked(self, change: Any) -> None:
-        if change["new"] and not self._quiet:
-            self._question.value = change["new"]
+        with self._lock:
+            if self._quiet or not change["new"]:
+                return
+        self._question.value = change["new"]
 
     def _gate_changed(self, _: Any = None) -> None:
         with self._lock:
-            if not self._quiet:
-                if self._hand is not None:
-                    self._hand, self._added = None, []
-                self._show()
+            if self._quiet:
+                return
+            if self._hand is not None:
+                self._hand, self._added = None, []
+        self._show()
 
     def _bar_added(self, change: Any) -> None:
         with self._lock:
-            if change["new"] and not self._quiet:
-                self._added = [*self._added, change["new"]]
-                self._show()
+            if self._quiet or not change["new"]:
+                return
+            self._added = [*self._added, change["new"]]
+        self._show()
 
     def _bar_moved(self, change: Any) -> None:
         with self._lock:
@@ -469,7 +457,7 @@ class GateProbe(Panel):
                 self._hand = dict(zip(gate.ids, gate.weights[0].tolist()))
                 self._added = list(self.bars.ids)  # bars stay where they are while one is moved
             self._hand.update({id: w for id, w in moved.items() if id in gate.ids})
-            self._show()
+        self._show()
 
     def _setting(self) -> _Setting:
         hand = None if self._hand is None else tuple(self._hand.items())
@@ -492,15 +480,19 @@ class GateProbe(Panel):
             try:
                 self._enable()
                 setting = self._setting()
-                if setting.query and not self._gates.ready(setting.query, setting.embedding):
-                    self.run(partial(self._read, setting), self._draw_read, saying=_READING, key="gate")
-                    return
-                if not self.busy:
-                    self.say("")
-                self._draw(setting)
-            except MemsciError as error:
+                unread = bool(setting.query) and not self._gates.ready(setting.query, setting.embedding)
+                if unread:
+                    self._grey(True)
+                else:
+                    if not self.busy:
+                        self.say("")
+                    self._draw(setting)
+            except Exception as error:
                 self._draw_nothing()
                 self.say_error(error)
+                return
+        if unread:  # without the lock: who observes `busy` may wait for the worker, who draws
+            self.run(partial(self._read, setting), self._draw_read, saying=_READING, key="gate")
 
     def _read(self, setting: _Setting) -> None:
         try:
@@ -527,9 +519,17 @@ class GateProbe(Panel):
             control.disabled = bool(lacking) or not own
         self._why.value = f'<span class="memsci-soft">{escape(lacking)}</span>' if lacking else ""
         self._why.layout.display = None if lacking else "none"
-        self._top_k.max = max(len(self.mind), 1)
+        with self._silently():  # it may take its value along, which is no choice of anybody's
+            self._top_k.max = max(len(self.mind), 1)
+
+    def _grey(self, grey: bool) -> None:
+        """Whether what is shown belongs to another gate than the one asked for, whose question is still to be read."""
+        self.bars.editable = not grey
+        for part in (self.bars, self._facts, self._replies):
+            (part.add_class if grey else part.remove_class)("memsci-stale")
 
     def _draw_nothing(self) -> None:
+        self._grey(False)
         with self.bars.hold_sync():
             self.bars.ids, self.bars.labels, self.bars.weights = [], [], []
             self.bars.marked, self.bars.rest, self.bars.by_hand = [], "", {}
@@ -538,6 +538,7 @@ class GateProbe(Panel):
 
     def _draw(self, setting: _Setting) -> None:
         with self._silently():
+            self._grey(False)
             self._pick.value = setting.query if setting.query in self._queries else ""
             if not setting.query:
                 self._draw_nothing()
@@ -571,11 +572,11 @@ class GateProbe(Panel):
         table = _table(gate)
         added = [id for id in self._added if id in gate.ids]
         if self._hand is None:
-            largest = table["id"][:SHOWN].tolist()
+            largest = table["id"][:BARS].tolist()
             ids = [*largest, *(id for id in added if id not in largest)]
         else:
             others = [id for id in table["id"] if id not in added]
-            ids = [*added, *others[: max(SHOWN - len(added), 0)]]
+            ids = [*added, *others[: max(BARS - len(added), 0)]]
         others = table[~table["id"].isin(ids)]
         rest = f"the other {len(others)}: {number(others['weight'].sum())} together" if len(others) else ""
         return table.set_index("id", drop=False).loc[ids].reset_index(drop=True), rest
@@ -598,20 +599,14 @@ class GateProbe(Panel):
     def _reply(self, kind: str, query: str, gate: Gate) -> str:
         key = self._key(kind, query, gate)
         if key not in self._told:
-            if kind == "recall":
-                said = self.mind.recall([query], gate=gate)
-            elif kind == "irag":
-                said = self.mind.answer(
-                    [query], via_recall=True, gate=gate, recalled=[self._reply("recall", query, gate)]
-                )
-            else:
-                said = self.mind.answer([query], gate=gate)
-            self._told[key] = said[0]
+            recalled = self._reply("recall", query, gate) if kind == "irag" else None
+            self._told[key] = say(self.mind, kind, query, gate, recalled)
         return self._told[key]
 
     def _key(self, kind: str, query: str, gate: Gate) -> tuple:
         """By what a reply is known again: memories that are shut have no part in it."""
-        opened = [(name, weight) for name, weight in zip(self._gates.state, gate.weights[0].tolist()) if weight]
+        names = self._gates.names
+        opened = [(names.get(id), weight) for id, weight in zip(gate.ids, gate.weights[0].tolist()) if weight]
         return kind, query, *opened
 
     def _said(self, query: str, gate: Gate) -> dict[str, tuple[str, str | None]]:

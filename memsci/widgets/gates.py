@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -34,25 +34,22 @@ class Gates:
         self._texts = {text_hash(memory.text): memory.text for memory in memories}
         self.layers: int = mind.base.model.config.get_text_config().num_hidden_layers
         self.stored = self.settled(mind.embedding)
-        # Both by what is stored: what is fitted to all texts, and the weights of words, change with it.
-        self._keys: dict[tuple, tuple[Embedder, Tensor]] = {}
-        self._cues: dict[tuple, Tensor] = {}
+        self._ids: tuple[str, ...] = ()
+        self._picture = _Picture((), {}, (), 0)
 
     @property
-    def state(self) -> tuple[tuple[str, str, str], ...]:
-        """What tells the memories stored from those of another time."""
-        return tuple(map(_name, self.mind.store.records))
+    def names(self) -> dict[str, _Name]:
+        """By id, what tells each memory stored from all others, also from those that had its id before."""
+        return self._look().names
 
     @property
     def lacking(self) -> str:
         """Why only the store's own embedding can be used, as a sentence; empty if others can be, too."""
-        records = self.mind.store.records
-        missing = sum(self._text(record) is None for record in records)
+        picture = self._look()
+        missing, n = picture.missing, len(picture.names)
         if not missing:
             return ""
-        which = (
-            f"the texts of {missing} of the {len(records)} memories are" if missing > 1 else "the text of a memory is"
-        )
+        which = f"the texts of {missing} of the {n} memories are" if missing > 1 else "the text of a memory is"
         return f"Keys of other embeddings are made from texts, and {which} neither in the store nor given (memories=…)."
 
     def settled(self, embedding: Embedding) -> Embedding:
@@ -64,8 +61,7 @@ class Gates:
 
     def ready(self, query: str, embedding: Embedding) -> bool:
         """Whether `gate` needs no model for this question."""
-        state = self.state
-        return (state, self.settled(embedding), query) in self._cues
+        return (self.settled(embedding), query) in self._look().cues
 
     def gate(self, query: str, embedding: Embedding, similarity: str, beta: float) -> Gate:
         """How far a question opens each memory.
@@ -85,19 +81,28 @@ class Gates:
             The embedding is not the store's and texts are lacking, or it cannot be made.
         """
         embedding = self.settled(embedding)
-        records = self.mind.store.records
-        state = tuple(map(_name, records))
-        keys, cue = self._keys.get((state, embedding)), self._cues.get((state, embedding, query))
-        if keys is None or cue is None:
-            # An older state never comes back: a memory that is encoded again has another time.
-            for kept in (self._keys, self._cues):
-                for key in [key for key in kept if key[0] != state]:
-                    del kept[key]
-            if keys is None:
-                keys = self._keys[state, embedding] = self._embedder(embedding, records)
-            cue = self._cues[state, embedding, query] = keys[0]([query])
-        ids, labels = [record.id for record in records], [record.label for record in records]
-        return gate(*weighted(embedding, cue, keys[1]), beta, similarity, ids, labels)
+        picture = self._look()
+        if embedding not in picture.keys:
+            picture.keys[embedding] = self._embedder(embedding, picture.records)
+        embed, keys = picture.keys[embedding]
+        if (embedding, query) not in picture.cues:
+            picture.cues[embedding, query] = embed([query])
+        cue = picture.cues[embedding, query]
+        return gate(*weighted(embedding, cue, keys), beta, similarity, picture.names, picture.labels)
+
+    def _look(self) -> _Picture:
+        """What is stored. The store gives the same ids, not equal ones alone, until it is changed or refreshed; to read all
+        records at each move of a slider would take too long."""
+        store = self.mind.store
+        if store.ids is not self._ids:
+            ids, records = store.ids, store.records
+            every = list(records)
+            names = {one.id: (one.id, one.text_hash, f"{one.created} {one.order}") for one in every}
+            if names != self._picture.names:
+                missing = sum(self._text(one) is None for one in every)
+                self._picture = _Picture(records, names, tuple(one.label for one in every), missing)
+            self._ids = ids
+        return self._picture
 
     def _embedder(self, embedding: Embedding, records: Sequence[Remembered]) -> tuple[Embedder, Tensor]:
         """f of this embedding, and the keys [n, d] of all memories."""
@@ -116,5 +121,17 @@ class Gates:
         return self._texts.get(record.text_hash) if record.text is None else record.text
 
 
-def _name(record: Remembered) -> tuple[str, str, str]:
-    return record.id, record.text_hash, f"{record.created} {record.order}"
+_Name = tuple[str, str, str]
+
+
+@dataclass(frozen=True, eq=False)
+class _Picture:
+    """What is stored at one time, and what was embedded then: what is fitted to all texts, and the weights of words, change
+    with what is stored."""
+
+    records: Sequence[Remembered]
+    names: dict[str, _Name]
+    labels: tuple[str, ...]
+    missing: int  # texts
+    keys: dict[Embedding, tuple[Embedder, Tensor]] = field(default_factory=dict)
+    cues: dict[tuple[Embedding, str], Tensor] = field(default_factory=dict)
