@@ -991,7 +991,7 @@ def _legend(ax: Axes, told: Sequence[Artist] = (), below: int = 0) -> None:
         where = {"bbox_to_anchor": (0, 0), "bbox_transform": ax.transAxes + lower}
         ax.legend(handles=handles[::-1], loc="upper left", borderaxespad=0, **where)
     else:
-        ax.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.01, 1.02), borderaxespad=0)
+        ax.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.01, 1), borderaxespad=0)
 
 
 def _note(text: str) -> Artist:
