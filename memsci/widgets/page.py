@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from html import escape
+from dataclasses import replace
 from typing import Any
 
-from ipywidgets import HTML, FloatProgress, Layout, VBox
+from ipywidgets import HTML, Layout, VBox
 
 import memsci
+from memsci.gate import Gate
 from memsci.memory import Memory
 from memsci.mind import MEGa
 from memsci.widgets.gate_probe import GateProbe
@@ -18,6 +19,7 @@ from memsci.widgets.panel import Panel
 from memsci.widgets.serve import BASE, STORE
 
 MEMORIES = 12  # that are encoded where no store is given
+ON_MAP = 60  # questions and memories: each pair is an element of the page
 
 
 class Page(Panel):
@@ -39,9 +41,8 @@ class Page(Panel):
     def __init__(self, store: str | os.PathLike[str] | None = None, base: str | None = None) -> None:
         self.probe: GateProbe | None = None
         self.gate_map: HeatMap | None = None
-        self._progress = FloatProgress(min=0.0, max=1.0, layout=Layout(width="100%"))
-        self._progress.tooltip = "How much of the encoding is done"
-        self._place = VBox([self._progress])
+        self._progress = HTML(layout=Layout(width="100%"))
+        self._place = VBox()
         super().__init__([self._place])
         told = f"Opening {os.path.basename(store)} …" if store else f"Encoding {MEMORIES} memories, about 20 seconds …"
         self.run(lambda: self._opened(store, base) if store else self._encoded(base), self._show, told)
@@ -61,16 +62,21 @@ class Page(Panel):
     def _opened(self, store: str | os.PathLike[str], base: str | None) -> tuple[GateProbe, HeatMap | None]:
         mind = memsci.open(store, base=None if base is None else memsci.load(base))
         # Nothing was asked about these memories that a store would know of; their names are what can be looked up.
-        return self._made(mind, [record.label for record in mind.store.records])
+        return self._made(mind, [*mind.store.labels])
 
     def _encoded(self, base: str | None) -> tuple[GateProbe, HeatMap | None]:
         mind = memsci.MEGa(memsci.load(base))
         memories = memsci.data.builtin("episodic", 0).memories[:MEMORIES]
         whole = len(memories) * (mind.encoding.epochs + mind.encoding.text_epochs)
+        done = 0
 
         def on_loss(losses: Mapping[str, float]) -> None:
-            self._progress.value += len(losses) / whole
+            nonlocal done
+            done += len(losses)
+            self._progress.value = _progress(done / whole)
 
+        self._progress.value = _progress(0.0)
+        self._place.children = [self._progress]
         mind.encode(memories, progress=False, on_loss=on_loss)
         return self._made(mind, [memory.questions[0].text for memory in memories], memories)
 
@@ -78,13 +84,31 @@ class Page(Panel):
         self, mind: MEGa, queries: list[str], memories: list[Memory] | None = None
     ) -> tuple[GateProbe, HeatMap | None]:
         probe = GateProbe(mind, queries=queries, memories=memories)
-        return probe, HeatMap.of(mind.gate(queries), queries) if queries else None
+        queries = queries[:ON_MAP]
+        return probe, HeatMap.of(_first(mind.gate(queries), ON_MAP), queries) if queries else None
 
     def _show(self, made: tuple[GateProbe, HeatMap | None]) -> None:
         self.probe, self.gate_map = made
         parts = [self.probe]
         if self.gate_map is not None:
             self.probe.follow(self.gate_map)
-            title = "Every question against every memory"
-            parts += [HTML(f"<h2>{escape(title)}</h2>"), self.gate_map]
+            parts += [HTML(f"<h2>Every question against every memory</h2>{_left_out(len(self.probe.mind))}"), self.gate_map]
         self._place.children = parts
+
+
+def _progress(share: float) -> str:
+    """How far encoding is, for eyes and ears."""
+    return f'<progress aria-label="Encoding" style="width: 100%" max="1" value="{share:.3f}"></progress>'
+
+
+def _first(gate: Gate, n: int) -> Gate:
+    """The same gate with its first n memories alone."""
+    scores, weights = gate.scores[:, :n], gate.weights[:, :n]
+    return replace(gate, scores=scores, weights=weights, ids=gate.ids[:n], labels=gate.labels[:n])
+
+
+def _left_out(memories: int) -> str:
+    """What the map does not show of so many memories, and of as many questions."""
+    more = memories - ON_MAP
+    told = f"The first {ON_MAP} of each; {more} left out. The probe above knows them all."
+    return f'<p class="memsci-soft">{told}</p>' if more > 0 else ""
