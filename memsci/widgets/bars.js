@@ -11,7 +11,10 @@ function render({ model, el }) {
   list.setAttribute("role", "group");
   const rest = document.createElement("div");
   rest.className = "memsci-bars-rest";
-  el.replaceChildren(list, rest);
+  const key = document.createElement("div");
+  key.className = "memsci-bars-rest";
+  key.textContent = "● the memory asked about";
+  el.replaceChildren(list, rest, key);
 
   const rows = new Map();
   let dragged = null; // the bar under the pointer is not pulled back by what the kernel made of an earlier place of it
@@ -87,6 +90,7 @@ function render({ model, el }) {
     list.setAttribute("aria-label", model.get("title"));
     for (const [id, parts] of rows) {
       if (ids.includes(id)) continue;
+      if (dragged?.id === id) dragged = null; // no pointerup comes to what is gone
       parts.box.remove();
       rows.delete(id);
     }
@@ -106,18 +110,20 @@ function render({ model, el }) {
       label.title = marked ? `${name} (the memory asked about)` : name;
       value.textContent = written;
       fill.style.width = `${100 * clamp(weight)}%`;
-      box.classList.toggle("memsci-bar-by-hand", id in model.get("by_hand"));
+      const byHand = id in model.get("by_hand");
+      box.classList.toggle("memsci-bar-by-hand", byHand);
       const slider = editable ? { role: "slider", tabindex: "0" } : { role: "meter" };
       if (!editable) track.removeAttribute("tabindex");
       const said = {
         ...slider, "aria-label": label.title, "aria-valuemin": 0, "aria-valuemax": Math.max(1, weight),
-        "aria-valuenow": written, "aria-valuetext": written,
+        "aria-valuenow": written, "aria-valuetext": byHand ? `${written}, set by hand` : written,
       };
       for (const [attribute, content] of Object.entries(said)) track.setAttribute(attribute, content);
       track.classList.toggle("memsci-bar-fixed", !editable);
     });
     rest.textContent = model.get("rest");
     rest.hidden = !model.get("rest");
+    key.hidden = !ids.some((id) => model.get("marked").includes(id));
   }
 
   model.on("change", draw);
