@@ -16,6 +16,7 @@ pytest.importorskip("ipywidgets")
 from matplotlib import pyplot as plt
 
 from memsci.errors import MemsciError
+from memsci.forgetting import bin_lags
 from memsci.runs.folder import write_table
 from memsci.runs.tables import curves, per_partition
 from memsci.widgets.explorer import InterferenceExplorer
@@ -44,18 +45,19 @@ def scores(datasets=("episodic",), partitions=3, methods=("Base", "RAG", "Full",
 
 
 def expected(frame, metric, labels, over="first memory", partitions=None):
-    """The rows of a run's own table of curves."""
+    """The rows of a run's own table of curves; lags in bins, as figures show them."""
     frame = frame if partitions is None else frame[frame["partition"].isin(partitions)]
-    table = curves(per_partition(frame))
-    table = table[(table["over"] == over) & (table["metric"] == metric)]
-    at = "stop" if over == "first memory" else "lag"
+    values = per_partition(frame)
+    values = values[(values["over"] == over) & (values["metric"] == metric)]
+    table = curves(values if over == "first memory" else bin_lags(values))
+    at = ["stop"] if over == "first memory" else ["lag", "until"]
     parts = []
     for label in labels:
         method, way = ("MEGa", "recall first") if label == "iRAG" else (label, "direct")
         if label.startswith("iRAG on "):
             method, way = label.removeprefix("iRAG on "), "recall first"
         parts.append(table[(table["method"] == method) & (table["way"] == way)].assign(method=label).sort_values(at))
-    return pd.concat(parts)[["method", at, *NUMBERS, "n"]].reset_index(drop=True)
+    return pd.concat(parts)[["method", *at, *NUMBERS, "n"]].reset_index(drop=True)
 
 
 def same(explorer, frame, over="first memory", **kwargs):

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 
 from memsci import figures, paper
 from memsci.errors import MemsciError, check_in
+from memsci.forgetting import bin_lags
 from memsci.metrics import METRICS
 from memsci.runs.folder import locate
 from memsci.runs.folder import table as run_table
@@ -81,7 +82,7 @@ class InterferenceExplorer(Panel):
         self.dataset_box = Dropdown(options=datasets, description="Dataset", **wide("5rem"))
         self.metric_box = Dropdown(description="Measure", **wide("5rem"))
         self.over_box = ToggleButtons(
-            options=[("first memory", "first memory"), ("by time since learning", "lag")],
+            options=[("first memory", "first memory"), ("by how many were learnt since", "lag")],
             tooltips=["The memory learnt first, as more are stored", "All memories, by how many were learnt since"],
             description="Show",
             layout=Layout(width="auto"),
@@ -294,9 +295,9 @@ class InterferenceExplorer(Panel):
             self.say_error(error)
             return
         self.say("")
-        axis = OVER[self.over][0]
+        at = {"first memory": ["stop"], "lag": ["lag", "until"]}[self.over]
         several = means["setting"].nunique() > 1
-        columns = ["label", *(["setting"] if several else []), axis, "mean", "low", "high", "n"]
+        columns = ["label", *(["setting"] if several else []), *at, "mean", "low", "high", "n"]
         self._table = means[columns].rename(columns={"label": "method"}).reset_index(drop=True)
         self._figure.value = figure
         self._note.value = f'<span class="memsci-soft">{_interval(self.partitions)}</span>'
@@ -315,7 +316,7 @@ class InterferenceExplorer(Panel):
         values = values[chosen & (values["over"] == self.over)]
         if values.empty:
             raise MemsciError("None of the methods chosen was measured on a partition chosen. Tick others.")
-        means = curves(values)
+        means = curves(bin_lags(values) if self.over == "lag" else values)
         means["place"] = means["label"].map(self._methods.index)
         return means.sort_values(["place", "setting", OVER[self.over][0]], ignore_index=True)
 
