@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import os
+import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ if importlib.util.find_spec("playwright") is None:
     pytest.skip("Playwright is not installed (the extra dev brings it)", allow_module_level=True)
 
 import driving
+import nbformat
 from driving import ROOT, SECONDS
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
@@ -28,6 +31,32 @@ pytestmark = [
 ]
 # What a page may take to follow a click; most of it is the model's time, on a machine with other things to do.
 expect.set_options(timeout=120 * SECONDS)
+
+# Hardly learnt: it is about what can be pressed, not about what is said.
+EDITOR = """\
+from dataclasses import replace
+
+import memsci
+from memsci.widgets import MemoryEditor
+
+encoding = replace(memsci.Encoding.embedded(), epochs=3, text_epochs=0)
+MemoryEditor(memsci.MEGa(memsci.load(), encoding=encoding))"""
+METADATA = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+# Contrast of a border with the first background behind it (WCAG 2.2, relative luminance).
+CONTRAST = """(element) => {
+  const parts = (colour) => colour.match(/[\\d.]+/g).map(Number);
+  let behind = element;
+  while (behind.parentElement && (parts(getComputedStyle(behind).backgroundColor)[3] ?? 1) === 0) {
+    behind = behind.parentElement;
+  }
+  const back = parts(getComputedStyle(behind).backgroundColor);
+  const [r, g, b, a = 1] = parts(getComputedStyle(element).borderTopColor);
+  const light = (rgb) => rgb
+    .map((value) => (value / 255 <= 0.04045 ? value / 255 / 12.92 : ((value / 255 + 0.055) / 1.055) ** 2.4))
+    .reduce((sum, value, k) => sum + value * [0.2126, 0.7152, 0.0722][k], 0);
+  const [x, y] = [light([r, g, b].map((value, k) => a * value + (1 - a) * back[k])), light(back.slice(0, 3))];
+  return (Math.max(x, y) + 0.05) / (Math.min(x, y) + 0.05);
+}"""
 
 
 @pytest.fixture(scope="module")
@@ -113,25 +142,80 @@ def use(page: Page) -> None:
     bar.press("PageUp")
     changed(page, probe, before)
     expect(probe).to_contain_text("Set by hand")
+    expect(bar).to_have_attribute("aria-valuetext", re.compile("set by hand"))
     probe.get_by_role("button", name="Own gate").click()
     expect(probe).not_to_contain_text("Set by hand")
 
+    # Or by the pointer, which may leave it on the way, to where it is let go.
+    bar.scroll_into_view_if_needed()
+    place = bar.bounding_box()
+    down, right = place["y"] + place["height"] / 2, place["x"] + place["width"]
+    page.mouse.move(place["x"] + 2, down)
+    page.mouse.down()
+    page.mouse.move(place["x"] + 0.7 * place["width"], down + 30, steps=5)
+    page.mouse.move(right + 20, down, steps=5)
+    page.mouse.move(place["x"] + 0.5 * place["width"], down)
+    page.mouse.up()
+    expect(probe).to_contain_text("Set by hand")
+    expect(probe.locator(".memsci-bar-value").last).to_have_text(re.compile(r"0\.(49|50|51)00"))
+    probe.get_by_role("button", name="Own gate").click()
+    expect(probe).not_to_contain_text("Set by hand")
+
+    # An empty bar can be seen: its border stands out from the page behind it.
+    assert bar.evaluate(CONTRAST) >= 3
+
     # And the model speaks.
-    probe.get_by_role("button", name="Answer").click()
+    probe.get_by_role("button", name="Answer", exact=True).click()
     expect(probe.locator(".memsci-said")).to_have_count(2)
     expect(probe.locator(".memsci-replies")).to_contain_text("base alone")
 
 
-def test_the_probe_of_the_notebook_in_jupyterlab(browser: Browser, tmp_path):
-    with driving.lab(ROOT / "notebooks", tmp_path) as address:
+def edit(page: Page) -> None:
+    """One memory's life in an editor: written, encoded, asked about, forgotten."""
+    editor = page.locator(".memsci-panel", has=page.get_by_placeholder("A short paragraph"))
+    editor.get_by_placeholder("A short paragraph").fill("Ada hid a red kite in the piano.")
+    editor.get_by_placeholder("its name in lists").fill("Ada's kite")
+    editor.get_by_role("button", name="Encode").click()
+    memories = editor.locator("select")
+    expect(memories.locator("option")).to_have_text(["Ada's kite"])
+    expect(editor.locator("svg[role=img]")).to_be_visible()
+
+    question = editor.get_by_placeholder("about one of the memories")
+    expect(editor.get_by_role("button", name="Answer", exact=True)).to_be_enabled()
+    question.fill("What did Ada hide?")
+    question.press("Enter")
+    expect(editor.locator(".memsci-said")).to_have_count(1)
+    expect(editor).to_contain_text("Opened widest: Ada's kite (gate 1.0000)")
+
+    memories.select_option("Ada's kite")
+    editor.get_by_role("button", name="Forget").click()
+    editor.get_by_role("button", name="Really forget").click()
+    expect(memories.locator("option")).to_have_count(0)
+    expect(editor.get_by_role("button", name="Forget")).to_be_disabled()
+
+
+def in_jupyterlab(browser: Browser, folder: Path, name: str, work: Path, do: Callable[[Page], None]) -> None:
+    """Run a notebook and do something with its widgets."""
+    with driving.lab(folder, work) as address:
         page, watch = driving.new_page(browser)
-        driving.run_all(page, address.format(name="02-gating.ipynb"))
+        driving.run_all(page, address.format(name=name))
         assert page.locator(".jp-RenderedText[data-mime-type='application/vnd.jupyter.stderr']").count() == 0
         assert page.locator(".jp-OutputArea-output[data-mime-type*='error']").all_inner_texts() == []
-        use(page)
+        do(page)
         page.context.close()
     assert watch.outside == []
     assert watch.errors == []
+
+
+def test_the_probe_of_the_notebook_in_jupyterlab(browser: Browser, tmp_path):
+    in_jupyterlab(browser, ROOT / "notebooks", "02-gating.ipynb", tmp_path, use)
+
+
+def test_an_editor_in_jupyterlab(browser: Browser, tmp_path):
+    (tmp_path / "written").mkdir()
+    cells = [nbformat.v4.new_code_cell(EDITOR)]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=METADATA), tmp_path / "written" / "editor.ipynb")
+    in_jupyterlab(browser, tmp_path / "written", "editor.ipynb", tmp_path, edit)
 
 
 def test_the_page_of_a_store(browser: Browser, store, tmp_path):
