@@ -1,6 +1,7 @@
 """Pictures of the probe for the README, taken in a real browser: ``make screenshots``.
 
-In JupyterLab, light and dark, it is the end of notebook 02; on its own page it is `memsci probe` without a store.
+In JupyterLab, light and dark, it is the end of notebook 02; on its own page it is `memsci probe` without a store. β is low
+enough for a mixture of memories.
 """
 
 from __future__ import annotations
@@ -11,13 +12,27 @@ from pathlib import Path
 
 import driving
 from driving import ROOT, SECONDS
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page, expect, sync_playwright
+
+from memsci.widgets.gate_probe import BETAS
+
+BETA = 0.125
+TALL = 1500  # pixels: all of the page of its own
 
 
 def speak(page: Page) -> None:
-    """Let the model answer, and wait for it and for the base."""
+    """Open several memories, let the model answer, and wait for it and for the base."""
     probe = page.locator(".memsci-probe").first
-    probe.get_by_role("button", name="Answer").click()
+    handle = probe.locator(".noUi-handle").first
+    handle.press("Home")
+    for _ in range(BETAS.index(BETA)):
+        handle.press("ArrowRight")
+    probe.get_by_text(f"{BETA:g}", exact=True).wait_for()
+    page.wait_for_function(
+        "() => { const bars = [...document.querySelectorAll('.memsci-bar-value')].map(one => Number(one.innerText));"
+        " return Math.max(...bars) < 0.9999 && new Set(bars).size > 2; }"
+    )
+    probe.get_by_role("button", name="Answer", exact=True).click()
     page.wait_for_function(
         "() => { const said = [...document.querySelectorAll('.memsci-said')];"
         " return said.length >= 2 && said.every(one => one.innerText !== '…'); }",
@@ -45,10 +60,11 @@ def main(folder: Path) -> None:
         here = Path(work) / "voila"
         here.mkdir()
         with driving.probe(None, here) as address:
-            page, _ = driving.new_page(browser)
+            page, _ = driving.new_page(browser, height=TALL)
             page.goto(address)
             page.wait_for_selector(".memsci-map-cell", timeout=300 * SECONDS)
             speak(page)
+            expect(page.locator(".memsci-map-scale").first).to_be_in_viewport(ratio=1)
             page.screenshot(path=folder / "probe-page.png", full_page=True)
             page.context.close()
         browser.close()
