@@ -42,19 +42,17 @@ from memsci.widgets import MemoryEditor
 encoding = replace(memsci.Encoding.embedded(), epochs=3, text_epochs=0)
 MemoryEditor(memsci.MEGa(memsci.load(), encoding=encoding))"""
 METADATA = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
-# Contrast of a border with the first background behind it (WCAG 2.2, relative luminance).
+# Contrast of a border with all that is behind it (WCAG 2.2, relative luminance).
 CONTRAST = """(element) => {
   const parts = (colour) => colour.match(/[\\d.]+/g).map(Number);
-  let behind = element;
-  while (behind.parentElement && (parts(getComputedStyle(behind).backgroundColor)[3] ?? 1) === 0) {
-    behind = behind.parentElement;
-  }
-  const back = parts(getComputedStyle(behind).backgroundColor);
-  const [r, g, b, a = 1] = parts(getComputedStyle(element).borderTopColor);
+  const over = ([r, g, b, a = 1], back) => [r, g, b].map((value, k) => a * value + (1 - a) * back[k]);
+  const layers = [];
+  for (let at = element; at; at = at.parentElement) layers.unshift(parts(getComputedStyle(at).backgroundColor));
+  const back = layers.reduce((below, layer) => over(layer, below), [255, 255, 255]);
   const light = (rgb) => rgb
     .map((value) => (value / 255 <= 0.04045 ? value / 255 / 12.92 : ((value / 255 + 0.055) / 1.055) ** 2.4))
     .reduce((sum, value, k) => sum + value * [0.2126, 0.7152, 0.0722][k], 0);
-  const [x, y] = [light([r, g, b].map((value, k) => a * value + (1 - a) * back[k])), light(back.slice(0, 3))];
+  const [x, y] = [light(over(parts(getComputedStyle(element).borderTopColor), back)), light(back)];
   return (Math.max(x, y) + 0.05) / (Math.min(x, y) + 0.05);
 }"""
 
