@@ -285,7 +285,7 @@ def ship(folder: Path, out: Path) -> list[Path]:
 
     `memsci figures OUT` draws the same figures from it, and `memsci.runs.tables.curves` of its partitions.csv.gz are its
     curves. Texts, single scores and the cells stay behind, and so do the names of machines and folders. Each cell must come
-    from code that others can have; one from before cells named their commit counts as made by that of its run.
+    from code that others can have.
 
     Parameters
     ----------
@@ -483,14 +483,13 @@ def _made(folder: Path, about: Mapping[str, Any]) -> dict[str, Any]:
     """How the cells of a finished run were made, those of earlier runs that it took over included.
 
     Commits in the order of the cells; when the first was begun; their threads, None if they differ; seconds of all,
-    processor_seconds None if they are not known of all. What a cell does not say is taken from its run.
+    processor_seconds None if they are not known of all.
     """
     cells = [files.about_cell(folder, cell["id"]) for cell in about["cells"]]
-    threads = {cell.get("threads", about["threads"]) for cell in cells}
-    used = [cell.get("processor_seconds") for cell in cells]
+    threads, used = {cell["threads"] for cell in cells}, [cell["processor_seconds"] for cell in cells]
     return {
-        "commits": list(dict.fromkeys(cell.get("commit", about["commit"]) for cell in cells)),
-        "begun": min([about["begun"], *(cell["begun"] for cell in cells if "begun" in cell)]),
+        "commits": list(dict.fromkeys(cell["commit"] for cell in cells)),
+        "begun": min(cell["begun"] for cell in cells),
         "threads": threads.pop() if len(threads) == 1 else None,
         "seconds": round(sum(cell["seconds"] for cell in cells), 1),
         "processor_seconds": None if None in used else round(sum(used), 1),

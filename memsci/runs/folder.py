@@ -20,7 +20,6 @@ import shutil
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -85,32 +84,17 @@ def keep(folder: Path, cell_id: str, tables: Mapping[str, pd.DataFrame], about: 
 
 
 def borrow(folder: Path, cell_id: str) -> bool:
-    """Take over a cell that another run beside this one has finished; whether there was one.
-
-    It brings along by what it was made. A cell from before cells said so has the commit of the run that was there when it
-    was made; where that is not to be found, the commit is None.
-    """
-    others = sorted(folder.parent.glob(f"*/cells/{cell_id}/cell.json"))
-    if not others:
-        return False
-    about = read_json(others[0])
-    if "commit" not in about:
-        holders = [read_json(other.parents[2] / "run.json") for other in others]
-        makers = [run["commit"] for run in holders if run["begun"] <= about.get("finished", run["begun"])]
-        about["commit"] = makers[0] if makers else None
-    with _unfinished(folder, cell_id) as path:
-        shutil.copytree(others[0].parent, path, dirs_exist_ok=True)
-        write_json(path / "cell.json", about)
-    return True
+    """Take over a cell that another run beside this one has finished; whether there was one."""
+    for other in sorted(folder.parent.glob(f"*/cells/{cell_id}/cell.json")):
+        with _unfinished(folder, cell_id) as path:
+            shutil.copytree(other.parent, path, dirs_exist_ok=True)
+        return True
+    return False
 
 
 def about_cell(folder: Path, cell_id: str) -> dict[str, Any]:
     """What is known of how a finished cell was made: cell.json."""
-    about = read_json(folder / "cells" / cell_id / "cell.json")
-    if "begun" not in about and "finished" in about:  # from before cells said so
-        begun = datetime.fromisoformat(about["finished"]) - timedelta(seconds=about["seconds"])
-        about["begun"] = begun.isoformat(timespec="seconds")
-    return about
+    return read_json(folder / "cells" / cell_id / "cell.json")
 
 
 @contextmanager
