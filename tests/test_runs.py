@@ -396,7 +396,7 @@ def test_only_what_was_made_by_committed_code_of_this_version_is_shipped(table, 
     clean = in_this_process(fakework.prepare(table, tmp_path / "elsewhere", partitions=(0,)))
     assert runs.ship(clean, tmp_path / "out")
     about = files.read_json(tmp_path / "out" / "run.json")
-    assert about["commits"] == ["a" * 40] and about["seconds"] > 0 and about["processor_seconds"] is not None
+    assert about["commits"] == ["a" * 40] and about["processor_seconds"] is not None
 
     files.write_json(changed / "config.json", files.read_json(changed / "config.json") | {"version": files.VERSION - 1})
     with pytest.raises(MemsciError, match=f"version {files.VERSION - 1}; this memsci makes version {files.VERSION}"):
