@@ -66,7 +66,7 @@ class Peft:
         alpha = adapters[0].scale * ENCODING.rank
         config = LoraConfig(r=ENCODING.rank, lora_alpha=alpha, target_modules=list(adapters[0].deltas))
         self.names = [f"m{i}" for i in range(len(adapters))]
-        self.model = get_peft_model(model, config, adapter_name=self.names[0])
+        self.model = get_peft_model(model, config, adapter_name=self.names[0]).eval()
         for name in self.names[1:]:
             self.model.add_adapter(name, config)
         self.layers = {}
