@@ -130,6 +130,20 @@ def test_tables_beside_the_paper_are_those_of_the_shipped_run(names):
     assert wrong == [] and len(shown)
 
 
+def test_what_is_said_beside_those_tables_is_so():
+    """Pairs of methods in the paper's order, and how far general knowledge moves on the way."""
+    told = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    order = pd.read_csv(FIGURES / "runs" / "main" / "main_order.csv").set_index(["metric", "dataset"])
+    pairs = order["methods"] * (order["methods"] - 1) // 2
+    kinds = [f"{order.loc[name, 'agree'].iloc[0]} and {order.loc[name, 'agree'].iloc[1]} of {pairs[name].iloc[0]}"
+             for name in ("qa", "recall cos", "logprob", "knowledge")]  # fmt: skip
+    assert f"in {kinds[0]} pairs of methods" in told and ", ".join(kinds[1:]) in told
+    curves = pd.read_csv(FIGURES / "runs" / "main" / "curves.csv")
+    known = curves[(curves["over"] == "all memories") & (curves["metric"] == "knowledge")]
+    low, high = (known.groupby("method")["mean"].agg(of).mul(100).round().astype(int) for of in ("min", "max"))
+    assert f"({low['MEGa']} to {high['MEGa']} %, base {low['Base']}), Full falls to {low['Full']}." in told
+
+
 def test_the_card_says_what_its_template_says():
     fixed = [part.strip() for part in re.split(r"\{[^}]*\}", report.CARD)]
     card = CARD.read_text(encoding="utf-8")
