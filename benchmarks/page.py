@@ -41,9 +41,9 @@ shape. No GPU was at hand for the figures below.""",
     "ask": (
         "Asking 32 queries with 32 gates",
         """`python -m benchmarks.ask --part ask`. Sparse gates shut the memories that together weigh at most ε
-(`memsci.gate.nucleus`), dense ones run all 50. PEFT can run a
-batch with an adapter of its own for each row (`adapter_names`), but no mixture in it: that side has the best
-memory alone. Sides with the same gates were seen to say the same words.
+(`memsci.gate.nucleus`), dense ones run all 50. PEFT can run a batch with an adapter of its own for each
+row (`adapter_names`), but no mixture in it: that side has the best memory alone. Sides with the same gates were
+seen to say the same words.
 The floor: matrix products (`gflop`) and numbers read from memory (`gigabytes`: weights and adapters once per
 pass of the model; passes of one token are bound by it).""",
     ),
@@ -111,9 +111,8 @@ def page() -> str:
                 prose = ""
             title, machine, versions = (about.pop(key) for key in ("title", "hardware", "versions"))
             command, commit = about.pop("command", None), about.pop("commit", None)
-            single = {
-                key: value for key, value in about.items() if not isinstance(value, dict)
-            }  # settings stay in the file
+            # Settings, which are mappings, stay in the file.
+            single = {key: value for key, value in about.items() if not isinstance(value, dict)}
             more = [f"{key.replace('_', ' ')}: {_short(value)}" for key, value in single.items()]
             made = [f"`{command}`, commit {commit[:7]}{commit[40:]}"] if command and commit else []
             told = "; ".join([*made, machine, ", ".join(f"{k} {v}" for k, v in versions.items()), *more])
