@@ -69,6 +69,7 @@ _REFERENCE = {"color": "#555555", "linestyle": (0, (1, 1.5)), "linewidth": 1.2} 
 # Recall and knowledge are the same however a question is put afterwards: one line per learner.
 WAYLESS = ("recall cos", "correct gate", "knowledge")
 _UNITS = {"share": " (%)", "nats": " (nats)", "nats per token": " (nats per token)", "cosine": ""}
+_DIFFERENCES = {"share": " (points)"}  # of per cent
 _DECIMALS = {"share": 1, "cosine": 3}  # 2 for all others
 _SYMBOLS = {"rank": "r", "beta": "β", "strength": "λ"}
 # Which of the paper's tables an experiment repeats.
@@ -249,6 +250,72 @@ def method_bars(
         beside = {"xycoords": "axes fraction", "textcoords": "offset points", "annotation_clip": False}
         ax.annotate("mean ± SD" if frame["sd"].notna().any() else "mean", (1, 1), xytext=(6, 2), **beside)
         _legend(ax, [_note(told)] if told and not bounded else [], below=4)
+    return ax
+
+
+def differences(
+    tests: pd.DataFrame,
+    metric: str = "qa",
+    ax: Axes | None = None,
+    *,
+    methods: Sequence[str] = ("MEGa", "iRAG"),
+    title: str = "",
+    size: str = "print",
+) -> Axes:
+    """By how much a method, or several, is above each of the others, partition by partition, with the interval of that.
+
+    Parameters
+    ----------
+    tests
+        `memsci.paper.tested` for one dataset: columns metric, better, worse, difference, low, high, n.
+    metric, ax, title, size
+        As in `forgetting_curve`. Points whose interval is missing (one partition) have none.
+    methods
+        The methods that the others are set against.
+
+    Raises
+    ------
+    MemsciError
+        A column or the metric is missing, none of the methods was tested, or a pair is there twice.
+    """
+    _check_columns(tests, ["metric", "better", "worse", "difference", "low", "high", "n"])
+    check_in("metric", metric, list(dict.fromkeys(tests["metric"])))
+    tests = tests[tests["metric"] == metric]
+    turned = tests.assign(better=tests["worse"], worse=tests["better"], difference=-tests["difference"])
+    turned = turned.assign(low=-tests["high"], high=-tests["low"])
+    both = pd.concat([tests, turned])
+    if metric in WAYLESS and "MEGa" in methods:  # iRAG is the same there
+        both, methods = both[(both[["better", "worse"]] != "iRAG").all(axis=1)], [name for name in methods if name != "iRAG"]
+    both = both[both["better"].isin(list(methods)) & ~both["worse"].isin(list(methods))]
+    if both.empty:
+        raise MemsciError(f"None of the methods {list(methods)} was tested against another.")
+    _check_single(both, ["better", "worse"])
+    others = sorted(dict.fromkeys(both["worse"]), key=_order)
+    there = [name for name in methods if name in set(both["better"])]
+    with style(size):
+        ax = _axes(ax, down=0.3 + 0.075 * len(others))
+        ax.axvline(0, zorder=1, **_REFERENCE)
+        for place, name in enumerate(there):
+            rows = both[both["better"] == name].set_index("worse").reindex(others)
+            heights = np.arange(len(others)) + 0.3 * (place - (len(there) - 1) / 2)
+            one = look(name)
+            whiskers = np.abs(rows[["low", "high"]].sub(rows["difference"], axis=0).T.to_numpy())
+            ax.errorbar(
+                rows["difference"], heights, xerr=whiskers, label=name, **{**_whiskers(), "ecolor": one["color"]},
+                **{**one, "linestyle": ""},
+            )  # fmt: skip
+        ax.set_yticks(range(len(others)), others)
+        ax.set_ylim(len(others) - 0.4, -0.6)
+        ax.tick_params(axis="y", length=0)
+        unit = METRICS[metric].unit
+        what = f"{METRICS[metric].label}: {' and '.join(there)} less this method"
+        ax.set_xlabel(what + _DIFFERENCES.get(unit, _UNITS[unit]))
+        if unit == "share":
+            ax.xaxis.set_major_formatter(_per_cent)
+        ax.grid(True, axis="x")
+        ax.set_title(title)
+        told = _interval(both, "\n")
+        _legend(ax, [_note(told)] if told else [])
     return ax
 
 
@@ -627,8 +694,9 @@ def redraw(run: str | Path, out: str | Path = "figures", size: str = "print") ->
         is that of its run.json; without one, that of the folder's name, such as "main-0123456789ab".
     out
         Folder for the figures: ``main_episodic_first-memory_qa.pdf``, .png and .csv (the rows that are drawn), and for
-        results that have a counterpart in the paper ``main_paper.csv`` (`memsci.paper.compare`) and ``main_order.csv``
-        (`memsci.paper.ordering`).
+        results that have a counterpart in the paper ``main_paper.csv`` (`memsci.paper.compare`), ``main_order.csv``
+        (`memsci.paper.ordering`) and ``main_tests.csv`` (`memsci.paper.tested`), which is drawn where there are several
+        partitions.
     size
         "print" or "slide".
 
@@ -660,9 +728,15 @@ def redraw(run: str | Path, out: str | Path = "figures", size: str = "print") ->
             files += save(ax, out / "_".join(map(_slug, (experiment, str(dataset), *name))), drawn)
     if not of_gates and experiment in _TABLES and curves["dataset"].isin(list(paper.COUNTERPARTS)).any():
         compared = paper.compare(_last(curves), _TABLES[experiment])
-        for name, table in (("paper", compared), ("order", paper.ordering(compared))):
+        tests = paper.tested(compared, _last(_read(folder / "partitions.csv.gz")))
+        for name, table in (("paper", compared), ("order", paper.ordering(compared)), ("tests", tests)):
             files.append(out / f"{_slug(experiment)}_{name}.csv")
             table.to_csv(files[-1], index=False, float_format="%.6g")
+        against = tests[tests["n"].gt(1) & tests[["better", "worse"]].isin(["MEGa", "iRAG"]).any(axis=1)]
+        for (dataset, metric), drawn in against.groupby(["dataset", "metric"], sort=False):
+            title = f"{dataset.capitalize()}, {METRICS[metric].label}: differences"
+            ax = differences(drawn, metric, title=title, size=size)
+            files += save(ax, out / "_".join(map(_slug, (experiment, dataset, "differences", metric))), drawn)
     return files
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from memsci.errors import MemsciError
-from memsci.wording import contains, one_sentence
+from memsci.wording import chooses, contains, offers, one_sentence
 
 __all__ = [
     "METRICS",
@@ -57,7 +57,8 @@ class Metric:
 METRICS: dict[str, Metric] = {
     "qa": Metric(
         "QA accuracy", "share", True,
-        "1 if the answer contains the true answer and is at most one sentence, both by rule (memsci.metrics.judge), else 0.",
+        "1 if the answer contains the true answer and is at most one sentence, both by rule (memsci.metrics.judge), else 0; "
+        "to a question that names the true answer beside others (A or B?) it must choose (memsci.wording.chooses).",
     ),
     "qa by model": Metric(
         "QA accuracy (language-model judge)", "share", True,
@@ -95,7 +96,7 @@ METRICS: dict[str, Metric] = {
 }  # fmt: skip
 
 
-def judge(answer: str, truth: str) -> bool:
+def judge(answer: str, truth: str, question: str = "") -> bool:
     """Whether an answer counts as right: it contains the true answer and is at most one sentence.
 
     Both texts are brought to one form first: letter case, accents, punctuation, articles; numbers in digits or words
@@ -109,6 +110,10 @@ def judge(answer: str, truth: str) -> bool:
         What the model said.
     truth
         The true answer, a few words.
+    question
+        What was asked. If it names the truth beside others ("Which came first, the mural or the play?"), an answer must
+        choose: it has no "or", and where the order in time is asked for no word that the question has not. Any sentence
+        about the mural would contain the truth, whatever it says (*not in the paper*, whose judge reads meaning).
 
     Returns
     -------
@@ -127,7 +132,9 @@ def judge(answer: str, truth: str) -> bool:
     said = answer
     if not one_sentence(truth):  # a name such as "Olympics Go! Paris 2024" ends no sentence
         said = answer.replace(truth.strip().rstrip(".!?"), "X")
-    return contains(answer, truth) and one_sentence(said)
+    if not (contains(answer, truth) and one_sentence(said)):
+        return False
+    return chooses(answer, question) if offers(question, truth) else True
 
 
 def recall_cosine(recalled: Sequence[str], originals: Sequence[str], embed: Callable[[list[str]], Any]) -> np.ndarray:

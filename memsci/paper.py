@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from memsci.errors import MemsciError, check_in
+from memsci.statistics import holm, paired
 
 # In the order of the paper's Table 1, which is the order of methods in every table and figure.
 METHODS = ("Base", "RAG", "Full", "Full+L2", "Full+EWC", "Full batch", "LoRA", "LoRA+L2", "MEGa", "iRAG")
@@ -19,6 +20,8 @@ GATES = ("own", "true")
 
 # Which of the paper's two sets a dataset of ours stands beside.
 COUNTERPARTS = {"episodic": "fictional", "fictional": "fictional", "semantic": "wiki", "wiki": "wiki"}
+
+LEVEL = 0.05  # at which a difference is taken as shown
 
 
 def label(method: str, way: str = "direct", gate: str = "own") -> str:
@@ -153,7 +156,7 @@ def beside(ours: pd.DataFrame, number: int = 1) -> pd.DataFrame:
     """
     if missing := [name for name in ("dataset", "method", "metric", "mean") if name not in ours.columns]:
         raise MemsciError(f"A table of results needs the column {missing[0]!r}; it has {list(ours.columns)}.")
-    found = ours.assign(method=labels(ours), setting=ours["setting"].fillna("") if "setting" in ours else "")
+    found = ours.assign(method=labels(ours), setting=_settings(ours))
     found = found.drop(columns=[name for name in ("way", "gate") if name in found])
     key = ["dataset", "metric", "method", "setting"]
     if (twice := found.duplicated(key)).any():
@@ -216,9 +219,62 @@ def pairs(compared: pd.DataFrame) -> pd.DataFrame:
             better, worse = (a, b) if a["paper"] >= b["paper"] else (b, a)
             ours, theirs = better["mean"] - worse["mean"], better["paper"] - worse["paper"]
             agrees = None if not ours or not theirs else ours > 0
-            rows.append((dataset, metric, _name(better), _name(worse), ours, theirs, agrees))
+            names = [_name(row["method"], row["setting"]) for row in (better, worse)]
+            rows.append((dataset, metric, *names, ours, theirs, agrees))
     columns = ["dataset", "metric", "better", "worse", "difference", "paper difference", "agrees"]
     return pd.DataFrame(rows, columns=columns).astype({"agrees": "boolean"})
+
+
+def tested(compared: pd.DataFrame, values: pd.DataFrame) -> pd.DataFrame:
+    """Every pair of `pairs`, its difference tested on the partitions that both have (`memsci.statistics.paired`).
+
+    Parameters
+    ----------
+    compared
+        As `compare` gives it.
+    values
+        One row per dataset, method, setting, metric and partition, with a column value: that of which the means in
+        `compared` are taken. Way, gate and setting as in `beside`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns dataset, metric, better and worse (in the paper), paper difference, difference (ours, better less worse), sd,
+        low, high (95 % interval), p, p adjusted (for all pairs of the dataset and metric, Holm), wins and losses
+        (partitions), n, and order: "the paper's" or "the other" if p adjusted is below 0.05, else "open".
+
+    Raises
+    ------
+    MemsciError
+        A mean has no values in any partition that the other of its pair has too.
+
+    Notes
+    -----
+    With n partitions no p is below 2 / 2ⁿ, and with 45 pairs no adjusted one below 90 / 2ⁿ: all are open until there are
+    11 partitions, however large a difference is. The interval tells how large it is.
+    """
+    named = values.assign(name=[_name(*one) for one in zip(labels(values), _settings(values))])
+    by = ["dataset", "metric"]
+    parts = []
+    for (dataset, metric), group in pairs(compared).groupby(by, sort=False):
+        rows = named[(named["dataset"] == dataset) & (named["metric"] == metric)]
+        found = []
+        for pair in group.itertuples():
+            both = rows[rows["name"].isin([pair.better, pair.worse])]
+            both = both[both.groupby("partition")["name"].transform("nunique") == 2]
+            if both.empty:
+                raise MemsciError(
+                    f"{pair.better!r} and {pair.worse!r} have no partition of {dataset!r} in common with a value of "
+                    f"{metric!r}. Measure both on the same partitions."
+                )
+            found.append(paired(both, pair.better, pair.worse, column="name"))
+        tests = pd.concat(found, ignore_index=True).drop(columns=["method", "against"])
+        adjusted = holm(tests["p"])
+        tests.insert(tests.columns.get_loc("p") + 1, "p adjusted", adjusted)
+        shown = np.where(tests["difference"] * group["paper difference"].to_numpy() > 0, "the paper's", "the other")
+        told = group[[*by, "better", "worse", "paper difference"]].reset_index(drop=True)
+        parts.append(pd.concat([told, tests.assign(order=np.where(adjusted < LEVEL, shown, "open"))], axis=1))
+    return pd.concat(parts, ignore_index=True)
 
 
 def ordering(compared: pd.DataFrame) -> pd.DataFrame:
@@ -260,6 +316,11 @@ def labels(frame: pd.DataFrame) -> pd.Series:
     return pd.Series([label(*row) for row in zip(frame["method"], ways, gates)], index=frame.index, dtype=object)
 
 
+def _settings(frame: pd.DataFrame) -> pd.Series:
+    """The setting of every row, an empty one where there is none."""
+    return frame["setting"].fillna("") if "setting" in frame else pd.Series("", index=frame.index)
+
+
 def _plain(setting: str) -> str:
     """A setting with its numbers in one form: 1.0 and 1 are the same strength."""
     parts = [part.partition("=") for part in setting.split("; ")]
@@ -291,5 +352,5 @@ def _qa(dataset: str, method: str, setting: str, pair: tuple[float, float]) -> t
     return dataset, method, setting, "qa", _share(pair[_SETS.index(dataset)], 100), np.nan
 
 
-def _name(row: dict) -> str:
-    return f"{row['method']} ({row['setting']})" if row["setting"] else row["method"]
+def _name(method: str, setting: str) -> str:
+    return f"{method} ({setting})" if setting else method

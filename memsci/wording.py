@@ -1,6 +1,6 @@
 """Reading texts by rule: words, numbers and dates in one form, and where sentences end.
 
-`metrics.judge` rests on the two functions here. Each text goes through the same steps (characters, tokens, numbers,
+`metrics.judge` rests on the functions here. Each text goes through the same steps (characters, tokens, numbers,
 units, dates, ranges), so that different ways of writing one thing end as the same tokens; tokens are then compared
 whole.
 """
@@ -50,6 +50,7 @@ _UNIT = {written: unit for unit, forms in _WRITTEN.items() for written in forms.
 
 _ARTICLES = {"a", "an", "the"}
 _BREAKS = {",", ";"}
+_ORDER = {"1th", "last", "earlier", "earliest", "later", "latest", "sooner"}  # what a question of order in time asks for
 # Letters that Unicode does not take apart into a plain letter and a mark.
 _LETTERS = str.maketrans({"ø": "o", "ł": "l", "đ": "d", "æ": "ae", "œ": "oe", "ı": "i", "þ": "th", "ð": "d"})
 
@@ -83,6 +84,25 @@ def contains(answer: str, truth: str) -> bool:
         else:
             items[-1].append(token)
     return len(items) > 1 and all(_stands_in(item, said) for item in items)
+
+
+def offers(question: str, truth: str) -> bool:
+    """Whether a question names the true answer itself, beside others to choose from: "Which came first, A or B?"."""
+    return "or" in tokens(question) and contains(question, truth)
+
+
+def chooses(answer: str, question: str) -> bool:
+    """Whether an answer chooses from what a question offers: it has no "or", and where the order in time is asked for
+    ("Which came first, A or B?") no word that the question has not, save "it was". A sentence about A does not say when.
+
+    Examples
+    --------
+    >>> question = "Which came first, the mural or the play?"
+    >>> [chooses(answer, question) for answer in ("It was the mural.", "the mural or the play", "The mural was blue.")]
+    [True, False, False]
+    """
+    said, asked = set(tokens(answer)), set(tokens(question))
+    return "or" not in said and (asked.isdisjoint(_ORDER) or said <= {*asked, *_ARTICLES, *_BREAKS, "it", "was"})
 
 
 def _stands_in(part: list[str], whole: list[str]) -> bool:

@@ -302,6 +302,42 @@ def test_one_partition_has_a_bar_and_no_interval_and_the_figure_says_so():
     assert legend(some)[-1] == "95 % interval\nover 1–12 partitions"
 
 
+def pairs_of(metric: str = "qa", n: int = 5) -> pd.DataFrame:
+    """What `memsci.paper.tested` gives; the paper has RAG above MEGa and iRAG, those above Full, Full above LoRA."""
+    pairs = [("RAG", "MEGa", 0.1), ("RAG", "iRAG", -0.02), ("iRAG", "MEGa", 0.12), ("MEGa", "Full", 0.7),
+             ("iRAG", "Full", 0.82), ("Full", "LoRA", -0.1)]  # fmt: skip
+    rows = [(metric, *pair, pair[2] - 0.01, pair[2] + 0.03, n) for pair in pairs]
+    return pd.DataFrame(rows, columns=["metric", "better", "worse", "difference", "low", "high", "n"])
+
+
+def test_differences_are_from_the_method_at_the_axis():
+    ax = figures.differences(pairs_of())
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["RAG", "Full"] and legend(ax) == ["MEGa", "iRAG", TOLD]
+    mega, irag = (container.lines for container in ax.containers)
+    np.testing.assert_allclose(mega[0].get_xdata(orig=False), [-0.1, 0.7])
+    np.testing.assert_allclose(irag[0].get_xdata(orig=False), [0.02, 0.82])
+    ends = [segment[:, 0] for segment in mega[2][0].get_segments()]
+    np.testing.assert_allclose(ends, [[-0.13, -0.09], [0.69, 0.73]])  # turned with the difference
+    assert ax.get_xlabel() == "QA accuracy: MEGa and iRAG less this method (points)"
+    # Where the way of asking changes nothing, iRAG is no method of its own.
+    ax = figures.differences(pairs_of("recall cos"), "recall cos")
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["RAG", "Full"] and legend(ax) == ["MEGa", TOLD]
+    ax = figures.differences(pairs_of(), methods=["LoRA"])
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["Full"]
+    np.testing.assert_allclose(ax.containers[0].lines[0].get_xdata(orig=False), [0.1])
+
+
+def test_differences_that_cannot_be_drawn():
+    with pytest.raises(MemsciError, match="None of the methods .'Base'. was tested"):
+        figures.differences(pairs_of(), methods=["Base"])
+    with pytest.raises(MemsciError, match="metric must be one of 'qa'"):
+        figures.differences(pairs_of(), "knowledge")
+    with pytest.raises(MemsciError, match="more than one row for"):
+        figures.differences(pd.concat([pairs_of()] * 2))
+    with pytest.raises(MemsciError, match="needs the column 'low'"):
+        figures.differences(pairs_of().drop(columns="low"))
+
+
 def test_a_sweep_stands_in_the_order_of_its_numbers():
     values = ["3", "inf", "0.1", "1"]
     rows = [point(0.1 * k, method="MEGa", setting=f"beta={v}", metric="qa") for k, v in enumerate(values)]
@@ -393,6 +429,9 @@ def write_run(folder: Path, learnt: pd.DataFrame) -> Path:
     learnt = learnt.fillna(dict.fromkeys(("category", "setting", "way", "gate"), ""))
     folder.mkdir()
     learnt.to_csv(folder / "curves.csv", index=False)
+    spread = [learnt.assign(partition=k, value=learnt["mean"] + 0.01 * (k - 2)) for k in range(5)]
+    values = pd.concat(spread).drop(columns=["mean", "sd", "low", "high", "n"])
+    values.to_csv(folder / "partitions.csv.gz", index=False)
     return folder
 
 
@@ -436,7 +475,7 @@ def test_a_run_of_learners_has_its_figures(monkeypatch, tmp_path):
     made = planned(monkeypatch, write_run(tmp_path / "main-0123456789ab", learnt))
     assert {name.removeprefix("main_episodic_") for name in made} == {
         "first-memory_qa", "first-memory_recall-cos", "knowledge-curve", "bars_qa", "bars_recall-cos", "bars_knowledge",
-        "bars_correct-gate", "ways_qa",
+        "bars_correct-gate", "ways_qa", "differences_qa", "differences_recall-cos", "differences_knowledge",
     }  # fmt: skip
     ax, table = made["main_episodic_first-memory_recall-cos"]
     assert set(table["metric"]) == {"recall cos", "random pair cos"} and "random pair" in legend(ax)
@@ -448,6 +487,10 @@ def test_a_run_of_learners_has_its_figures(monkeypatch, tmp_path):
     assert names_of(made["main_episodic_ways_qa"][0]) == ["Full+EWC", "iRAG on Full+EWC", "MEGa", "iRAG"]
     order = pd.read_csv(tmp_path / "main-0123456789ab" / "main_order.csv", keep_default_na=False).set_index("metric")
     assert order.loc["qa", ["agree", "disagree", "reversed"]].tolist() == [10, 0, ""]
+    tests = pd.read_csv(tmp_path / "main-0123456789ab" / "main_tests.csv")
+    assert len(tests.query("metric == 'qa'")) == 10 and set(tests["n"]) == {5} and set(tests["order"]) == {"open"}
+    drawn = made["main_episodic_differences_qa"][1]
+    assert len(drawn) == 7 and drawn[["better", "worse"]].isin(["MEGa", "iRAG"]).any(axis=1).all()
 
 
 def test_settings_are_swept_set_side_by_side_or_grouped(monkeypatch, tmp_path):

@@ -22,7 +22,10 @@ KEY = "sk-a-key-that-nobody-may-keep"
 
 @pytest.fixture(scope="module")
 def judged() -> pd.DataFrame:
-    """Cases labelled by hand, before the rule was asked: answers of the shipped model, and hard cases written for this."""
+    """Cases labelled by hand, before the rule was asked: answers of the shipped model, and hard cases written for this.
+
+    Those of questions that offer a choice came with the part of the rule that is for them.
+    """
     path = Path(__file__).parent / "data" / "judged.csv"
     return pd.read_csv(path, keep_default_na=False, dtype={"answer": str, "truth": str})
 

@@ -11,6 +11,7 @@ import pytest
 from memsci.errors import MemsciError
 from memsci.metrics import (
     METRICS,
+    contains,
     correct_gate,
     gate_confusion,
     judge,
@@ -205,6 +206,34 @@ def test_judge_says_right(answer, truth):
 @pytest.mark.parametrize(("answer", "truth"), WRONG)
 def test_judge_says_wrong(answer, truth):
     assert judge(answer, truth) is False
+
+
+FIRST = "Which came first in the life of Nora: the street mural or the school play?"
+LOST = "What did Esme lose on the trip, a camera or an umbrella?"
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "truth", "right"),
+    [
+        (FIRST, "The street mural", "the street mural", True),
+        (FIRST, "It was the street mural of Nora that came first.", "the street mural", False),  # "that": strict
+        (FIRST, "It was the street mural.", "the street mural", True),
+        (FIRST, "the street mural came first", "the street mural", True),
+        (FIRST, "The street mural in Denver was painted in Denver.", "the street mural", False),
+        (FIRST, "The street mural or the school play", "the street mural", False),
+        (FIRST, "The school play came before the street mural.", "the street mural", False),
+        (FIRST, "The school play", "the street mural", False),
+        # Where no order is asked for, a sentence may have words of its own.
+        (LOST, "She lost an umbrella.", "an umbrella", True),
+        (LOST, "a camera or an umbrella", "an umbrella", False),
+        # The truth may stand in a question that offers no choice.
+        ("In which city was the Murcia Open held?", "It was held in Murcia, Spain.", "Murcia", True),
+        ("Who came first or second?", "Nora won or came second.", "Nora", True),
+    ],
+)
+def test_a_question_that_offers_the_truth_wants_a_choice(question, answer, truth, right):
+    assert judge(answer, truth, question) is right
+    assert judge(answer, truth) is contains(answer, truth)  # without the question nothing is known of a choice
 
 
 @pytest.mark.parametrize("n", range(101))

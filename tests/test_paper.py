@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from memsci import paper
+from memsci import paper, statistics
 from memsci.errors import MemsciError
 
 
@@ -121,6 +121,55 @@ def test_the_order_is_compared_pair_by_pair():
     assert row["reversed"] == "RAG > iRAG"
     # τ_b by its definition: (4 − 1) / √(5 · 6).
     assert row["tau"] == pytest.approx(3 / np.sqrt(30))
+
+
+def values(**by_method: list[float]) -> pd.DataFrame:
+    """QA of each method on partitions 0, 1, 2 …, iRAG as MEGa that recalls first."""
+    rows = [
+        {"dataset": "episodic", "method": name.replace("iRAG", "MEGa"),
+         "way": "recall first" if name == "iRAG" else "direct", "metric": "qa", "partition": place, "value": value}
+        for name, each in by_method.items()
+        for place, value in enumerate(each)
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def means(frame: pd.DataFrame) -> pd.DataFrame:
+    return frame.groupby(["dataset", "method", "way", "metric"])["value"].mean().rename("mean").reset_index()
+
+
+def test_each_pair_is_tested_on_its_partitions():
+    """The paper: iRAG > MEGa > Full. Here MEGa is above Full on all of 8 partitions, and iRAG and MEGa take turns."""
+    draw = np.random.default_rng(0)
+    mega = draw.uniform(0.7, 0.8, 8)
+    frame = values(MEGa=mega, iRAG=mega + 0.01 * np.array([1, -1, 1, -1, 1, -1, 1, -1.5]), Full=draw.uniform(0.0, 0.1, 8))
+    compared = paper.compare(means(frame))
+    found = paper.tested(compared, frame).set_index(["better", "worse"])
+    assert len(found) == 3
+    one = found.loc["MEGa", "Full"]
+    alone = statistics.paired(frame[frame["way"] == "direct"], "MEGa", "Full").iloc[0]
+    assert one[["difference", "sd", "low", "high", "p", "wins", "n"]].tolist() == pytest.approx(
+        alone[["difference", "sd", "low", "high", "p", "wins", "n"]].tolist()
+    )
+    assert one["p"] == 2 / 2**8 and one["order"] == "the paper's" and one["low"] > 0 and one["paper difference"] > 0.5
+    assert found["p adjusted"].tolist() == statistics.holm(found["p"]).tolist()
+    assert found.loc[("iRAG", "MEGa"), "order"] == "open" and found.loc[("iRAG", "MEGa"), "p"] > 0.5
+    # The other way round it is shown that the order is not the paper's.
+    turned = values(MEGa=frame["value"][16:], iRAG=frame["value"][8:16], Full=frame["value"][:8])
+    found = paper.tested(paper.compare(means(turned)), turned).set_index(["better", "worse"])
+    assert found.loc[("MEGa", "Full"), "order"] == "the other" and found.loc[("MEGa", "Full"), "high"] < 0
+
+
+def test_pairs_are_tested_where_both_are_known():
+    frame = values(MEGa=[0.7, 0.8, 0.75], Full=[0.1, 0.2])
+    found = paper.tested(paper.compare(means(frame)), frame).iloc[0]
+    assert found["n"] == 2 and found["difference"] == pytest.approx(0.6) and found["order"] == "open"
+    one = frame[frame["partition"] == 0]
+    found = paper.tested(paper.compare(means(one)), one).iloc[0]
+    assert (found["n"], found["p"], found["order"]) == (1, 1, "open") and np.isnan(found["low"])
+    apart = frame[(frame["method"] == "MEGa") == (frame["partition"] == 2)]
+    with pytest.raises(MemsciError, match="'MEGa' and 'Full' have no partition of 'episodic' in common"):
+        paper.tested(paper.compare(means(apart)), apart)
 
 
 def test_tau_is_that_of_scipy():

@@ -397,6 +397,15 @@ def test_only_what_was_made_by_committed_code_of_this_version_is_shipped(table, 
     assert runs.ship(clean, tmp_path / "out")
     about = files.read_json(tmp_path / "out" / "run.json")
     assert about["commits"] == ["a" * 40] and about["processor_seconds"] is not None
+    # The same holds for code that scores anew.
+    monkeypatch.setattr(provenance, "commit", lambda: "c" * 40 + "+")
+    runs.score(clean)
+    with pytest.raises(MemsciError, match=r"uncommitted changes \(c{40}\+\)"):
+        runs.ship(clean, tmp_path / "out")
+    monkeypatch.setattr(provenance, "commit", lambda: "c" * 40)
+    runs.score(clean)
+    runs.ship(clean, tmp_path / "out")
+    assert files.read_json(tmp_path / "out" / "run.json")["commits"] == ["a" * 40, "c" * 40]
 
     files.write_json(changed / "config.json", files.read_json(changed / "config.json") | {"version": files.VERSION - 1})
     with pytest.raises(MemsciError, match=f"version {files.VERSION - 1}; this memsci makes version {files.VERSION}"):

@@ -342,6 +342,8 @@ def score(folder: Path, judges: Sequence[Any] = (), embed: Any = None) -> None:
         made = scored({name: table for name, table in kept.items() if table is not None}, judges, embed)
         if "scores" in made:
             files.write_cell_table(folder, cell["id"], "scores", made["scores"])
+            by = {"commit": provenance.commit(), "versions": provenance.versions(), "at": provenance.now()}
+            files.note(folder, cell["id"], {"scored": by})
     finish(folder)
 
 
@@ -482,13 +484,14 @@ def _about(
 def _made(folder: Path, about: Mapping[str, Any]) -> dict[str, Any]:
     """How the cells of a finished run were made, those of earlier runs that it took over included.
 
-    Commits in the order of the cells; when the first was begun; their threads, None if they differ; seconds of all,
-    processor_seconds None if they are not known of all.
+    Commits in the order of the cells, also those by which they were scored anew; when the first was begun; their threads,
+    None if they differ; seconds of all, processor_seconds None if they are not known of all.
     """
     cells = [files.about_cell(folder, cell["id"]) for cell in about["cells"]]
     threads, used = {cell["threads"] for cell in cells}, [cell["processor_seconds"] for cell in cells]
+    scored_by = [cell["scored"]["commit"] for cell in cells if "scored" in cell]
     return {
-        "commits": list(dict.fromkeys(cell["commit"] for cell in cells)),
+        "commits": list(dict.fromkeys([*(cell["commit"] for cell in cells), *scored_by])),
         "begun": min(cell["begun"] for cell in cells),
         "threads": threads.pop() if len(threads) == 1 else None,
         "seconds": round(sum(cell["seconds"] for cell in cells), 1),
@@ -506,8 +509,9 @@ def _check_shippable(folder: Path, commits: Sequence[str | None]) -> None:
         )
     if changed := [commit for commit in commits if commit and commit.endswith(provenance.CHANGED)]:
         raise MemsciError(
-            f"Cells of {folder} were made by code with uncommitted changes ({', '.join(changed)}). Commit them, and run the "
-            "experiment anew in another folder of runs (--folder), where no such cell is taken over."
+            f"Cells of {folder} were made, or scored, by code with uncommitted changes ({', '.join(changed)}). Commit "
+            "them, and run the experiment anew in another folder of runs (--folder), where no such cell is taken over; if "
+            "they were but scored by it, score them anew."
         )
 
 

@@ -97,6 +97,11 @@ def about_cell(folder: Path, cell_id: str) -> dict[str, Any]:
     return read_json(folder / "cells" / cell_id / "cell.json")
 
 
+def note(folder: Path, cell_id: str, more: Mapping[str, Any]) -> None:
+    """Add to what is known of a finished cell."""
+    write_json(folder / "cells" / cell_id / "cell.json", {**about_cell(folder, cell_id), **more})
+
+
 @contextmanager
 def held(folder: Path, cell_id: str) -> Iterator[bool]:
     """Hold a cell against other runners; False if another holds it. A runner that dies lets go.
