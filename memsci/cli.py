@@ -285,6 +285,9 @@ def run(
     stops: Annotated[
         str | None, typer.Option(help="Ask after so many memories, such as 1,5,50.", show_default=False)
     ] = None,
+    memories: Annotated[
+        int | None, typer.Option(help="Only the first so many of each partition.", show_default=False)
+    ] = None,
     base: Annotated[
         str | None, typer.Option(help="Base model: a name on the hub or a folder. Default: the shipped model.")
     ] = None,
@@ -320,6 +323,7 @@ def run(
         experiments.numbers(partitions) if partitions else None,
         _names(methods) if methods else None,
         experiments.numbers(stops) if stops else None,
+        memories,
     )
     if plan:
         _plan(chosen, base, seed)

@@ -775,7 +775,8 @@ def _results(curves: pd.DataFrame, folder: Path, dataset: str, experiment: str) 
     if (kinds["over"] == "category").any():
         kinds = kinds.assign(prompt=kinds["setting"].str.removeprefix("prompt="))
         for metric, drawn in kinds[kinds["metric"].isin(known)].groupby("metric", sort=False):
-            yield ("prompts", metric), metric, "by encoding prompt", drawn, partial(prompt_categories, metric=metric)
+            title = f"by encoding prompt, {drawn['stop'].max():.0f} memories"
+            yield ("prompts", metric), metric, title, drawn, partial(prompt_categories, metric=metric)
         return
     swept = _swept(last)
     for metric in (name for name in known if (last["metric"] == name).any()):

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from memsci.errors import MemsciError
+from memsci.errors import MemsciError, check_whole
 
 COLUMNS = ("text", "id", "label", "paraphrases", "questions")
 LABEL_WORDS = 6
@@ -151,6 +151,20 @@ class Partition:
 
     def __len__(self) -> int:
         return len(self.memories)
+
+    def first(self, n: int) -> Partition:
+        """The first n memories, and the compositional questions that are about them alone.
+
+        Raises
+        ------
+        MemsciError
+            There are not so many.
+        """
+        check_whole(f"memories of {self.name}", n, 1, len(self.memories))
+        kept = self.memories[:n]
+        known = {memory.id for memory in kept}
+        asked = tuple(question for question in self.compositional if known.issuperset(question.about))
+        return Partition(self.name, kept, asked)
 
 
 @dataclass(frozen=True)

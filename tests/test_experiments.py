@@ -12,6 +12,7 @@ from memsci import experiments
 from memsci.errors import MemsciError
 from memsci.experiments import Cell, Experiment, load, numbers, parse, show_numbers
 from memsci.memory import Memory, Partition, Question, QuizItem
+from memsci.runs import choose, lay_out
 
 SHIPPED = (
     "beta compositional embedding-layers embedding-models embedding-sequence l2 main paraphrases prompts rank "
@@ -162,6 +163,26 @@ def test_a_table_is_cut_into_partitions_of_fifty(tmp_path):
         experiments.partition(str(path), 2)
     with pytest.raises(MemsciError, match="dataset must be one of 'episodic'"):
         experiments.partition("episodes", 0)
+
+
+def test_only_the_first_memories_are_taken(tmp_path):
+    whole, few = (choose("compositional", ["episodic"], [0, 3], memories=n) for n in (None, 20))
+    assert "memories" not in whole.to_dict() and few.to_dict()["memories"] == 20
+    for key, world in few.worlds().items():
+        full = whole.worlds()[key]
+        assert len(full) == 50 and world.memories == full.memories[:20]
+        known = {memory.id for memory in world}
+        assert world.compositional == tuple(q for q in full.compositional if set(q.about) <= known) != full.compositional
+    base = {"name": "b", "fingerprint": "f", "device": "cpu"}
+    made = [lay_out(one, base, [{}] * len(one.cells()), 0, tmp_path) for one in (whole, few)]
+    assert made[0].folder != made[1].folder and not {job.id for job in made[0].jobs} & {job.id for job in made[1].jobs}
+    assert [len(job.partitions[0]) for job in made[1].jobs] == [20] * len(made[1].jobs)
+    about = [json.loads((one.folder / "run.json").read_text()) for one in made]
+    assert "memories" not in about[0] and about[1]["memories"] == 20
+    with pytest.raises(MemsciError, match="memories of episodic-00 must be"):
+        choose("rank", ["episodic"], [0], memories=51).worlds()
+    with pytest.raises(MemsciError, match="memories must be"):
+        choose("rank", memories=0)
 
 
 def test_content_depends_on_every_word_and_on_nothing_else():

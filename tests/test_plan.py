@@ -130,7 +130,7 @@ def test_calls_are_those_that_a_cell_makes(world, base, monkeypatch, method, mea
     )
     for name in ("say", "logprob", "choose"):
         monkeypatch.setattr(speak, name, noted(name, getattr(speak, name)))
-    resolve, encoding = learners.resolve, Encoding(rank=2, epochs=2, text_copies=2, batch_size=2)
+    resolve, encoding = learners.resolve, Encoding(rank=2, epochs=2, text_copies=2, text_epochs=3, batch_size=2)
     monkeypatch.setattr(learners, "resolve", lambda name, base, *_, **how: resolve(name, base, encoding, **how))
     step = torch.optim.AdamW.step
     monkeypatch.setattr(

@@ -117,6 +117,8 @@ class Experiment:
         Data sets; the run may name others.
     partitions
         Partitions of each; the run may name others.
+    memories
+        Only the first so many memories of each partition; None for all.
 
     Raises
     ------
@@ -137,6 +139,7 @@ class Experiment:
     partitions: tuple[int, ...] = tuple(range(PARTITIONS))
     questions: int = 3
     quiz: int = 0
+    memories: int | None = None
 
     def __post_init__(self) -> None:
         check_in("measure", self.measure, MEASURES)
@@ -158,6 +161,8 @@ class Experiment:
             raise MemsciError(f"stops must be in ascending order, each of them once; {self.stops} was given.")
         for what, least in (("questions", 1), ("quiz", 0)):
             check_whole(what, getattr(self, what), least)
+        if self.memories is not None:
+            check_whole("memories", self.memories, 1)
         for setting in (setting for several in self.settings.values() for setting in several):
             parse(setting)
 
@@ -183,10 +188,25 @@ class Experiment:
                 cells += [Cell(**common, **where, setting=setting) for setting in self.settings.get("by count", ("",))]
         return cells
 
+    def worlds(self) -> dict[tuple[str, int], Partition]:
+        """The partitions by name of data set and number, each with as many memories as are taken.
+
+        Raises
+        ------
+        MemsciError
+            There is no such data set or partition, or one has fewer memories.
+        """
+        worlds = {}
+        for dataset in self.datasets:
+            for number in self.partitions:
+                world = partition(dataset, number)
+                worlds[dataset_name(dataset), number] = world if self.memories is None else world.first(self.memories)
+        return worlds
+
     def to_dict(self) -> dict[str, Any]:
         """All that decides its numbers, as plain JSON values."""
         values = dataclasses.asdict(self)
-        return {key: values[key] for key in values if key not in ("title", "paper")}
+        return {key: value for key, value in values.items() if key not in ("title", "paper") and value is not None}
 
 
 def names() -> list[str]:

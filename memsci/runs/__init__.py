@@ -53,6 +53,7 @@ def choose(
     partitions: Sequence[int] | None = None,
     methods: Sequence[str] | None = None,
     stops: Sequence[int] | None = None,
+    memories: int | None = None,
 ) -> Experiment:
     """An experiment with some of its parts replaced by those given.
 
@@ -67,6 +68,8 @@ def choose(
     if methods:
         changes["settings"] = {method: tried for method, tried in experiment.settings.items() if method in methods}
         changes["only_last"] = tuple(method for method in experiment.only_last if method in methods)
+    if memories is not None:
+        changes["memories"] = memories
     return dataclasses.replace(experiment, **changes)
 
 
@@ -137,11 +140,7 @@ def lay_out(
     work
         The function that does a cell, as "module:name".
     """
-    worlds = {
-        (experiments.dataset_name(dataset), number): experiments.partition(dataset, number)
-        for dataset in experiment.datasets
-        for number in experiment.partitions
-    }
+    worlds = experiment.worlds()
     hashes = {key: content(world) for key, world in worlds.items()}
     common = {"base": base["fingerprint"], "quiz": content(quiz), "version": files.VERSION}
     cells = experiment.cells(seed)
@@ -467,6 +466,7 @@ def _about(
         "base": dict(base),
         "datasets": list(experiment.datasets),
         "partitions": experiments.show_numbers(experiment.partitions),
+        **({} if experiment.memories is None else {"memories": experiment.memories}),
         "data": data,
         "seed": seed,
         "versions": provenance.versions(),

@@ -21,7 +21,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.utils import cached_file
 
-from memsci import experiments, lora
+from memsci import lora
 from memsci.config import Encoding
 from memsci.encode import PASS_TOKENS, TRAINING_BYTES, side_by_side
 from memsci.errors import MemsciError
@@ -249,11 +249,7 @@ def plan(experiment: Experiment, base: str | None = None, seed: int = 0, quiz_it
     """
     about, cells = shape(base), experiment.cells(seed)
     layers = about.config.num_hidden_layers
-    worlds = {
-        (experiments.dataset_name(dataset), number): experiments.partition(dataset, number)
-        for dataset in experiment.datasets
-        for number in experiment.partitions
-    }
+    worlds = experiment.worlds()
     words = [len(memory.text.split()) for world in worlds.values() for memory in world]
     text = TOKENS_PER_WORD * sum(words) / len(words)
     rows: dict[str, list] = {}
@@ -317,6 +313,9 @@ def count(cell: Cell, partitions: Sequence[Partition], encoding: Encoding | None
             learnt = [sum(sizes[:stop])] if cell.method == "Full batch" else sizes[:stop]
             calls.steps += encoding.epochs * sum(math.ceil(k / encoding.batch_size) for k in learnt)
             calls.examples += encoding.epochs * sum(learnt)
+        if cell.method != "Full batch":  # which has no epochs on the text alone
+            calls.steps += encoding.text_epochs * n
+            calls.examples += encoding.text_epochs * n
         if cell.method == "Full+EWC":
             calls.fisher = sum(k - encoding.text_copies + 1 for k in sizes)
     ways = [way for way in cell.ways if way == "direct" or cell.method != "RAG"]
