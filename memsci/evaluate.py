@@ -26,6 +26,7 @@ from memsci.metrics import METRICS, correct_gate, macro_accuracy, random_pair_co
 from memsci.mind import MEGa
 from memsci.models import Base, load
 from memsci.paper import GATES, WAYS, label, labels
+from memsci.wording import parts
 
 __all__ = [
     "KEYS", "QUESTIONS", "RESPONSE", "ask", "ask_quiz", "compositional_probes", "demo", "gates", "label", "probes",
@@ -202,6 +203,7 @@ def score(
         a metric, rows are in the order of those that they score:
 
         - "qa" (rule), "qa by model": 0 or 1
+        - "parts": of questions about several memories whose true answer is a list, the share of its items in the answer
         - "logprob", "logprob per token": of the true answer
         - "recall cos": of RAG, which recalls nothing, the paper's formula hit · 1 + (1 − hit) · c, c the mean cosine of
           random pairs of the memories asked about in that dataset and partition
@@ -215,16 +217,20 @@ def score(
         A column is missing, or a judge or the embedding cannot be used.
     """
     rows = responses.reset_index(drop=True)
-    for name in ("method", "memory_id", "way", "gate", "original", "target", "answer", "recalled", "top_id"):
+    for name in ("method", "memory_id", "way", "gate", "question", "original", "target", "answer", "recalled", "top_id"):
         check_in("a column of the table of responses", name, rows.columns.tolist())
     # A reply of no words comes back from a CSV file as a missing value.
     rows["answer"] = rows["answer"].fillna("")
     vectors = _kept(embed or embedder(None, Embedding(kind="sentence")))
     embedding = Embedding().model if embed is None else getattr(embed, "name", "one that was given")
 
-    parts = [_long(rows, one.metric, one(rows), one.protocol) for one in ([judge] if callable(judge) else judge)]
-    parts.append(_long(rows, "logprob", rows["logprob"]))
-    parts.append(_long(rows, "logprob per token", rows["logprob"] / rows["tokens"]))
+    scores = [_long(rows, one.metric, one(rows), one.protocol) for one in ([judge] if callable(judge) else judge)]
+    joint = rows[rows["memory_id"].str.contains(" ")]
+    items = pd.Series([parts(*pair) for pair in zip(joint["answer"], joint["target"])], index=joint.index, dtype=object)
+    items = items[items.map(len) > 1]
+    scores.append(_long(rows.loc[items.index], "parts", items.map(np.mean)))
+    scores.append(_long(rows, "logprob", rows["logprob"]))
+    scores.append(_long(rows, "logprob per token", rows["logprob"] / rows["tokens"]))
 
     top = rows["top_id"].notna()
     hits = pd.Series(0.0, index=rows.index)
@@ -244,12 +250,12 @@ def score(
             owners = world[[name for name in KEYS if name in world]].drop_duplicates()
             random.append(_long(owners, "random pair cos", chance))
     protocol = f"{METRICS['recall cos'].protocol} Embedding: {embedding}."
-    parts.append(_long(rows, "recall cos", cosines, protocol))
-    parts.append(_long(rows[top], "correct gate", hits[top]))
-    parts += random
+    scores.append(_long(rows, "recall cos", cosines, protocol))
+    scores.append(_long(rows[top], "correct gate", hits[top]))
+    scores += random
     if quiz is not None:
-        parts.append(_long(quiz, "knowledge", quiz["correct"]))
-    return pd.concat([part for part in parts if len(part)], ignore_index=True)
+        scores.append(_long(quiz, "knowledge", quiz["correct"]))
+    return pd.concat([part for part in scores if len(part)], ignore_index=True)
 
 
 def _long(rows: pd.DataFrame, metric: str, values: Any, protocol: str | None = None) -> pd.DataFrame:

@@ -60,6 +60,11 @@ METRICS: dict[str, Metric] = {
         "1 if the answer contains the true answer and is at most one sentence, both by rule (memsci.metrics.judge), else 0; "
         "to a question that names the true answer beside others (A or B?) it must choose (memsci.wording.chooses).",
     ),
+    "parts": Metric(
+        "parts of the answer", "share", True,
+        "Share of the items of a true answer to a question about several memories (A and B) that stand in the answer "
+        "(memsci.wording.parts), however long it is.",
+    ),
     "qa by model": Metric(
         "QA accuracy (language-model judge)", "share", True,
         "1 if a language model that reads article, question, true answer and answer finds that the answer contains the "

@@ -77,13 +77,33 @@ def contains(answer: str, truth: str) -> bool:
     true = [token for token in true if token not in _ARTICLES]
     if _stands_in([token for token in true if token not in _BREAKS], said):
         return True
+    items = _items(true)
+    return len(items) > 1 and all(_stands_in(item, said) for item in items)
+
+
+def parts(answer: str, truth: str) -> list[bool]:
+    """Which items of a true answer that is a list ("A, B" or "A and B") stand in the answer; a single one if it is none.
+
+    Raises
+    ------
+    MemsciError
+        If the truth has no word or number in it.
+    """
+    whole = contains(answer, truth)
+    said = [token for token in tokens(answer) if token not in _ARTICLES | _BREAKS]
+    items = [item for item in _items([token for token in tokens(truth) if token not in _ARTICLES]) if item]
+    return [_stands_in(item, said) for item in items] if len(items) > 1 else [whole]
+
+
+def _items(true: list[str]) -> list[list[str]]:
+    """The items of a list, each by its words."""
     items: list[list[str]] = [[]]
     for token in true:
         if token in _BREAKS or token == "and":
             items.append([])
         else:
             items[-1].append(token)
-    return len(items) > 1 and all(_stands_in(item, said) for item in items)
+    return items
 
 
 def offers(question: str, truth: str) -> bool:

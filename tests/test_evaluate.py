@@ -215,6 +215,17 @@ def test_scores_by_hand():
                 assert rows[name].tolist() == kept[name].tolist()
 
 
+def test_of_a_question_about_several_memories_the_parts_count():
+    asked = RESPONSES.iloc[:5].assign(
+        memory_id=["a b", "a b", "a b", "a b", "a"],
+        target=["the mural and 58", "mint and Tariq", "Nora, Igor", "the mural", "mint and Tariq"],
+        answer=["58", "It was Tariq. And mint. And more.", "Tom", "the mural", "mint"],
+    )
+    # The fourth is no list, the fifth about one memory.
+    assert values(evaluate.score(asked, embed=fake), "parts") == [0.5, 1, 0]
+    assert not values(evaluate.score(RESPONSES, embed=fake), "parts")
+
+
 def test_keys_are_kept_and_partitions_have_random_pairs_of_their_own():
     two = [RESPONSES.assign(dataset="d", partition=p, setting="", stop=3) for p in (0, 1)]
     two[1]["original"] = two[1]["original"].replace("C", "near A")
@@ -320,7 +331,7 @@ def test_demo_writes_its_tables_and_figures(base, tmp_path, monkeypatch):
     assert tables["examples"]["original"].tolist() == [memory.text for memory in MEMORIES]
 
     names = {path.name for path in (tmp_path / "figures").iterdir()}
-    assert set(tables["scores"]["metric"]) == set(METRICS) - {"qa by model"}
+    assert set(tables["scores"]["metric"]) == set(METRICS) - {"qa by model", "parts"}
     assert {"demo_gate.png", "demo_gate.pdf", "demo_gate.csv", "demo_recall.csv", "demo_recall.md"} <= names
     drawn = pd.read_csv(tmp_path / "figures" / "demo_gate.csv")
     assert drawn["id"].unique().tolist() == ["m", "c", "x"]  # columns of the figure: the order of encoding

@@ -21,6 +21,7 @@ from memsci.metrics import (
     recall_cosine,
     retrieval_cosine,
 )
+from memsci.wording import parts
 
 RIGHT = [  # (answer, truth)
     # the same words
@@ -234,6 +235,20 @@ LOST = "What did Esme lose on the trip, a camera or an umbrella?"
 def test_a_question_that_offers_the_truth_wants_a_choice(question, answer, truth, right):
     assert judge(answer, truth, question) is right
     assert judge(answer, truth) is contains(answer, truth)  # without the question nothing is known of a choice
+
+
+@pytest.mark.parametrize(
+    ("answer", "truth", "found"),
+    [
+        ("58", "the riding school and 58", [False, True]),
+        ("fifty-eight, at the riding school", "the riding school and 58", [True, True]),
+        ("viola", "viola, running and mint", [True, False, False]),
+        ("the mural", "the mural", [True]),
+        ("", "Nora and Igor", [False, False]),
+    ],
+)
+def test_items_of_a_list_are_found_one_by_one(answer, truth, found):
+    assert parts(answer, truth) == found
 
 
 @pytest.mark.parametrize("n", range(101))
