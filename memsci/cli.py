@@ -288,6 +288,14 @@ def run(
     memories: Annotated[
         int | None, typer.Option(help="Only the first so many of each partition.", show_default=False)
     ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            help="A setting for all methods that read it, such as autocast=true or rank=16; several times.",
+            show_default=False,
+        ),
+    ] = None,
     base: Annotated[
         str | None, typer.Option(help="Base model: a name on the hub or a folder. Default: the shipped model.")
     ] = None,
@@ -324,6 +332,7 @@ def run(
         _names(methods) if methods else None,
         experiments.numbers(stops) if stops else None,
         memories,
+        "; ".join(settings or ()),
     )
     if plan:
         _plan(chosen, base, seed)

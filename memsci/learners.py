@@ -11,7 +11,7 @@ import dataclasses
 import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -383,7 +383,8 @@ class Tuned(Learner):
         _check_finite(steps, self.name, memory.id)
         if self._penalty is not None:
             # Of an epoch's examples, every wording once.
-            self._penalty.after(parameters, each(model, prompt, texts[encoding.text_copies - 1 :]))
+            losses = each(model, prompt, texts[encoding.text_copies - 1 :], encoding.autocast)
+            self._penalty.after(parameters, losses)
         if stacked is None:
             _at_rest(model)
         else:
@@ -570,6 +571,31 @@ def resolve(
     encoding = encoding or (Encoding.embedded() if shipped else Encoding.paper())
     embedding, rule = embedding or Embedding.paper(), rule or GateRule.paper()
     tuning = tuning or (Tuning.embedded() if shipped else Tuning.paper())
+    parts = _parts(name, encoding, embedding, rule, tuning)
+    owners = _owners(name, parts)
+    for option, value in overrides.items():
+        if not owners:
+            raise MemsciError(f"{name} has no settings; {option!r} was given.")
+        check_in(f"a setting of {name}", option, owners)
+        part = owners[option]
+        parts[part] = value if option == part else dataclasses.replace(parts[part], **{option: value})
+    return Given(name=name, seed=seed, **parts)
+
+
+def settings(name: str) -> list[str]:
+    """Names of all settings that the learner of this name reads, each of which `resolve` and `make` take by name.
+
+    Raises
+    ------
+    MemsciError
+        No learner has this name.
+    """
+    check_in("learner", name, LEARNERS)
+    return [*_owners(name, _parts(name, Encoding(), Embedding(), GateRule(), Tuning()))]
+
+
+def _parts(name: str, encoding: Encoding, embedding: Embedding, rule: GateRule, tuning: Tuning) -> dict[str, Any]:
+    """What the learner takes of these, by its name in `Given`."""
     parts: dict[str, Any] = {}
     if name == "MEGa":
         parts = {"encoding": encoding, "embedding": embedding, "rule": rule}
@@ -582,18 +608,16 @@ def resolve(
         parts = {"encoding": dataclasses.replace(encoding, lr=tuning.full_lr, batch_size=batch_size)}
     if "+" in name:
         parts["strength"] = tuning.l2 if name.endswith("L2") else tuning.ewc
+    return parts
 
-    owners: dict[str, str] = {}  # of each value that may be overridden, the part that it belongs to
+
+def _owners(name: str, parts: Mapping[str, Any]) -> dict[str, str]:
+    """Of each value that may be overridden, the part that it belongs to."""
+    owners: dict[str, str] = {}
     for part, value in parts.items():
         fields = [field.name for field in dataclasses.fields(value)] if isinstance(value, Settings) else [part]
         owners |= {field: part for field in fields if not (name.startswith("Full") and field in _OF_ADAPTERS)}
-    for option, value in overrides.items():
-        if not owners:
-            raise MemsciError(f"{name} has no settings; {option!r} was given.")
-        check_in(f"a setting of {name}", option, owners)
-        part = owners[option]
-        parts[part] = value if option == part else dataclasses.replace(parts[part], **{option: value})
-    return Given(name=name, seed=seed, **parts)
+    return owners
 
 
 def make(

@@ -70,17 +70,39 @@ def fit(
     ids = pad_sequence(flat, batch_first=True).view(n, k, -1)  # [n, k, t]
     prefix = torch.tensor([list(prompt)], device=device)
     rows = torch.arange(n)[:, None]
+    alike = torch.tensor([[texts.index(tokens) for tokens in texts] for texts in map(list, examples)])  # [n, k]
 
     def loss(chosen: Tensor) -> Tensor:  # [n, m] -> [n]
+        chosen, counts = _once(chosen, alike)
         longest = int(lengths[rows, chosen].max())
         texts, sizes = ids[rows, chosen, :longest].to(device), lengths[rows, chosen].to(device)
         with nullcontext() if stack is None else alone(model, stack), precision(device, encoding.autocast):
-            return losses(model, prefix, texts, sizes)
+            return losses(model, prefix, texts, sizes, counts.to(device))
 
     parameters = list(model.parameters()) if stack is None else stack.parameters
     batches = [batch for epoch in range(epochs) for batch in orders[:, epoch].split(encoding.batch_size, dim=1)]
     batches += [torch.zeros(n, 1, dtype=torch.long)] * encoding.text_epochs
     return descend(parameters, batches, loss, encoding, penalty, apart=stack is not None)
+
+
+def _once(chosen: Tensor, alike: Tensor) -> tuple[Tensor, Tensor]:
+    """A mini-batch with equal texts read once: which examples [n, m'], and how often each counts [m'].
+
+    Where the memories of a pass do not have the same texts twice, all are read, [n, m].
+
+    Parameters
+    ----------
+    chosen
+        [n, m]: the examples of each memory.
+    alike
+        [n, k]: the first of each memory's examples that has the same text.
+    """
+    kinds = alike.gather(1, chosen).sort(dim=1).values
+    if (kinds == kinds[:1]).all():
+        distinct, counts = kinds[0].unique(return_counts=True)
+        if len(distinct) < chosen.shape[1]:
+            return distinct.expand(len(chosen), -1), counts
+    return chosen, torch.ones(chosen.shape[1], dtype=torch.long)
 
 
 def descend(
@@ -144,7 +166,7 @@ def precision(device: torch.device, autocast: bool) -> Iterator[None]:
         yield
 
 
-def losses(model: nn.Module, prefix: Tensor, ids: Tensor, lengths: Tensor) -> Tensor:
+def losses(model: nn.Module, prefix: Tensor, ids: Tensor, lengths: Tensor, counts: Tensor) -> Tensor:
     """The loss of each memory, [n]: −log p(text | prompt), the mean over all tokens of its m texts.
 
     Where a memory has several texts, the prompt runs once and its cache is shared by them. Padding is on the right, where
@@ -158,6 +180,8 @@ def losses(model: nn.Module, prefix: Tensor, ids: Tensor, lengths: Tensor) -> Te
         Tokens of the texts, padded, [n, m, t].
     lengths
         Their true lengths, [n, m].
+    counts
+        As how many texts each counts, [m].
     """
     n, m, t = ids.shape
     ids = ids.flatten(0, 1)  # [n·m, t]
@@ -169,7 +193,7 @@ def losses(model: nn.Module, prefix: Tensor, ids: Tensor, lengths: Tensor) -> Te
         with logits_at(model, asked):
             whole = model(torch.cat([prompt, ids[:, :-1]], dim=1), use_cache=False)
         nll = surprisal(whole.logits[0], ids[real])
-        summed = nll.new_zeros(n).index_add(0, owner[real.nonzero()[:, 0]], nll)  # [n]
+        summed = nll.new_zeros(n).index_add(0, owner[real.nonzero()[:, 0]], nll) * counts  # [n]
     else:
         head = model(prompt, use_cache=True, logits_to_keep=1)
         cache = head.past_key_values
@@ -178,9 +202,10 @@ def losses(model: nn.Module, prefix: Tensor, ids: Tensor, lengths: Tensor) -> Te
         with logits_at(model, later):
             body = model(ids[:, :-1], past_key_values=cache, use_cache=True)
         first = surprisal(head.logits[:, -1][owner], ids[:, 0])  # [n·m]
-        rest = surprisal(body.logits[0], ids[:, 1:][later])
-        summed = first.view(n, m).sum(dim=1).index_add(0, owner[later.nonzero()[:, 0]], rest)  # [n]
-    return summed / lengths.sum(dim=1)
+        text = later.nonzero()[:, 0]  # of each token
+        rest = surprisal(body.logits[0], ids[:, 1:][later]) * counts.repeat(n)[text]
+        summed = (first.view(n, m) * counts).sum(dim=1).index_add(0, owner[text], rest)  # [n]
+    return summed / (lengths * counts).sum(dim=1)
 
 
 def surprisal(logits: Tensor, targets: Tensor) -> Tensor:
@@ -217,14 +242,27 @@ class _Surprisal(torch.autograd.Function):
         return gradient * upstream.to(gradient)[:, None], None
 
 
-def each(model: nn.Module, prompt: Sequence[int], examples: Sequence[Sequence[int]]) -> Iterator[Tensor]:
-    """The loss of one example after the other, scalars with their graph; made as the iterator is advanced."""
+def each(
+    model: nn.Module, prompt: Sequence[int], examples: Sequence[Sequence[int]], autocast: bool = False
+) -> Iterator[Tensor]:
+    """The loss of one example after the other, scalars with their graph; made as the iterator is advanced.
+
+    Parameters
+    ----------
+    model, prompt
+        As in `fit`.
+    examples
+        Tokens of the texts.
+    autocast
+        As in `memsci.config.Encoding`.
+    """
     device = next(model.parameters()).device
-    prefix = torch.tensor([list(prompt)], device=device)
+    prefix, once = torch.tensor([list(prompt)], device=device), torch.ones(1, dtype=torch.long, device=device)
     for tokens in examples:
-        with torch.enable_grad():
-            ids = torch.tensor([[list(tokens)]], device=device)
-            yield losses(model, prefix, ids, torch.tensor([[len(tokens)]], device=device)).sum()
+        ids, length = torch.tensor([[list(tokens)]], device=device), torch.tensor([[len(tokens)]], device=device)
+        with torch.enable_grad(), precision(device, autocast):
+            found = losses(model, prefix, ids, length, once).sum()
+        yield found
 
 
 def rate(step: int, steps: int, encoding: Encoding) -> float:

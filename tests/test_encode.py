@@ -336,6 +336,6 @@ def test_epochs_on_the_text_alone_come_last(base):
         ids = torch.tensor([[tokens(base, memory)[0]]])
         prefix = torch.tensor([base.chat(prompts.encoding(SETTINGS.prompt))])
         with alone(base.model, stack([other.adapter])), torch.no_grad():
-            loss = losses(base.model, prefix, ids, torch.tensor([[ids.shape[-1]]]))
+            loss = losses(base.model, prefix, ids, torch.tensor([[ids.shape[-1]]]), torch.ones(1, dtype=torch.long))
         assert one.losses[-2] == pytest.approx(loss.item(), abs=1e-5)
         assert one.losses[-1] < one.losses[-2]

@@ -326,7 +326,7 @@ def test_a_penalty_has_its_say(name):
 
 def test_every_wording_counts_once_in_the_fisher_information(monkeypatch):
     seen = []
-    monkeypatch.setattr("memsci.learners.each", lambda model, prompt, texts: seen.append(texts) or iter(()))
+    monkeypatch.setattr("memsci.learners.each", lambda model, prompt, texts, autocast: seen.append(texts) or iter(()))
     monkeypatch.setattr(EWC, "after", lambda self, parameters, losses: None)
     base = tiny()
     make("Full+EWC", base, **SETTINGS).learn(MEMORIES[:1], progress=False)

@@ -48,6 +48,8 @@ class Cell:
         A learner, or one of `COMPARISONS`.
     setting
         What departs from the learner's preset, see `parse`.
+    common
+        The same for all cells of the run, of which each learner takes what it reads.
     rules
         Settings under which the same learner is asked one after another, without learning anew (measure "beta").
     stops
@@ -67,6 +69,7 @@ class Cell:
     partitions: tuple[int, ...]
     method: str
     setting: str = ""
+    common: str = ""
     rules: tuple[str, ...] = ()
     stops: tuple[int, ...] = ()
     ways: tuple[str, ...] = ("direct",)
@@ -109,6 +112,8 @@ class Experiment:
         Learners, or for the measure "gates" some of `COMPARISONS`.
     settings
         For each method the settings that are tried; methods left out have their preset, "".
+    common
+        A setting that all methods share, as far as they read it: "autocast=true".
     ways, stops, questions, quiz
         As in `Cell`.
     only_last
@@ -132,6 +137,7 @@ class Experiment:
     methods: tuple[str, ...]
     paper: str = ""
     settings: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    common: str = ""
     ways: tuple[str, ...] = ("direct",)
     stops: tuple[int, ...] = ()
     only_last: tuple[str, ...] = ()
@@ -163,12 +169,13 @@ class Experiment:
             check_whole(what, getattr(self, what), least)
         if self.memories is not None:
             check_whole("memories", self.memories, 1)
-        for setting in (setting for several in self.settings.values() for setting in several):
+        for setting in (self.common, *(setting for several in self.settings.values() for setting in several)):
             parse(setting)
 
     def cells(self, seed: int = 0) -> list[Cell]:
         """The grid, in the order of its tables: by data set, partition, method, setting."""
-        common = {"measure": self.measure, "ways": self.ways, "questions": self.questions, "seed": seed}
+        common = {"measure": self.measure, "ways": self.ways, "questions": self.questions, "seed": seed,
+                  "common": self.common}  # fmt: skip
         cells = []
         for dataset in self.datasets:
             named = dataset_name(dataset)
@@ -206,7 +213,8 @@ class Experiment:
     def to_dict(self) -> dict[str, Any]:
         """All that decides its numbers, as plain JSON values."""
         values = dataclasses.asdict(self)
-        return {key: value for key, value in values.items() if key not in ("title", "paper") and value is not None}
+        told = {key: value for key, value in values.items() if key not in ("title", "paper") and value is not None}
+        return {key: value for key, value in told.items() if key != "common" or value}
 
 
 def names() -> list[str]:

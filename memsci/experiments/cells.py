@@ -11,7 +11,7 @@ import pandas as pd
 
 from memsci import evaluate, gating, learners
 from memsci.errors import check_in, check_whole
-from memsci.experiments import Cell, parse
+from memsci.experiments import Cell, Experiment, parse
 from memsci.memory import Memory, Partition, QuizItem
 from memsci.models import SHIPPED, Base, load, without_bars
 
@@ -94,9 +94,9 @@ def learner_settings(cell: Cell, base_name: str, layers: int) -> dict[str, Any]:
     """
     if cell.measure == "gates":
         return {}
-    given = learners.resolve(cell.method, base_name, seed=cell.seed, **_overrides(cell.setting, layers))
+    given = learners.resolve(cell.method, base_name, seed=cell.seed, **_overrides(cell, layers))
     for rule in cell.rules:
-        learners.resolve(cell.method, base_name, seed=cell.seed, **_overrides(rule, layers))
+        learners.resolve(cell.method, base_name, seed=cell.seed, **_values(rule, layers))
     return given.to_dict()
 
 
@@ -112,7 +112,21 @@ def region(name: str, layers: int) -> tuple[int, ...]:
     return tuple(range(first - 1, last))
 
 
-def _overrides(setting: str, layers: int) -> dict[str, Any]:
+def check_common(experiment: Experiment) -> None:
+    """Raise a `MemsciError` where a setting that all methods share is read by none of them."""
+    read = [] if experiment.measure == "gates" else [name for m in experiment.methods for name in learners.settings(m)]
+    for name in parse(experiment.common):
+        check_in(f"a setting of {', '.join(experiment.methods)}", name, list(dict.fromkeys(read)))
+
+
+def _overrides(cell: Cell, layers: int) -> dict[str, Any]:
+    """What a cell changes of its learner; of what all share, as much as the learner reads."""
+    read = learners.settings(cell.method)
+    common = {name: value for name, value in _values(cell.common, layers).items() if name in read}
+    return common | _values(cell.setting, layers)
+
+
+def _values(setting: str, layers: int) -> dict[str, Any]:
     """What a setting changes of the learner: those of its values that do not concern the data."""
     values = {name: value for name, value in parse(setting).items() if name not in ("paraphrases", "questions")}
     if isinstance(values.get("layers"), str):
@@ -123,7 +137,7 @@ def _overrides(setting: str, layers: int) -> dict[str, Any]:
 
 
 def _learner(cell: Cell, base: Base) -> learners.Learner:
-    return learners.make(cell.method, base, seed=cell.seed, **_overrides(cell.setting, layer_count(base)))
+    return learners.make(cell.method, base, seed=cell.seed, **_overrides(cell, layer_count(base)))
 
 
 def _memories(cell: Cell, partition: Partition) -> list[Memory]:

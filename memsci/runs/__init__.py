@@ -54,8 +54,11 @@ def choose(
     methods: Sequence[str] | None = None,
     stops: Sequence[int] | None = None,
     memories: int | None = None,
+    common: str = "",
 ) -> Experiment:
     """An experiment with some of its parts replaced by those given.
+
+    `common` comes after the setting that all methods of the experiment share already.
 
     Raises
     ------
@@ -70,6 +73,8 @@ def choose(
         changes["only_last"] = tuple(method for method in experiment.only_last if method in methods)
     if memories is not None:
         changes["memories"] = memories
+    if common:
+        changes["common"] = "; ".join(filter(None, (experiment.common, common)))
     return dataclasses.replace(experiment, **changes)
 
 
@@ -104,9 +109,10 @@ def prepare(
     MemsciError
         The base, the data or a setting cannot be used.
     """
-    from memsci.experiments.cells import layer_count, learner_settings
+    from memsci.experiments.cells import check_common, layer_count, learner_settings
     from memsci.models import load
 
+    check_common(experiment)
     # Workers may stand in another folder.
     model = load(str(Path(base).absolute()) if base and Path(base).is_dir() else base)
     about = {"name": model.name, "fingerprint": model.fingerprint, "device": str(model.device)}

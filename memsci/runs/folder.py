@@ -28,7 +28,7 @@ from filelock import FileLock, Timeout
 
 from memsci.errors import MemsciError
 
-VERSION = 2  # of the tables: raised whenever the same cell would give other columns or other numbers
+VERSION = 3  # of the tables: raised whenever the same cell would give other columns or other numbers
 ID = 12  # hexadecimal digits of a name that stands for content
 
 # Tables that cells make, and the files of a run that they become; the last is made of them.

@@ -26,7 +26,7 @@ from memsci.config import Encoding
 from memsci.encode import PASS_TOKENS, TRAINING_BYTES, side_by_side
 from memsci.errors import MemsciError
 from memsci.experiments import Cell, Experiment, parse
-from memsci.experiments.cells import learner_settings
+from memsci.experiments.cells import check_common, learner_settings
 from memsci.memory import Partition
 from memsci.mixture import ROW_BYTES
 from memsci.models import SHIPPED
@@ -247,6 +247,7 @@ def plan(experiment: Experiment, base: str | None = None, seed: int = 0, quiz_it
     quiz_items
         Items of general knowledge at each stop; by default four subjects.
     """
+    check_common(experiment)
     about, cells = shape(base), experiment.cells(seed)
     layers = about.config.num_hidden_layers
     worlds = experiment.worlds()

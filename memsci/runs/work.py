@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import os
 import platform
@@ -24,6 +25,7 @@ from memsci.runs import folder as files
 from memsci.runs import provenance
 
 WORK = "memsci.experiments.cells:work"
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of malloc.h
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +90,7 @@ def work(job: Job) -> Outcome:
         begun, used = time.perf_counter(), time.process_time()
         try:
             _set_threads(job.threads)
+            _keep_memory()
             module, name = job.work.split(":")
             report = partial(files.report, job.folder, job.id)
             report(0, 1)
@@ -141,6 +144,17 @@ def _set_threads(threads: int) -> None:
         import torch
 
         torch.set_num_threads(threads)
+
+
+def _keep_memory() -> None:
+    """Have the C library keep what is freed: to give large tensors back to the system and be given them anew, page by page,
+    is a fifth of a forward pass of a small model (docs/lab-notes.md). Numbers do not depend on it."""
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError, TypeError):  # another C library than glibc
+        return
+    for parameter in (_TRIM_THRESHOLD, _MMAP_THRESHOLD):
+        mallopt(parameter, 2**31 - 1)
 
 
 def _note_failure(job: Job, text: str) -> None:
