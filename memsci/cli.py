@@ -404,13 +404,14 @@ def ship(
         str, typer.Argument(help="Folder of a finished run, or its name or the beginning of it.", show_default=False)
     ],
     to: Annotated[Path, typer.Argument(help="Folder to be filled.", show_default=False)],
+    add: Annotated[bool, typer.Option("--add", help="Add its partitions to those of the run that lies there.")] = False,
     folder: Annotated[Path, typer.Option(help="Folder that holds the runs.")] = Path("runs"),
 ) -> None:
     """Put the figures of a finished run, and the tables that they follow from, into a folder for others."""
     from memsci import runs
     from memsci.runs.folder import locate
 
-    shipped = runs.ship(locate(run, folder), to)
+    shipped = runs.ship(locate(run, folder), to, add)
     out.print(f"{len(shipped)} files in {to}.", soft_wrap=True, markup=False)
 
 

@@ -207,12 +207,14 @@ def test_ship_fills_a_folder(monkeypatch, tmp_path):
     from memsci import runs
 
     given = []
-    monkeypatch.setattr(runs, "ship", lambda folder, out: given.append((folder, out)) or [out / "run.json"])
+    monkeypatch.setattr(runs, "ship", lambda *what: given.append(what) or [what[1] / "run.json"])
     (tmp_path / "runs" / "main-0123").mkdir(parents=True)
     (tmp_path / "runs" / "main-0123" / "run.json").write_text("{}")
     result = run("ship", "main-01", tmp_path / "out", "--folder", tmp_path / "runs")
     assert result.exit_code == 0 and "1 files" in result.stdout
-    assert given == [(tmp_path / "runs" / "main-0123", tmp_path / "out")]
+    run("ship", "main-01", tmp_path / "out", "--add", "--folder", tmp_path / "runs")
+    what = (tmp_path / "runs" / "main-0123", tmp_path / "out")
+    assert given == [(*what, False), (*what, True)]
 
 
 def test_gate_shows_the_best_memories_first(mind):

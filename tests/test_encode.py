@@ -10,7 +10,7 @@ import pytest
 import torch
 from conftest import make_model
 
-from memsci import prompts
+from memsci import prompts, train
 from memsci.config import Encoding
 from memsci.encode import EncodingError, as_measured, draws, encode, memory_seed, side_by_side
 from memsci.errors import MemsciError
@@ -339,3 +339,42 @@ def test_epochs_on_the_text_alone_come_last(base):
             loss = losses(base.model, prefix, ids, torch.tensor([[ids.shape[-1]]]), torch.ones(1, dtype=torch.long))
         assert one.losses[-2] == pytest.approx(loss.item(), abs=1e-5)
         assert one.losses[-1] < one.losses[-2]
+
+
+@pytest.mark.parametrize("batch_size", [2, 3, 6])
+def test_equal_texts_are_read_once_and_count_as_often_as_they_come(base, batch_size, monkeypatch):
+    """With copies, one step is what it would be if each copy were read for itself."""
+    encoding = dataclasses.replace(SETTINGS, batch_size=batch_size, epochs=2)
+    memories = [m for m in MEMORIES if len(m.paraphrases) == 2]
+    prompt = base.chat(prompts.encoding())
+    texts = [[base.reply(t) for t in (*[m.text] * 4, *m.paraphrases)] for m in memories]
+    generators = [torch.Generator().manual_seed(k) for k in range(len(memories))]
+    orders = torch.stack([draws(generator, 2, 6) for generator in generators])
+
+    def trained():
+        paths = targets(base.model, encoding.where)
+        fresh = [init_adapter(base.model, paths, encoding, torch.Generator().manual_seed(k)) for k in range(len(memories))]
+        stacked = stack(fresh)
+        return torch.stack(list(fit(base.model, prompt, texts, orders, stacked, encoding))), stacked.parameters
+
+    rows = []
+    read = train.losses
+    count = lambda *args: rows.append(args[2].shape[1]) or read(*args)
+    monkeypatch.setattr(train, "losses", count)
+    losses_once, once = trained()
+    assert rows == [3, 3] if batch_size == 6 else max(rows) == batch_size  # most come otherwise in each memory
+    monkeypatch.setattr(train, "_once", lambda chosen, alike: (chosen, torch.ones(chosen.shape[1], dtype=torch.long)))
+    losses_each, each_ = trained()
+    torch.testing.assert_close(losses_once, losses_each, atol=1e-5, rtol=0)
+    for tensor, other in zip(once, each_, strict=True):
+        torch.testing.assert_close(tensor, other, atol=1e-5, rtol=0)
+
+
+def test_of_one_memory_equal_texts_are_read_once_in_any_batch(base):
+    alike = torch.tensor([[0, 0, 0, 3, 4]])
+    chosen, counts = train._once(torch.tensor([[2, 3, 0]]), alike)
+    assert chosen.tolist() == [[0, 3]] and counts.tolist() == [2, 1]
+    chosen, counts = train._once(torch.tensor([[4, 3]]), alike)
+    assert chosen.tolist() == [[4, 3]] and counts.tolist() == [1, 1]
+    chosen, counts = train._once(torch.tensor([[0, 1], [0, 3]]), alike.expand(2, -1))
+    assert chosen.tolist() == [[0, 1], [0, 3]]  # not alike in both memories

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import pandas as pd
@@ -296,6 +297,29 @@ def test_settings_reach_the_learner_and_the_data(fake, base, world):
     assert set(tables["responses"]["setting"]) == {"rank=4; layers=late; paraphrases=1"}
     with pytest.raises(MemsciError, match="paraphrases of birds must be a whole number from 0 to 2; 3"):
         run_cell(cell("single", setting="paraphrases=3"), base, [world])
+
+
+def test_what_all_methods_share_reaches_those_that_read_it(fake, base, world):
+    from memsci.experiments.cells import check_common, learner_settings, run_cell
+
+    shared = cell("single", common="autocast=true; k=2", setting="rank=4")
+    run_cell(shared, base, [world])
+    assert fake[0].settings == {"autocast": True, "rank": 4}
+    assert learner_settings(shared, "memsci/base", 5)["encoding"]["autocast"] is True
+    run_cell(dataclasses.replace(shared, common="rank=2"), base, [world])
+    assert fake[1].settings == {"rank": 4}  # its own setting comes last
+
+    chosen = choose("main", common="autocast=true")
+    assert {one.common for one in chosen.cells()} == {"autocast=true"}
+    assert chosen.to_dict()["common"] == "autocast=true" and "common" not in choose("main").to_dict()
+    check_common(chosen)
+    check_common(choose("main", common="k=2"))  # of RAG
+    with pytest.raises(MemsciError, match="a setting of Base, RAG, MEGa.*'speed' was given"):
+        check_common(choose("main", common="speed=9"))
+    with pytest.raises(MemsciError, match="'beta' was given"):
+        check_common(choose("l2", common="beta=1"))
+    with pytest.raises(MemsciError, match="'autocast' was given"):
+        check_common(choose("embedding-layers", common="autocast=true"))
 
 
 def test_betas_are_tried_on_one_learner(fake, base, world):

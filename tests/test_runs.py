@@ -410,3 +410,50 @@ def test_only_what_was_made_by_committed_code_of_this_version_is_shipped(table, 
     files.write_json(changed / "config.json", files.read_json(changed / "config.json") | {"version": files.VERSION - 1})
     with pytest.raises(MemsciError, match=f"version {files.VERSION - 1}; this memsci makes version {files.VERSION}"):
         runs.ship(changed, tmp_path / "out")
+
+
+def shipped_content(out: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in out.iterdir() if path.name != "run.json"}
+
+
+def test_runs_of_other_partitions_are_added_as_if_they_had_been_one(table, marks, tmp_path, monkeypatch):
+    monkeypatch.setattr(provenance, "commit", lambda: "a" * 40)
+    other = tmp_path / "other.csv"
+    pd.DataFrame({"text": [f"On day {k} nobody came." for k in range(120)]}).to_csv(other, index=False)
+    run = lambda **what: in_this_process(fakework.prepare(table, tmp_path / "runs", **what))
+    whole = run(partitions=(0, 1, 2), datasets=(str(table), str(other)))
+    runs.ship(whole, tmp_path / "whole")
+    out = tmp_path / "out"
+    both = (str(table), str(other))
+    runs.ship(run(partitions=(2,), datasets=both), out)
+    runs.ship(run(partitions=(0,), datasets=(str(table),)), out, add=True)
+    assert files.read_json(out / "run.json")["partitions"] == "mine.csv 0,2; other.csv 2"
+    monkeypatch.setattr(provenance, "commit", lambda: "b" * 40)
+    last = in_this_process(fakework.prepare(table, tmp_path / "later", partitions=(0,), datasets=(str(other),)))
+    earlier = files.read_json(out / "run.json") | {"begun": "2026-01-01T00:00:00+00:00", "seconds": 1000.0}
+    files.write_json(out / "run.json", earlier)
+    runs.ship(last, out, add=True)
+    runs.ship(run(partitions=(1,), datasets=both), out, add=True)
+    assert shipped_content(out) == shipped_content(tmp_path / "whole")
+    about, undivided = (files.read_json(path / "run.json") for path in (out, tmp_path / "whole"))
+    assert about["commits"] == ["a" * 40, "b" * 40] and len(about["cells"]) == 12
+    assert {cell["id"] for cell in about["cells"]} == {cell["id"] for cell in undivided["cells"]}
+    for name in ("partitions", "datasets", "data", "versions", "protocol", "seed", "base"):
+        assert about[name] == undivided[name], name
+    assert about["begun"] == "2026-01-01T00:00:00+00:00" and 1000 <= about["seconds"] < 1060
+
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    refused = lambda match, **what: (
+        pytest.raises(MemsciError, match=match),
+        lambda: runs.ship(run(**{"partitions": (1,), **what}), out, add=True),
+    )
+    for expected, act in (
+        refused("has mine.csv 1 already"),
+        refused(r"its experiment.stops is \[1, 2\], here it is \[1\]", stops=(1,)),
+        refused("its experiment.common is nothing, here it is rank=2", common="rank=2"),
+    ):
+        with expected:
+            act()
+    with pytest.raises(MemsciError, match="Is .*nowhere the folder of a run"):
+        runs.ship(whole, tmp_path / "nowhere", add=True)
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before

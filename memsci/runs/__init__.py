@@ -1,7 +1,7 @@
 """Runs of experiments: found by their content, resumed at the last finished cell, the same tables however they were run.
 
 `prepare` turns an experiment into a folder and its jobs, `run` does those that are not done, `finish` makes the tables,
-`ship` puts figures and what they are drawn from where others can have them.
+`ship` puts figures and what they are drawn from where others can have them (`memsci.runs.shipping`).
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import os
 import platform
-import shutil
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -30,8 +29,11 @@ from memsci.runs import folder as files
 from memsci.runs import provenance
 from memsci.runs.cluster import on_cluster
 from memsci.runs.pool import locally
+from memsci.runs.shipping import ship
 from memsci.runs.tables import curves, per_partition
 from memsci.runs.work import WORK, Job, Outcome, scored
+
+__all__ = ["Failed", "Prepared", "choose", "find", "finish", "lay_out", "prepare", "run", "score", "ship", "status"]
 
 
 @dataclass(frozen=True)
@@ -281,53 +283,8 @@ def finish(folder: Path, about: dict[str, Any] | None = None) -> None:
     about["status"] = "finished" if table["finished"].all() else "unfinished"
     if about["status"] == "finished":
         files.sweep(folder)
-        about |= _made(folder, about)
+        about |= files.made(folder, [cell["id"] for cell in about["cells"]])
     files.write_json(folder / "run.json", about)
-
-
-def ship(folder: Path, out: Path) -> list[Path]:
-    """Put what a reader of a finished run needs into a folder: figures, and the tables that they are drawn from.
-
-    `memsci figures OUT` draws the same figures from it, and `memsci.runs.tables.curves` of its partitions.csv.gz are its
-    curves. Texts, single scores and the cells stay behind, and so do the names of machines and folders. Each cell must come
-    from code that others can have.
-
-    Parameters
-    ----------
-    folder
-        Of the run.
-    out
-        Folder to be filled; figures that it holds already are replaced.
-
-    Returns
-    -------
-    list of Path
-        The files.
-
-    Raises
-    ------
-    MemsciError
-        The run is not finished, its tables are of another version, or a cell was made by code with uncommitted changes.
-    """
-    from memsci.figures import redraw
-
-    about = files.read_json(folder / "run.json")
-    if about["status"] != "finished":
-        raise MemsciError(f"{folder} is {about['status']}. Only a finished run is shipped: run it to its end first.")
-    about |= _made(folder, about)
-    _check_shippable(folder, about["commits"])
-    del about["commit"]  # that of the folder; what counts are those of the cells
-    if (base := Path(about["base"]["name"])).is_absolute():
-        about["base"]["name"] = base.name
-    about["datasets"] = [experiments.dataset_name(dataset) for dataset in about["datasets"]]
-    out.mkdir(parents=True, exist_ok=True)
-    files.write_json(out / "run.json", {key: value for key, value in about.items() if key not in ("machine", "failed")})
-    shipped = [out / "run.json"]
-    for name in ("config.json", *(files.file_name(table) for table in ("partitions", "confusion", "curves"))):
-        if (folder / name).is_file():
-            shutil.copyfile(folder / name, out / name)
-            shipped.append(out / name)
-    return shipped + redraw(out, out)
 
 
 def score(folder: Path, judges: Sequence[Any] = (), embed: Any = None) -> None:
@@ -485,40 +442,6 @@ def _about(
         "failed": {},
         "cells": list(cells),
     }
-
-
-def _made(folder: Path, about: Mapping[str, Any]) -> dict[str, Any]:
-    """How the cells of a finished run were made, those of earlier runs that it took over included.
-
-    Commits in the order of the cells, also those by which they were scored anew; when the first was begun; their threads,
-    None if they differ; seconds of all, processor_seconds None if they are not known of all.
-    """
-    cells = [files.about_cell(folder, cell["id"]) for cell in about["cells"]]
-    threads, used = {cell["threads"] for cell in cells}, [cell["processor_seconds"] for cell in cells]
-    scored_by = [cell["scored"]["commit"] for cell in cells if "scored" in cell]
-    return {
-        "commits": list(dict.fromkeys([*(cell["commit"] for cell in cells), *scored_by])),
-        "begun": min(cell["begun"] for cell in cells),
-        "threads": threads.pop() if len(threads) == 1 else None,
-        "seconds": round(sum(cell["seconds"] for cell in cells), 1),
-        "processor_seconds": None if None in used else round(sum(used), 1),
-    }
-
-
-def _check_shippable(folder: Path, commits: Sequence[str | None]) -> None:
-    """Raise unless what this code would make of a run is what lies there, and others can have the code of its cells."""
-    version = files.read_json(folder / "config.json").get("version")
-    if version != files.VERSION:
-        raise MemsciError(
-            f"{folder} holds tables of version {version}; this memsci makes version {files.VERSION}, whose numbers differ. "
-            "Run the experiment anew."
-        )
-    if changed := [commit for commit in commits if commit and commit.endswith(provenance.CHANGED)]:
-        raise MemsciError(
-            f"Cells of {folder} were made, or scored, by code with uncommitted changes ({', '.join(changed)}). Commit "
-            "them, and run the experiment anew in another folder of runs (--folder), where no such cell is taken over; if "
-            "they were but scored by it, score them anew."
-        )
 
 
 def _cores() -> int:

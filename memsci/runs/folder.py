@@ -102,6 +102,24 @@ def note(folder: Path, cell_id: str, more: Mapping[str, Any]) -> None:
     write_json(folder / "cells" / cell_id / "cell.json", {**about_cell(folder, cell_id), **more})
 
 
+def made(folder: Path, cell_ids: Sequence[str]) -> dict[str, Any]:
+    """How the cells of a finished run were made, those of earlier runs that it took over included.
+
+    Commits in the order of the cells, also those by which they were scored anew; when the first was begun; their threads,
+    None if they differ; seconds of all, processor_seconds None if they are not known of all.
+    """
+    cells = [about_cell(folder, cell_id) for cell_id in cell_ids]
+    threads, used = {cell["threads"] for cell in cells}, [cell["processor_seconds"] for cell in cells]
+    scored_by = [cell["scored"]["commit"] for cell in cells if "scored" in cell]
+    return {
+        "commits": list(dict.fromkeys([*(cell["commit"] for cell in cells), *scored_by])),
+        "begun": min(cell["begun"] for cell in cells),
+        "threads": threads.pop() if len(threads) == 1 else None,
+        "seconds": round(sum(cell["seconds"] for cell in cells), 1),
+        "processor_seconds": None if None in used else round(sum(used), 1),
+    }
+
+
 @contextmanager
 def held(folder: Path, cell_id: str) -> Iterator[bool]:
     """Hold a cell against other runners; False if another holds it. A runner that dies lets go.

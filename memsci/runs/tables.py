@@ -14,7 +14,7 @@ Tables of a run (KEYS: dataset, partition, method, setting, stop; see `memsci.ev
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -89,6 +89,18 @@ def curves(partitions: pd.DataFrame) -> pd.DataFrame:
         Its columns less partition and value, then mean, sd, low, high, n.
     """
     return _counted(mean_table(partitions))
+
+
+def together(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Tables of runs that differ in their partitions alone, as one run would have given them.
+
+    Groups of values (without values, data sets) stand in the order of their first rows, and within each the partitions by
+    number.
+    """
+    found = pd.concat(tables, ignore_index=True)
+    alike = [name for name in found if name not in ("partition", "value")] if "value" in found else ["dataset"]
+    group = found.groupby(alike, sort=False, dropna=False).ngroup()
+    return _counted(found.iloc[np.lexsort([found["partition"], group])].reset_index(drop=True))
 
 
 def _counted(table: pd.DataFrame) -> pd.DataFrame:
