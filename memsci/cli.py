@@ -468,7 +468,10 @@ def _plan(experiment: Any, base: str | None, seed: int) -> None:
     found = plan(experiment, base, seed)
     for name, value in found.facts.items():
         out.print(f"{name:<8} {value}", soft_wrap=True, markup=False)
-    out.print(_table(found.calls, title="Model calls and estimated hours"))
+    training = ["method", "cells", "steps", "examples", "fisher", "core hours", "GPU hours"]  # two tables: each fits 80 columns
+    out.print(_table(found.calls[training], title="Training, and estimated hours of all"))
+    asking = ["method", *(name for name in found.calls if name not in training)]
+    out.print(_table(found.calls[asking], title="Texts generated, weighed and embedded"))
     if found.adapter is not None:
         out.print(_table(found.adapter, title="Adapter of one memory: W + γ B A on each of these maps"))
     shown = found.memory.assign(RAM=found.memory["RAM"].map(size), VRAM=found.memory["VRAM"].map(size))

@@ -313,7 +313,9 @@ def count(cell: Cell, partitions: Sequence[Partition], encoding: Encoding | None
         for stop in stops if cell.method == "Full batch" else [n]:
             learnt = [sum(sizes[:stop])] if cell.method == "Full batch" else sizes[:stop]
             calls.steps += encoding.epochs * sum(math.ceil(k / encoding.batch_size) for k in learnt)
-            calls.examples += encoding.epochs * sum(learnt)
+            # Where an epoch is one mini-batch, copies of the text are read once.
+            copies = encoding.text_copies - 1
+            calls.examples += encoding.epochs * sum(k - copies if k <= encoding.batch_size else k for k in learnt)
         if cell.method != "Full batch":  # which has no epochs on the text alone
             calls.steps += encoding.text_epochs * n
             calls.examples += encoding.text_epochs * n
