@@ -51,7 +51,7 @@ def pins() -> dict[str, Version]:
     return found
 
 
-DISTRIBUTIONS = {"sklearn": "scikit-learn"}  # modules that are not called like their package
+DISTRIBUTIONS = {"sklearn": "scikit-learn", "PIL": "pillow"}  # modules that are not called like their package
 
 
 def third_party(tree: ast.AST) -> Iterator[str]:
