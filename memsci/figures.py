@@ -42,6 +42,8 @@ from memsci.statistics import mean_table
 # Without dates, so that the same numbers give the same bytes.
 COLORS = 256  # of a PNG, chosen for it: no difference is seen, and it takes a third of the bytes
 
+COSINES = 0.2  # least that an axis of cosines spans: recalls that are all but the same look so
+
 NAMED = 20  # so many memories have their names at a map of their gates
 
 SIZES = {"print": ("memsci.mplstyle",), "slide": ("memsci.mplstyle", "memsci-slide.mplstyle")}
@@ -1040,6 +1042,9 @@ def _value_axis(ax: Axes, metric: str, axis: str = "y") -> None:
         line.set_major_locator(FixedLocator(np.linspace(0, 1, 6)))
         # Lines at the very ends stay clear of the frame; bars stand on it.
         ax.set_ylim(-0.03, 1.03) if axis == "y" else ax.set_xlim(0, 1)
+    elif one.unit == "cosine" and axis == "y" and np.ptp(ax.get_ylim()) < COSINES:
+        high = min(np.mean(ax.get_ylim()) + COSINES / 2, 1.01)
+        ax.set_ylim(high - COSINES, high)
     ax.grid(True, axis=axis)
 
 

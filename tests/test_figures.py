@@ -547,3 +547,14 @@ def test_a_run_is_drawn_again_without_torch(tmp_path):
 def test_a_folder_that_is_no_run_is_refused(tmp_path):
     with pytest.raises(MemsciError, match="has no curves.csv"):
         figures.redraw(tmp_path)
+
+
+def test_an_axis_of_cosines_is_not_drawn_out():
+    curves = pd.DataFrame({"dataset": "episodic", "method": "MEGa", "setting": [f"rank={k}" for k in (1, 2, 4)],
+                           "way": "direct", "gate": "true", "stop": 5, "metric": "recall cos", "mean": [0.97, 0.971, 0.984],
+                           "sd": np.nan, "low": np.nan, "high": np.nan, "n": 1})  # fmt: skip
+    low, high = figures.sweep(curves, "rank", "recall cos").get_ylim()
+    assert high - low == pytest.approx(figures.COSINES) and low < 0.97 and high > 0.984
+    wide = figures.sweep(curves.assign(**{"mean": [0.4, 0.6, 0.9]}), "rank", "recall cos").get_ylim()
+    assert wide[0] < 0.4 and wide[1] > 0.9
+    plt.close("all")
