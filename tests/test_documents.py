@@ -16,6 +16,7 @@ import typer
 
 from memsci import cli, gating
 from memsci.pretraining import report
+from memsci.runs import folder as files
 from memsci.world import grammar
 
 ROOT = Path(__file__).parents[1]
@@ -30,6 +31,7 @@ each = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative
 
 # What the columns of the README's tables are called in the files, and by what a share is printed larger.
 METRICS = {"QA %": ("qa", 100), "log prob": ("logprob", 1), "recall cos": ("recall cos", 1)}
+IN_TURN = ("Full", "Full+L2", "Full+EWC", "LoRA", "LoRA+L2")  # write one memory after another into the same weights
 METRICS |= {"general knowledge %": ("knowledge", 100), "correct gate %": ("correct gate", 100)}
 FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
@@ -131,17 +133,33 @@ def test_tables_beside_the_paper_are_those_of_the_shipped_run(names):
 
 
 def test_what_is_said_beside_those_tables_is_so():
-    """Pairs of methods in the paper's order, and how far general knowledge moves on the way."""
-    told = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
-    order = pd.read_csv(FIGURES / "runs" / "main" / "main_order.csv").set_index(["metric", "dataset"])
+    """Partitions, pairs of methods in the paper's order, paired differences, and how far general knowledge moves."""
+    told, run = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split()), FIGURES / "runs" / "main"
+    assert f"partitions {files.read_json(run / 'run.json')['partitions']} of" in told.replace(" to ", "-")
+    order = pd.read_csv(run / "main_order.csv").set_index(["metric", "dataset"])
     pairs = order["methods"] * (order["methods"] - 1) // 2
     kinds = [f"{order.loc[name, 'agree'].iloc[0]} and {order.loc[name, 'agree'].iloc[1]} of {pairs[name].iloc[0]}"
              for name in ("qa", "recall cos", "logprob", "knowledge")]  # fmt: skip
     assert f"in {kinds[0]} pairs of methods" in told and ", ".join(kinds[1:]) in told
-    curves = pd.read_csv(FIGURES / "runs" / "main" / "curves.csv")
+
+    tests = pd.read_csv(run / "main_tests.csv")
+    turned = {"better": tests["worse"], "worse": tests["better"], "difference": -tests["difference"]}
+    turned |= {"low": -tests["high"], "high": -tests["low"], "wins": tests["losses"]}
+    both = pd.concat([tests, tests.assign(**turned)]).set_index(["metric", "better", "worse"]).sort_index()
+    above = {name: both.loc[[("qa", name, other) for other in IN_TURN]] for name in ("MEGa", "iRAG")}
+    assert all((rows["wins"] == rows["n"]).all() and len(rows) == 10 for rows in above.values())
+    least = {name: int(100 * rows["low"].min()) for name, rows in above.items()}
+    assert f"In every partition MEGa answers more than each of them, by {least['MEGa']} points at least" in told
+    assert f", and iRAG by {least['iRAG']} (the lowest ends of the 95 % intervals" in told
+
+    curves = pd.read_csv(run / "curves.csv")
     known = curves[(curves["over"] == "all memories") & (curves["metric"] == "knowledge")]
     low, high = (known.groupby("method")["mean"].agg(of).mul(100).round().astype(int) for of in ("min", "max"))
-    assert f"({low['MEGa']} to {high['MEGa']} %, base {low['Base']}), Full falls to {low['Full']}." in told
+    assert f"at every stop near it ({low['MEGa']} to {high['MEGa']} %, base {low['Base']})" in told
+    for name, said in (("MEGa", "MEGa lacks {} and {}"), ("LoRA", "the merged LoRA {} and {}"), ("Full", "Full {} and {}")):
+        lost = both.loc[[("knowledge", "Base", name)]].set_index("dataset").loc[[*grammar.SETTINGS]]
+        shown = (100 * lost[["difference", "low", "high"]]).round(1) + 0.0  # which turns -0.0
+        assert said.format(*(f"{d:.1f} ({a:.1f} to {b:.1f})" for d, a, b in shown.to_numpy().tolist())) in told, name
 
 
 def test_the_card_says_what_its_template_says():
