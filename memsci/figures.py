@@ -86,6 +86,11 @@ _WRITTEN = {
     "layers=early": "MLP, early layers",
     "layers=middle": "MLP, middle layers",
     "layers=late": "MLP, late layers",
+    "kind=sentence": "MiniLM",
+    "kind=words": "TF-IDF",
+    "kind=hybrid": "MiniLM + TF-IDF",
+    "similarity=cosine": "cosine",
+    "similarity=inner": "inner product",
 }
 _SWEPT = {
     "rank": "rank r of the adapter",
@@ -966,7 +971,8 @@ def _parts(setting: str) -> dict[str, str]:
 
 def _written(setting: str) -> str:
     """A setting as a figure writes it; nothing for the preset."""
-    parts = _parts(setting).items()
+    # An embedding that is none of activations has unit length, so its inner products are cosines.
+    parts = [part for part in _parts(setting).items() if "kind" not in setting or part[0] != "similarity"]
     return ", ".join(_WRITTEN.get(f"{name}={value}", f"{_SYMBOLS.get(name, name)} = {value}") for name, value in parts)
 
 
