@@ -39,7 +39,6 @@ from memsci.forgetting import bin_lags
 from memsci.metrics import METRICS
 from memsci.statistics import mean_table
 
-# Without dates, so that the same numbers give the same bytes.
 COLORS = 256  # of a PNG, chosen for it: no difference is seen, and it takes a third of the bytes
 
 COSINES = 0.2  # least that an axis of cosines spans: recalls that are all but the same look so
@@ -683,7 +682,7 @@ def save(ax: Axes, stem: str | Path, table: pd.DataFrame) -> list[Path]:
         picture = Image.open(drawn)
         flat = picture.convert("RGB").quantize(COLORS, dither=Image.Dither.NONE)
         flat.save(files[0], optimize=True, dpi=picture.info["dpi"])
-        ax.figure.savefig(files[1], metadata={"CreationDate": None})
+        ax.figure.savefig(files[1], metadata={"CreationDate": None})  # the same numbers give the same bytes
     plt.close(ax.figure)
     files.append(stem.with_name(f"{stem.name}.csv"))
     table.to_csv(files[-1], index=False, float_format="%.6g")

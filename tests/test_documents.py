@@ -15,6 +15,7 @@ import pytest
 import typer
 
 from memsci import cli, gating
+from memsci.experiments import show_numbers
 from memsci.pretraining import report
 from memsci.runs import folder as files
 from memsci.world import grammar
@@ -135,7 +136,11 @@ def test_tables_beside_the_paper_are_those_of_the_shipped_run(names):
 def test_what_is_said_beside_those_tables_is_so():
     """Partitions, pairs of methods in the paper's order, paired differences, and how far general knowledge moves."""
     told, run = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split()), FIGURES / "runs" / "main"
-    assert f"partitions {files.read_json(run / 'run.json')['partitions']} of" in told.replace(" to ", "-")
+    held: dict[str, list[int]] = {}
+    for name in files.read_json(run / "config.json")["data"]:
+        held.setdefault(name.partition(" ")[0], []).append(int(name.rpartition(" ")[2]))
+    for name, numbers in held.items():
+        assert f"{name} partitions {show_numbers(numbers)}" in told.replace(" to ", "-")
     order = pd.read_csv(run / "main_order.csv").set_index(["metric", "dataset"])
     pairs = order["methods"] * (order["methods"] - 1) // 2
     kinds = [f"{order.loc[name, 'agree'].iloc[0]} and {order.loc[name, 'agree'].iloc[1]} of {pairs[name].iloc[0]}"

@@ -12,6 +12,7 @@ import threading
 import time
 from io import BytesIO
 from pathlib import Path
+from types import SimpleNamespace
 
 import fakework
 import pandas as pd
@@ -24,7 +25,7 @@ from memsci.figures import redraw
 from memsci.runs import folder as files
 from memsci.runs import provenance
 from memsci.runs.tables import curves
-from memsci.runs.work import Outcome, work
+from memsci.runs.work import Outcome, _keep_memory, work
 
 TABLES = ("responses.csv.gz", "scores.csv.gz", "training.csv", "partitions.csv.gz", "curves.csv")
 
@@ -305,6 +306,16 @@ def test_columns_that_differ_are_not_put_together(tmp_path):
         files.keep(tmp_path, name, {"training": pd.DataFrame({column: [1]})}, {})
     with pytest.raises(MemsciError, match="other columns"):
         files.gather(tmp_path, ["a", "b"])
+
+
+def test_memory_is_kept_where_the_library_can(monkeypatch):
+    asked = []
+    library = SimpleNamespace(mallopt=lambda *what: asked.append(what))
+    monkeypatch.setattr("memsci.runs.work.ctypes.CDLL", lambda name: library)
+    _keep_memory()
+    assert asked == [(-1, 2**31 - 1), (-3, 2**31 - 1)]
+    del library.mallopt  # another C library
+    _keep_memory()
 
 
 def test_sizes():
