@@ -468,7 +468,8 @@ def _plan(experiment: Any, base: str | None, seed: int) -> None:
     found = plan(experiment, base, seed)
     for name, value in found.facts.items():
         out.print(f"{name:<8} {value}", soft_wrap=True, markup=False)
-    training = ["method", "cells", "steps", "examples", "fisher", "core hours", "GPU hours"]  # two tables: each fits 80 columns
+    # Two tables: each fits 80 columns.
+    training = ["method", "cells", "steps", "examples", "fisher", "core hours", "GPU hours"]
     out.print(_table(found.calls[training], title="Training, and estimated hours of all"))
     asking = ["method", *(name for name in found.calls if name not in training)]
     out.print(_table(found.calls[asking], title="Texts generated, weighed and embedded"))
