@@ -18,7 +18,7 @@ from memsci.runs.tables import curves
 FOLDER = Path(__file__).parents[1] / "figures" / "runs"
 SHIPPED = sorted(path.parent for path in FOLDER.glob("*/run.json"))
 TABLES = {"run.json", "config.json", "curves.csv", "confusion.csv", "partitions.csv.gz"}
-LARGEST = 2**20  # bytes of the tables of a run
+LARGEST = 4 * 2**20  # bytes of the tables of a run
 
 if not FOLDER.is_dir():
     pytest.skip("the figures are not in a source distribution", allow_module_level=True)
@@ -68,7 +68,7 @@ def test_what_is_shipped_says_how_it_was_made(run):
 
 @each
 def test_what_is_shipped_was_made_by_code_that_all_can_have(run):
-    if (version := files.read_json(run / "config.json")["version"]) != files.VERSION:
+    if (version := files.read_json(run / "config.json")["version"]) < 2:
         pytest.skip(f"of version {version}, from before cells named their commit; to be made anew")
     commits = files.read_json(run / "run.json")["commits"]
     assert commits and all(re.fullmatch("[0-9a-f]{40}", commit) for commit in commits)
