@@ -167,6 +167,18 @@ def test_what_is_said_beside_those_tables_is_so():
         assert said.format(*(f"{d:.1f} ({a:.1f} to {b:.1f})" for d, a, b in shown.to_numpy().tolist())) in told, name
 
 
+def test_what_is_said_of_gates_is_so():
+    told = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    curves = pd.read_csv(FIGURES / "runs" / "embedding-models" / "curves.csv")
+    rates = (100 * curves.set_index(["comparison", "embedding", "stop", "dataset"])["mean"]).round(1)
+    own, hybrid = (
+        [[rates[how, name, n, kind] for kind in grammar.SETTINGS] for how, n in (("by embedding", 50), ("by count", 1000))]
+        for name in ("own (the paper's)", "MiniLM-L6 + TF-IDF")
+    )
+    assert "in {} and {} % of cases (episodic and semantic)".format(*own[0]) in told
+    assert "together in {} and {}; of 1,000 memories in {} and {}, and in {} and {}.".format(*hybrid[0], *own[1], *hybrid[1]) in told
+
+
 def test_the_card_says_what_its_template_says():
     fixed = [part.strip() for part in re.split(r"\{[^}]*\}", report.CARD)]
     card = CARD.read_text(encoding="utf-8")

@@ -68,8 +68,6 @@ def test_what_is_shipped_says_how_it_was_made(run):
 
 @each
 def test_what_is_shipped_was_made_by_code_that_all_can_have(run):
-    if (version := files.read_json(run / "config.json")["version"]) < 2:
-        pytest.skip(f"of version {version}, from before cells named their commit; to be made anew")
     commits = files.read_json(run / "run.json")["commits"]
     assert commits and all(re.fullmatch("[0-9a-f]{40}", commit) for commit in commits)
 
