@@ -176,7 +176,8 @@ def test_what_is_said_of_gates_is_so():
         for name in ("own (the paper's)", "MiniLM-L6 + TF-IDF")
     )
     assert "in {} and {} % of cases (episodic and semantic)".format(*own[0]) in told
-    assert "together in {} and {}; of 1,000 memories in {} and {}, and in {} and {}.".format(*hybrid[0], *own[1], *hybrid[1]) in told
+    among = (*hybrid[0], *own[1], *hybrid[1])
+    assert "together in {} and {}; of 1,000 memories in {} and {}, and in {} and {}.".format(*among) in told
 
 
 def test_the_card_says_what_its_template_says():
