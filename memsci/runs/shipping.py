@@ -96,7 +96,8 @@ def _check_alike(out: Path, earlier: Mapping[str, Any], config: Mapping[str, Any
     if "by count" in config["experiment"]["methods"]:
         raise MemsciError("This run measures all its partitions together, so others cannot be added. Run it on all of them.")
     sides = [_flat({key: value for key, value in one.items() if key != "data"}) for one in (earlier, config)]
-    for name in dict.fromkeys([*sides[0], *sides[1]]):
+    names = dict.fromkeys([*sides[0], *sides[1]])
+    for name in sorted(names, key=lambda name: not name.startswith("experiment.")):  # which tells people most
         ours, theirs = (side.get(name, "nothing") for side in sides[::-1])
         if name not in ("experiment.partitions", "experiment.datasets") and ours != theirs:
             raise MemsciError(
