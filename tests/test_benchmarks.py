@@ -49,7 +49,8 @@ def test_the_floor_counts_every_matrix_product(model):
         tensor.requires_grad_(True)
     with FlopCounterMode(display=False) as counter, alone(model, stacked):
         text = torch.ones(1, 1, length, dtype=int)
-        losses(model, torch.zeros(1, prompt, dtype=int), text, torch.tensor([[length]])).sum().backward()
+        once = torch.ones(1, dtype=int)
+        losses(model, torch.zeros(1, prompt, dtype=int), text, torch.tensor([[length]]), once).sum().backward()
     seen = {str(name): count for name, count in counter.get_flop_counts()["Global"].items()}
     products = sum(count for name, count in seen.items() if "attention" not in name)
     counted = encode.flop(model, numbers(model, paths, 4), prompt, length)
