@@ -23,7 +23,7 @@ from memsci.errors import MemsciError
 from memsci.experiments import Cell
 from memsci.figures import redraw
 from memsci.runs import folder as files
-from memsci.runs import provenance
+from memsci.runs import pool, provenance
 from memsci.runs.tables import curves
 from memsci.runs.work import Outcome, _keep_memory, work
 
@@ -142,6 +142,13 @@ def test_two_processes_give_the_tables_of_one(table, marks, tmp_path):
     assert len(begun(marks)) == count  # nothing was left to do
     found = runs.find(tmp_path / "runs")
     assert found[["run", "status", "cells"]].values.tolist() == [[folder.name, "finished", "6/6"]]
+
+
+def test_processes_without_work_end_by_themselves(table, marks, tmp_path, monkeypatch):
+    workers, begin = [], pool._begin
+    monkeypatch.setattr(pool, "_begin", lambda *given: workers.append(begin(*given)) or workers[-1])
+    runs.run(fakework.prepare(table, tmp_path / "runs", partitions=(0,)), processes=2, threads=1, progress=False)
+    assert [worker.process.exitcode for worker in workers] == [0, 0]  # a process that is killed leaks its semaphores
 
 
 def test_a_killed_process_loses_its_cell_alone_and_it_is_done_once_more(table, marks, tmp_path, monkeypatch):

@@ -18,6 +18,7 @@ from memsci.runs.work import Job, Outcome, work
 
 TICK = 0.5  # seconds between two looks at how far jobs are
 AGAIN = 2.0  # seconds before a job that another runner holds is tried again
+PATIENCE = 10.0  # seconds that a process has to end
 LIVES = 2  # how often a job may be begun whose process is killed
 
 
@@ -82,9 +83,12 @@ def locally(jobs: Iterable[Job], processes: int, devices: Sequence[str | None] =
             yield "tick", [worker.job for worker in workers if worker.job]
     finally:
         for worker in workers:
-            worker.process.terminate()
-            worker.connection.close()
+            if worker.job:
+                worker.process.terminate()
+            worker.connection.close()  # at which one without a job ends by itself, leaving nothing of its own behind
         for worker in workers:
+            worker.process.join(PATIENCE)
+            worker.process.kill()  # of a process that has ended: nothing
             worker.process.join()
 
 
