@@ -1,5 +1,6 @@
 # Every target does its own set-up: a virtual environment in .venv with the versions of constraints.txt, made once and
-# brought up to date when pyproject.toml or constraints.txt change. After that nothing goes to the network.
+# brought up to date when pyproject.toml or constraints.txt change. After that nothing goes to the network; in the notebooks of
+# `make lab` you may name a model of the Hugging Face hub, and it is fetched.
 #
 #   make demo                      the main job on the shipped model
 #   make test ARGS="-k gate -x"    some of the tests; ARGS=tests without the notebooks
@@ -23,6 +24,8 @@ help: ## this list
 demo: $(VENV)/.installed ## encode 50 memories, recall them, answer about them: a table, and figures/ (5 minutes)
 	$(BIN)/memsci demo $(ARGS)
 
+lab: export HF_HUB_OFFLINE := 0
+lab: export TRANSFORMERS_OFFLINE := 0
 lab: $(VENV)/.installed-notebooks ## the notebooks in JupyterLab
 	cd notebooks && $(abspath $(BIN))/jupyter lab $(ARGS)
 
@@ -78,7 +81,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/.installed-notebooks: $(VENV)/.installed
-	$(BIN)/pip install --quiet -c constraints.txt -e ".[notebooks,cluster]"
+	$(BIN)/pip install --quiet -c constraints.txt -e ".[notebooks,cluster,hub]"
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed

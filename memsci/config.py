@@ -171,9 +171,10 @@ class Encoding(Settings):
     def paper(cls) -> Self:
         """The paper's encoding: r 128, α = r, γ = √128, lr 3e-5, 10 epochs, every MLP (Methods; appendix B).
 
+        The prompt is that of appendix B, by which all main experiments used it; the Methods section words it otherwise.
         Batch size 1, weight decay 0.01, no clipping, no warm-up and a constant rate are *not stated in the paper*.
         """
-        return cls()
+        return cls(prompt="appendix")
 
     @classmethod
     def embedded(cls) -> Self:
@@ -377,8 +378,8 @@ class Tuning(Settings):
     def embedded(cls) -> Self:
         """Those of the small base model that memsci ships. *Not stated in the paper.*
 
-        Learning rates are the best of three for each method, on ten memories of episodic partition 10
-        (docs/lab-notes.md).
+        Learning rates are the best of three for Full and for LoRA, on ten memories of episodic partition 10
+        (docs/lab-notes.md); the others have theirs.
         """
         return cls(full_lr=3e-4, lora_lr=5e-4)
 

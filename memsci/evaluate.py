@@ -38,6 +38,7 @@ RESPONSE = (
     "memory_id", "position", "way", "question", "target", "original", "recalled", "answer", "logprob", "tokens", "top_id",
     "gate",
 )  # fmt: skip
+BETWEEN = "\n\n"  # the texts of several memories that a question is about
 QUESTIONS = 3  # of each memory, as in the paper
 QUIZ_PER_SUBJECT = 25  # items of each subject in the demo: a standard error of about 2 points at 90 %
 
@@ -79,7 +80,7 @@ def compositional_probes(world: Partition) -> pd.DataFrame:
             "memory_id": " ".join(question.about),
             "question": question.text,
             "target": question.answer,
-            "original": "\n\n".join(texts[id] for id in question.about),
+            "original": BETWEEN.join(texts[id] for id in question.about),
         }
         for question in world.compositional
     ]
@@ -206,7 +207,8 @@ def score(
         - "parts": of questions about several memories whose true answer is a list, the share of its items in the answer
         - "logprob", "logprob per token": of the true answer
         - "recall cos": of RAG, which recalls nothing, the paper's formula hit · 1 + (1 − hit) · c, c the mean cosine of
-          random pairs of the memories asked about in that dataset and partition
+          random pairs of the memories asked about in that dataset and partition; it has none where a question is about
+          several memories, of which it may have found one
         - "correct gate": 0 or 1, for learners with a gate and RAG
         - "random pair cos": c, one row for all others of the same keys; only where two memories are asked about
         - "knowledge": 0 or 1, a row per item of the quiz
@@ -225,7 +227,8 @@ def score(
     embedding = Embedding().model if embed is None else getattr(embed, "name", "one that was given")
 
     scores = [_long(rows, one.metric, one(rows), one.protocol) for one in ([judge] if callable(judge) else judge)]
-    joint = rows[rows["memory_id"].str.contains(" ")]
+    several = rows["memory_id"].str.contains(" ")
+    joint = rows[several]
     items = pd.Series([parts(*pair) for pair in zip(joint["answer"], joint["target"])], index=joint.index, dtype=object)
     items = items[items.map(len) > 1]
     scores.append(_long(rows.loc[items.index], "parts", items.map(np.mean)))
@@ -242,20 +245,27 @@ def score(
     random = []
     worlds = [name for name in KEYS[:2] if name in rows]
     for _, world in rows.groupby(worlds, sort=False, dropna=False) if worlds else [((), rows)]:
-        texts = world["original"].unique().tolist()
-        missed = world.index[read[world.index] & (hits[world.index] == 0)]
+        texts = _memories(world, several[world.index])
+        missed = world.index[(read & ~several)[world.index] & (hits[world.index] == 0)]
         if len(texts) > 1 or len(missed):
             chance = random_pair_cosine(texts, vectors)
             cosines[missed] = retrieval_cosine(hits[missed], chance)
             owners = world[[name for name in KEYS if name in world]].drop_duplicates()
             random.append(_long(owners, "random pair cos", chance))
     protocol = f"{METRICS['recall cos'].protocol} Embedding: {embedding}."
-    scores.append(_long(rows, "recall cos", cosines, protocol))
+    recalling = ~(read & several)
+    scores.append(_long(rows[recalling], "recall cos", cosines[recalling], protocol))
     scores.append(_long(rows[top], "correct gate", hits[top]))
     scores += random
     if quiz is not None:
         scores.append(_long(quiz, "knowledge", quiz["correct"]))
     return pd.concat([part for part in scores if len(part)], ignore_index=True)
+
+
+def _memories(responses: pd.DataFrame, several: pd.Series) -> list[str]:
+    """Texts of the single memories that were asked about; `several` says which rows are about several at once."""
+    alone = responses.loc[~several, "original"].unique().tolist()
+    return alone or list(dict.fromkeys(text for joint in responses["original"] for text in joint.split(BETWEEN)))
 
 
 def _long(rows: pd.DataFrame, metric: str, values: Any, protocol: str | None = None) -> pd.DataFrame:

@@ -37,11 +37,13 @@ from memsci import paper
 from memsci.errors import MemsciError, check_in
 from memsci.forgetting import bin_lags
 from memsci.metrics import METRICS
-from memsci.statistics import mean_table
+from memsci.statistics import FEWEST_UNITS, mean_table
 
 COLORS = 256  # of a PNG, chosen for it: no difference is seen, and it takes a third of the bytes
 
 COSINES = 0.2  # least that an axis of cosines spans: recalls that are all but the same look so
+
+DASH = 3.0  # length of a dash where lines take turns, in widths of a line
 
 NAMED = 20  # so many memories have their names at a map of their gates
 
@@ -277,7 +279,7 @@ def differences(
     tests
         `memsci.paper.tested` for one dataset: columns metric, better, worse, difference, low, high, n.
     metric, ax, title, size
-        As in `forgetting_curve`. Points whose interval is missing (one partition) have none.
+        As in `forgetting_curve`. Points whose interval is missing (few partitions) have none.
     methods
         The methods that the others are set against.
 
@@ -785,14 +787,14 @@ def _results(curves: pd.DataFrame, folder: Path, dataset: str, experiment: str) 
     if (kinds["over"] == "category").any():
         kinds = kinds.assign(prompt=kinds["setting"].str.removeprefix("prompt="))
         for metric, drawn in kinds[kinds["metric"].isin(known)].groupby("metric", sort=False):
-            title = f"by encoding prompt, {drawn['stop'].max():.0f} memories"
+            title = f"by encoding prompt, {_asked(drawn)}"
             yield ("prompts", metric), metric, title, drawn, partial(prompt_categories, metric=metric)
         return
     swept = _swept(last)
     for metric in (name for name in known if (last["metric"] == name).any()):
         rows = last[last["metric"] == metric]
         drawn = _wanted(rows, metric, None).drop(columns="label")
-        title = f"after {drawn['stop'].max():.0f} memories"
+        title = _asked(drawn)
         if swept:
             yield (swept, metric), metric, title, drawn, partial(sweep, setting=swept, metric=metric)
             continue
@@ -818,7 +820,9 @@ def _gate_results(curves: pd.DataFrame, folder: Path, dataset: str) -> _Plan:
             for site, rows in drawn.groupby("site", sort=False) if not plain.all() else ():
                 yield ("layers", site), metric, title, rows, gate_by_layer
         elif comparison == "by count":
-            yield ("count",), metric, "by number of memories", drawn, embedding_curve
+            unified = dataset in paper.ONE_PERSON and drawn["n"].max() > 1  # see `memsci.gating.unify_names`
+            title = f"by number of memories{', one name for all persons' if unified else ''}"
+            yield ("count",), metric, title, drawn, embedding_curve
     if "by embedding" not in set(curves["comparison"]):
         return
     rates = _read(folder / "partitions.csv.gz").query("dataset == @dataset and comparison == 'by embedding'")
@@ -831,6 +835,12 @@ def _gate_results(curves: pd.DataFrame, folder: Path, dataset: str) -> _Plan:
         drawn = shares.loc[shares["embedding"] == name, ["memory_id", "top_id", "share"]]
         title = f"{name}, partition {shares['partition'].iloc[0]}"
         yield ("confusion", name), metric, title, drawn, partial(confusion, ids=ids)
+
+
+def _asked(drawn: pd.DataFrame) -> str:
+    """After how many memories it was asked, or of how many each was asked about alone."""
+    count = f"{drawn['stop'].max():.0f} memories"
+    return f"{count}, each under its true gate" if set(drawn["gate"]) == {"true"} else f"after {count}"
 
 
 def _last(curves: pd.DataFrame) -> pd.DataFrame:
@@ -995,8 +1005,8 @@ def _cycle(names: Iterable[str]) -> dict[str, dict[str, Any]]:
 
 
 def _lines(ax: Axes, frame: pd.DataFrame, x: str, looks: Mapping[str, Mapping[str, Any]]) -> list[Artist]:
-    """A line with its markers and the band of its interval for every series, the last on top; lines that coincide stand
-    side by side.
+    """A line with its markers and the band of its interval for every series, the last on top; lines that coincide take
+    turns, a dash and a marker each.
 
     Returns
     -------
@@ -1004,37 +1014,41 @@ def _lines(ax: Axes, frame: pd.DataFrame, x: str, looks: Mapping[str, Mapping[st
         What the legend says of all lines.
     """
     _check_single(frame, ["series", x])
-    aside = _aside(frame.pivot(index=x, columns="series", values="mean")[list(looks)])
+    turns = _turns(frame.pivot(index=x, columns="series", values="mean")[list(looks)])
     for place, (name, one) in enumerate(looks.items()):
         rows = frame[frame["series"] == name].sort_values(x)
         above = place / len(looks)
         if len(rows) == 1:  # a band has no width at a single point
             ax.vlines(rows[x], rows["low"], rows["high"], color=one["color"], linewidth=1, zorder=2 + above)
         ax.fill_between(rows[x], rows["low"], rows["high"], color=one["color"], alpha=0.13, linewidth=0, zorder=2 + above)
-        (line,) = ax.plot(rows[x], rows["mean"], label=name, zorder=3 + above, **one)
-        if aside[name]:
-            # Up and to the right: lines that are level come apart, and so do lines that fall.
-            shift = aside[name] * line.get_linewidth() / 72
-            line.set_transform(ax.transData + ScaledTranslation(shift, shift, ax.figure.dpi_scale_trans))
-    told = [_note("lines that coincide\nstand side by side")] if any(aside.values()) else []
+        turn, of = turns[name]
+        if of > 1:
+            one = {**one, "linestyle": ((of - turn) * DASH, (DASH, (of - 1) * DASH)), "markevery": slice(turn, None, of)}
+        # A single point is seen on any line.
+        ax.plot(rows[x], rows["mean"], label=name, zorder=3 + above + (len(rows) == 1), **one)
+    told = [_note("lines that coincide\ntake turns")] if any(of > 1 for _, of in turns.values()) else []
     if interval := _interval(frame, "\n"):
         bounded = frame["low"].notna().any()
         told.append(Patch(color="#888888", alpha=0.3, linewidth=0, label=interval) if bounded else _note(interval))
     return told
 
 
-def _aside(means: pd.DataFrame) -> dict[str, int]:
-    """By how many widths each line (a column) stands aside: 0, and of those that are the same throughout 0, 1, −1, 2, …
+def _turns(means: pd.DataFrame) -> dict[str, tuple[int, int]]:
+    """The turn of each line (a column) among those that are the same throughout, and how many these are.
 
-    Lines that meet here and there stay where they are, so that one which is above another is drawn above it.
+    Lines that meet here and there are left alone, so that one which is above another is drawn above it.
     """
-    places = sorted(range(-len(means.columns), len(means.columns)), key=lambda place: (abs(place), -place))
-    aside: dict[str, int] = {}
+    groups: list[list[str]] = []
     for name, line in means.items():
-        same = {other: np.isclose(line, means[other]).sum() for other in aside}
-        taken = {aside[other] for other, points in same.items() if points == min(line.count(), means[other].count())}
-        aside[name] = next(place for place in places if place not in taken)
-    return aside
+        for group in groups:
+            other = means[group[0]]
+            fewest = min(line.count(), other.count())
+            if fewest > 1 and np.isclose(line, other).sum() == fewest:
+                group.append(name)
+                break
+        else:
+            groups.append([name])
+    return {name: (turn, len(group)) for group in groups for turn, name in enumerate(group)}
 
 
 def _value_axis(ax: Axes, metric: str, axis: str = "y") -> None:
@@ -1097,8 +1111,9 @@ def _whiskers() -> dict[str, Any]:
 def _interval(frame: pd.DataFrame, joint: str = " ") -> str:
     """What the bands or bars of a figure are; nothing where none are drawn and no one can tell why."""
     counts = sorted(set(frame["n"].astype(int))) if "n" in frame else []
-    if counts and counts[-1] == 1:
-        return f"one partition:{joint}no interval"
+    if counts and counts[-1] < FEWEST_UNITS:
+        many = "one partition" if counts[-1] == 1 else f"{_between(counts[0], counts[-1])} partitions"
+        return f"{many}:{joint}no interval"
     if frame["low"].isna().all():
         return ""
     return joint.join(["95 % interval", *([f"over {_between(counts[0], counts[-1])} partitions"] if counts else [])])

@@ -21,6 +21,9 @@ GATES = ("own", "true")
 # Which of the paper's two sets a dataset of ours stands beside.
 COUNTERPARTS = {"episodic": "fictional", "fictional": "fictional", "semantic": "wiki", "wiki": "wiki"}
 
+# Each partition of these is about a person of its own.
+ONE_PERSON = tuple(ours for ours, theirs in COUNTERPARTS.items() if theirs == "fictional")
+
 LEVEL = 0.05  # at which a difference is taken as shown
 
 
@@ -241,7 +244,8 @@ def tested(compared: pd.DataFrame, values: pd.DataFrame) -> pd.DataFrame:
     pandas.DataFrame
         Columns dataset, metric, better and worse (in the paper), paper difference, difference (ours, better less worse), sd,
         low, high (95 % interval), p, p adjusted (for all pairs of the dataset and metric, Holm), wins and losses
-        (partitions), n, and order: "the paper's" or "the other" if p adjusted is below 0.05, else "open".
+        (partitions), n, and order: "the paper's" or "the other" if p adjusted is below 0.05, else "open"; "a tie in the
+        paper" where it has one.
 
     Raises
     ------
@@ -271,9 +275,10 @@ def tested(compared: pd.DataFrame, values: pd.DataFrame) -> pd.DataFrame:
         tests = pd.concat(found, ignore_index=True).drop(columns=["method", "against"])
         adjusted = holm(tests["p"])
         tests.insert(tests.columns.get_loc("p") + 1, "p adjusted", adjusted)
-        shown = np.where(tests["difference"] * group["paper difference"].to_numpy() > 0, "the paper's", "the other")
         told = group[[*by, "better", "worse", "paper difference"]].reset_index(drop=True)
-        parts.append(pd.concat([told, tests.assign(order=np.where(adjusted < LEVEL, shown, "open"))], axis=1))
+        cases = [told["paper difference"] == 0, adjusted >= LEVEL, tests["difference"] > 0]  # better is better in the paper
+        order = np.select(cases, ["a tie in the paper", "open", "the paper's"], "the other")
+        parts.append(pd.concat([told, tests.assign(order=order)], axis=1))
     return pd.concat(parts, ignore_index=True)
 
 

@@ -11,10 +11,12 @@ from functools import lru_cache
 
 import numpy as np
 import pandas as pd
+from scipy.special import ndtr, stdtrit
 
 from memsci.errors import MemsciError, check_in
 
 RESAMPLES = 10_000  # of the bootstrap
+FEWEST_UNITS = 5  # that an interval is made of
 EXACT_UNITS = 22  # up to here all 2^(n-1) changes of sign are counted; 2^21 sums take 16 MB
 FLIPS = 100_000  # drawn at random beyond
 
@@ -30,8 +32,10 @@ def mean_table(
 ) -> pd.DataFrame:
     """Mean, SD and confidence interval over units, one row per group.
 
-    With x_u the average within unit u of n: mean = Σ_u x_u / n, SD² = Σ_u (x_u − mean)² / (n − 1), and the interval holds
-    the middle `confidence` of the means of 10,000 resamples of n units with replacement (percentile bootstrap).
+    With x_u the average within unit u of n: mean = Σ_u x_u / n, SD² = Σ_u (x_u − mean)² / (n − 1). The interval is the
+    expanded percentile bootstrap (Hesterberg 2015, The American Statistician 69: 371–386): the quantiles a and 1 − a of the
+    means of 10,000 resamples of n units with replacement, with a = Φ(√(n / (n − 1)) t) and t the quantile
+    (1 − confidence) / 2 of Student's t with n − 1 degrees of freedom. Plain percentiles would be too narrow for few units.
 
     Parameters
     ----------
@@ -57,13 +61,19 @@ def mean_table(
     -------
     pandas.DataFrame
         The columns `by`, then mean, sd, low, high and n (units), groups in the order of their first rows. With a single
-        unit sd, low and high are missing: one repetition tells nothing of the spread.
+        unit sd is missing: one repetition tells nothing of the spread. With fewer than five low and high are.
 
     Raises
     ------
     MemsciError
         If a column is missing, is named twice or is to be made here, there are no rows, a value is missing or no finite
         number, a row has no unit, or the confidence is not between 0 and 1.
+
+    Notes
+    -----
+    Of normal values, nominal 95 % intervals held the true mean in 91 % of cases with five units, 95 % with eight and 94 %
+    with twenty; plain percentiles in 83, 90 and 92 % (docs/lab-notes.md). The widest that a bootstrap can give is the range
+    of the units, which holds it in at most 1 − 2^(1−n) of cases: 88 % with four, hence no interval there.
 
     Examples
     --------
@@ -158,7 +168,7 @@ def paired(
     -------
     pandas.DataFrame
         The columns `by`, then method, against, difference (mean of d), sd, low, high, p, wins (units with d > 0), losses
-        (d < 0) and n.
+        (d < 0) and n. With fewer than five units low and high are missing, with one sd too.
 
     Raises
     ------
@@ -236,11 +246,13 @@ def _natural(value: object) -> tuple:
 
 def _spread(x: np.ndarray, confidence: float, seed: int) -> tuple[float, float, float, float]:
     """Mean, SD and bootstrap interval of one group's unit averages."""
-    if len(x) == 1:
-        return float(x[0]), np.nan, np.nan, np.nan
-    means = x[_resamples(len(x), seed)].mean(axis=1)
-    low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return float(x.mean()), float(x.std(ddof=1)), float(low), float(high)
+    n = len(x)
+    mean, sd = float(x.mean()), float(x.std(ddof=1)) if n > 1 else np.nan
+    if n < FEWEST_UNITS:
+        return mean, sd, np.nan, np.nan
+    tail = float(ndtr(np.sqrt(n / (n - 1)) * stdtrit(n - 1, (1 - confidence) / 2)))
+    low, high = np.quantile(x[_resamples(n, seed)].mean(axis=1), [tail, 1 - tail])
+    return mean, sd, float(low), float(high)
 
 
 @lru_cache(maxsize=8)

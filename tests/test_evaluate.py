@@ -58,7 +58,7 @@ def mega(base) -> Gated:
 
 def fake(texts: list[str]) -> np.ndarray:
     """Vectors whose cosines can be told by heart: A·B = 0.6, A·C = 0, B·C = 0.8, near A·A = 0.8."""
-    known = {"A": (1, 0), "B": (0.6, 0.8), "C": (0, 2), "near A": (0.4, 0.3)}
+    known = {"A": (1, 0), "B": (0.6, 0.8), "C": (0, 2), "near A": (0.4, 0.3), "A\n\nB": (1, 1), "B\n\nC": (1, 3)}
     return np.array([known[text] for text in texts], dtype=float)
 
 
@@ -224,6 +224,18 @@ def test_of_a_question_about_several_memories_the_parts_count():
     # The fourth is no list, the fifth about one memory.
     assert values(evaluate.score(asked, embed=fake), "parts") == [0.5, 1, 0]
     assert not values(evaluate.score(RESPONSES, embed=fake), "parts")
+
+
+def test_random_pairs_are_of_single_memories_whatever_questions_are_about():
+    joint = RESPONSES[RESPONSES["method"] != "Base"].iloc[:3].assign(
+        memory_id=["a b", "b c", "a b"], original=["A\n\nB", "B\n\nC", "A\n\nB"]
+    )
+    scores = evaluate.score(joint, embed=fake)
+    assert values(scores, "random pair cos") == pytest.approx([CHANCE] * 2)  # RAG's and MEGa's, of A, B and C
+    # RAG found one of two memories at the most: not the recall of both, and not a miss either.
+    assert scores.loc[scores["metric"] == "recall cos", "method"].tolist() == ["MEGa"]
+    beside = evaluate.score(pd.concat([RESPONSES, joint]), embed=fake)
+    assert set(values(beside, "random pair cos")) == set(values(evaluate.score(RESPONSES, embed=fake), "random pair cos"))
 
 
 def test_keys_are_kept_and_partitions_have_random_pairs_of_their_own():

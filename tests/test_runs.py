@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -24,7 +25,7 @@ from memsci.experiments import Cell
 from memsci.figures import redraw
 from memsci.runs import folder as files
 from memsci.runs import pool, provenance
-from memsci.runs.tables import curves
+from memsci.runs.tables import curves, together
 from memsci.runs.work import Outcome, _keep_memory, work
 
 TABLES = ("responses.csv.gz", "scores.csv.gz", "training.csv", "partitions.csv.gz", "curves.csv")
@@ -377,6 +378,37 @@ def test_the_command_line_runs_lists_scores_and_draws(table, marks, tmp_path, mo
     assert say("score", "fake", *where).exit_code == 0 and scored == [(prepared.folder, [])]
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "main",
+        "main --dataset episodic --partitions 0-4,7 --set autocast=true",
+        "main --dataset {table} --partitions 1 --methods 'MEGa,Full batch' --stops 1,5 --memories 5 --seed 2",
+        "rank --dataset semantic --set lr=0.001 --set 'where=all' --base fake",
+    ],
+)
+def test_a_run_says_by_which_command_it_is_made(words, table, tmp_path, monkeypatch):
+    from typer.testing import CliRunner
+
+    from memsci import cli
+    from memsci.models import SHIPPED
+
+    def prepare(chosen, base, seed, folder, quiz):
+        about = {"name": base or SHIPPED, "fingerprint": "f" * 64, "device": "cpu"}
+        found.append(runs.lay_out(chosen, about, [{}] * len(chosen.cells()), seed, tmp_path / "runs").folder)
+        raise MemsciError("far enough")
+
+    found = []
+    monkeypatch.setattr(runs, "prepare", prepare)
+    monkeypatch.chdir(tmp_path)
+    given = shlex.split(f"memsci run {words}".format(table=table.name))
+    assert CliRunner().invoke(cli.app, given[1:]).exit_code
+    told = shlex.split(runs.command(found[0]))
+    assert sorted(told) == sorted(given)
+    CliRunner().invoke(cli.app, told[1:])
+    assert found[1] == found[0]
+
+
 def test_what_is_shipped_of_a_run_draws_its_figures(table, marks, tmp_path, monkeypatch):
     monkeypatch.setattr(provenance, "commit", lambda: "a" * 40)
     prepared = fakework.prepare(table, tmp_path / "runs", partitions=(0, 1))
@@ -428,6 +460,14 @@ def test_only_what_was_made_by_committed_code_of_this_version_is_shipped(table, 
     files.write_json(changed / "config.json", files.read_json(changed / "config.json") | {"version": files.VERSION - 1})
     with pytest.raises(MemsciError, match=f"version {files.VERSION - 1}; this memsci makes version {files.VERSION}"):
         runs.ship(changed, tmp_path / "out")
+
+
+def test_confusions_put_together_are_those_of_the_first_partition():
+    one = lambda dataset, partition: pd.DataFrame(
+        {"dataset": dataset, "partition": partition, "memory_id": ["a", "b"], "top_id": "a", "share": [1.0, 0.5]}
+    )
+    found = together([pd.concat([one("x", 3), one("y", 1)]), pd.concat([one("x", 0), one("y", 2)])])
+    assert found.groupby("dataset")["partition"].unique().map(list).to_dict() == {"x": [0], "y": [1]} and len(found) == 4
 
 
 def shipped_content(out: Path) -> dict[str, bytes]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from memsci import evaluate, gating, learners
+from memsci import evaluate, gating, learners, paper
 from memsci.errors import check_in, check_whole
 from memsci.experiments import Cell, Experiment, parse
 from memsci.memory import Memory, Partition, QuizItem
@@ -18,7 +18,6 @@ from memsci.models import SHIPPED, Base, load, without_bars
 # Shares of the depth: layers 1–10, 10–21 and 21–32 of 32 (paper, Table 3).
 REGIONS = {"early": (1, 10), "middle": (10, 21), "late": (21, 32)}
 KINDS = ("single", "compositional")
-ONE_PERSON = ("episodic", "fictional")  # each of their partitions is about a person of its own
 
 Report = Callable[[int, int], None]  # steps done and all steps of a cell
 Tables = dict[str, pd.DataFrame]
@@ -239,7 +238,7 @@ def _gates(cell: Cell, base: Base, partitions: Sequence[Partition]) -> pd.DataFr
         table = gating.by_embedding(base, partitions[0].memories)
     else:
         named = {number: list(world) for number, world in zip(cell.partitions, partitions, strict=True)}
-        if cell.dataset in ONE_PERSON and len(named) > 1:
+        if cell.dataset in paper.ONE_PERSON and len(named) > 1:
             named = gating.unify_names(named)
         table = gating.by_count(base, named)
     for name, value in (("partition", cell.partition), ("dataset", cell.dataset)):

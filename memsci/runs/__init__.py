@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import platform
+import shlex
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -33,7 +34,9 @@ from memsci.runs.shipping import ship
 from memsci.runs.tables import curves, per_partition
 from memsci.runs.work import WORK, Job, Outcome, scored
 
-__all__ = ["Failed", "Prepared", "choose", "find", "finish", "lay_out", "prepare", "run", "score", "ship", "status"]
+__all__ = [
+    "Failed", "Prepared", "choose", "command", "find", "finish", "lay_out", "prepare", "run", "score", "ship", "status",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -318,6 +321,34 @@ def find(runs: str | os.PathLike[str] = "runs") -> pd.DataFrame:
         cells, hours = f"{done}/{len(about['cells'])}", about["seconds"] / 3600
         rows.append((path.parent.name, about["status"], cells, hours, about["base"]["name"], about["begun"]))
     return pd.DataFrame(rows, columns=["run", "status", "cells", "hours", "base", "begun"])
+
+
+def command(folder: Path) -> str:
+    """The command line by which a run, or a shipped one, is made again; what an experiment has by itself is left out.
+
+    A data set of the user's own stands there by the name of its file. Where general knowledge came from is not told.
+    """
+    from memsci.models import SHIPPED
+
+    config = files.read_json(folder / "config.json")
+    ran, base = config["experiment"], files.read_json(folder / "run.json")["base"]["name"]
+    own = experiments.load(ran["name"]) if ran["name"] in experiments.names() else None
+    given = lambda name: ran[name] if own is None or list(getattr(own, name)) != list(ran[name]) else []
+    parts = [f"--dataset {shlex.quote(dataset)}" for dataset in given("datasets")]
+    if given("partitions"):
+        parts.append(f"--partitions {experiments.show_numbers(ran['partitions'])}")
+    for name in ("methods", "stops"):
+        if given(name):
+            parts.append(f"--{name} {shlex.quote(','.join(map(str, ran[name])))}")
+    if (memories := ran.get("memories")) != (own and own.memories):
+        parts.append(f"--memories {memories}")
+    common = ran.get("common", "").removeprefix(own.common if own else "")
+    parts += [f"--set {shlex.quote(text.strip())}" for text in common.split(";") if text.strip()]
+    if base != SHIPPED:
+        parts.append(f"--base {shlex.quote(base)}")
+    if config["seed"]:
+        parts.append(f"--seed {config['seed']}")
+    return " ".join(["memsci run", shlex.quote(ran["name"] if own else f"{ran['name']}.toml"), *parts])
 
 
 def status(folder: Path) -> str:

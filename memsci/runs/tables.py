@@ -94,12 +94,13 @@ def curves(partitions: pd.DataFrame) -> pd.DataFrame:
 def together(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """Tables of runs that differ in their partitions alone, as one run would have given them.
 
-    Groups of values (without values, data sets) stand in the order of their first rows, and within each the partitions by
-    number.
+    Groups of values stand in the order of their first rows, and within each the partitions by number. Tables without values
+    are confusions, which a run has of the first partition of each data set alone.
     """
     found = pd.concat(tables, ignore_index=True)
-    alike = [name for name in found if name not in ("partition", "value")] if "value" in found else ["dataset"]
-    group = found.groupby(alike, sort=False, dropna=False).ngroup()
+    if "value" not in found:
+        return found[found["partition"] == found.groupby("dataset")["partition"].transform("min")].reset_index(drop=True)
+    group = found.groupby([name for name in found if name not in ("partition", "value")], sort=False, dropna=False).ngroup()
     return _counted(found.iloc[np.lexsort([found["partition"], group])].reset_index(drop=True))
 
 

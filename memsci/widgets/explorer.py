@@ -21,6 +21,7 @@ from memsci.metrics import METRICS
 from memsci.runs.folder import locate
 from memsci.runs.folder import table as run_table
 from memsci.runs.tables import GROUP, curves, per_partition
+from memsci.statistics import FEWEST_UNITS
 from memsci.widgets.panel import Panel, number, plain, row, styled, wide
 
 # What a curve is over (see `memsci.runs.tables.per_partition`): the column of its axis, and how it is drawn.
@@ -45,8 +46,8 @@ _STYLE = """
 class InterferenceExplorer(Panel):
     """Choose a dataset, a measure, methods and partitions; see how well memories are kept as more are learnt.
 
-    A line is a mean over the partitions chosen, its band the 95 % interval of that mean (percentile bootstrap, see
-    `memsci.statistics.mean_table`), computed anew for every choice. With a single partition there is no interval.
+    A line is a mean over the partitions chosen, its band the 95 % interval of that mean (bootstrap, see
+    `memsci.statistics.mean_table`), computed anew for every choice. With fewer than five partitions there is no interval.
 
     Parameters
     ----------
@@ -383,4 +384,6 @@ def _named(partitions: Sequence[Any]) -> str:
 def _interval(partitions: Sequence[Any]) -> str:
     if len(partitions) == 1:
         return "One partition: a single repetition has no interval."
+    if len(partitions) < FEWEST_UNITS:
+        return f"Fewer than {FEWEST_UNITS} partitions: no interval."
     return f"Bands: 95 % interval of the mean over {len(partitions)} partitions (bootstrap)."
