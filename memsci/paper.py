@@ -24,6 +24,7 @@ COUNTERPARTS = {"episodic": "fictional", "fictional": "fictional", "semantic": "
 # Each partition of these is about a person of its own.
 ONE_PERSON = tuple(ours for ours, theirs in COUNTERPARTS.items() if theirs == "fictional")
 
+DIGITS = 12  # decimals to which means are compared: sums that are equal on paper may differ in the last bits
 LEVEL = 0.05  # at which a difference is taken as shown
 
 
@@ -202,7 +203,9 @@ def compare(ours: pd.DataFrame, number: int = 1) -> pd.DataFrame:
             f"{', '.join(COUNTERPARTS)}; its metrics are {', '.join(table(number)['metric'].unique())}."
         )
     groups = both.groupby(["dataset", "metric"], sort=False)
-    both = both.assign(**{"rank": groups["mean"].rank(ascending=False), "paper rank": groups["paper"].rank(ascending=False)})
+    by = [both["dataset"], both["metric"]]
+    ranks = both[["mean", "paper"]].round(DIGITS).groupby(by, sort=False).rank(ascending=False)
+    both = both.assign(**{"rank": ranks["mean"], "paper rank": ranks["paper"]})
     place = [groups.ngroup(), both["method"].map(list(dict.fromkeys(table(number)["method"])).index)]
     return both.iloc[np.lexsort(place[::-1])].reset_index(drop=True)
 
@@ -220,7 +223,7 @@ def pairs(compared: pd.DataFrame) -> pd.DataFrame:
     for (dataset, metric), group in compared.groupby(["dataset", "metric"], sort=False):
         for a, b in combinations(group.to_dict("records"), 2):
             better, worse = (a, b) if a["paper"] >= b["paper"] else (b, a)
-            ours, theirs = better["mean"] - worse["mean"], better["paper"] - worse["paper"]
+            ours, theirs = (round(better[side] - worse[side], DIGITS) for side in ("mean", "paper"))
             agrees = None if not ours or not theirs else ours > 0
             names = [_name(row["method"], row["setting"]) for row in (better, worse)]
             rows.append((dataset, metric, *names, ours, theirs, agrees))

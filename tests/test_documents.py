@@ -18,6 +18,7 @@ from memsci import cli, gating
 from memsci.experiments import show_numbers
 from memsci.pretraining import report
 from memsci.runs import folder as files
+from memsci.statistics import paired
 from memsci.world import grammar
 
 ROOT = Path(__file__).parents[1]
@@ -133,6 +134,13 @@ def test_tables_beside_the_paper_are_those_of_the_shipped_run(names):
     assert wrong == [] and len(shown)
 
 
+def curves_at_the_end(run: Path, metric: str) -> dict[str, dict[str, float]]:
+    """Means over partitions at the last stop, by dataset and method."""
+    compared = pd.read_csv(run / "main_paper.csv")
+    rows = compared[compared["metric"] == metric]
+    return {dataset: dict(zip(part["method"], part["mean"])) for dataset, part in rows.groupby("dataset")}
+
+
 def test_what_is_said_beside_those_tables_is_so():
     """Partitions, pairs of methods in the paper's order, paired differences, and how far general knowledge moves."""
     told, run = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split()), FIGURES / "runs" / "main"
@@ -154,8 +162,20 @@ def test_what_is_said_beside_those_tables_is_so():
     above = {name: both.loc[[("qa", name, other) for other in IN_TURN]] for name in ("MEGa", "iRAG")}
     assert all((rows["wins"] == rows["n"]).all() and len(rows) == 10 for rows in above.values())
     least = {name: int(100 * rows["low"].min()) for name, rows in above.items()}
-    assert f"In every partition MEGa answers more than each of them, by {least['MEGa']} points at least" in told
+    assert f"In every partition MEGa answers more than each of them, on average by {least['MEGa']} points at least" in told
     assert f", and iRAG by {least['iRAG']} (the lowest ends of the 95 % intervals" in told
+    values = pd.read_csv(run / "partitions.csv.gz", keep_default_na=False)
+    values = values[(values["over"] == "all memories") & (values["stop"] == "50") & (values["metric"] == "qa")]
+    values = values[(values["way"] == "recall first") & (values["gate"] == "own")].drop(columns="gate")
+    alike = pd.concat([paired(values, "MEGa", other, by="dataset") for other in IN_TURN])
+    assert (alike["wins"] == alike["n"]).all()
+    assert f"Where they may recall first, too, iRAG is above each of them by {int(100 * alike['low'].min())}" in told
+    counted = tests[tests["metric"] == "qa"].groupby("dataset")["order"].value_counts().unstack(fill_value=0)
+    counted = counted.reindex(index=[*grammar.SETTINGS], columns=["the paper's", "the other", "open"], fill_value=0)
+    said = "show the paper's order in {} and {}, the other in {} and {}, and leave {} and {} open"
+    assert said.format(*counted.T.to_numpy().ravel()) in told
+    floor = curves_at_the_end(run, "recall cos")
+    assert all(floor[kind][name] < floor[kind]["Base"] for kind in grammar.SETTINGS for name in IN_TURN)
 
     curves = pd.read_csv(run / "curves.csv")
     known = curves[(curves["over"] == "all memories") & (curves["metric"] == "knowledge")]

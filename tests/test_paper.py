@@ -181,6 +181,12 @@ def test_where_the_paper_has_a_tie_there_is_no_order_to_agree_with():
     assert (found["paper difference"], found["p adjusted"]) == (0, 2 / 2**12) and found["order"] == "a tie in the paper"
 
 
+def test_means_that_differ_in_the_last_bits_alone_are_a_tie():
+    found = paper.compare(ours("knowledge", MEGa=0.1 + 0.2, Base=0.3, Full=0.2))
+    assert found.set_index("method")["rank"].to_dict() == {"Base": 1.5, "Full": 3, "MEGa": 1.5}
+    assert paper.ordering(found)["tied"].item() == 1 and paper.pairs(found)["agrees"].isna().sum() == 1
+
+
 def test_tau_is_that_of_scipy():
     draw = np.random.default_rng(0)
     for metric in ("qa", "logprob", "recall cos"):
