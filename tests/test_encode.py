@@ -324,6 +324,7 @@ def test_settings_go_to_json_and_back():
     assert Encoding.from_dict(settings.to_dict()) == settings
     paper = Encoding.paper()
     assert (paper.rank, paper.scale, paper.lr, paper.epochs) == (128, pytest.approx(math.sqrt(128)), 3e-5, 10)
+    assert paper.prompt == "appendix"  # the wording of all main experiments
     with pytest.raises(MemsciError, match="a setting of Encoding must be one of .*; 'rnk'"):
         Encoding.from_dict({"rnk": 3})
 

@@ -389,7 +389,7 @@ def test_presets():
     assert paper["RAG"] == Given(name="RAG", embedding=Embedding.paper(), similarity="inner", k=1)
     assert paper["MEGa"].encoding == paper["LoRA"].encoding == paper["LoRA+L2"].encoding == Encoding.paper()
     assert paper["MEGa"].rule == GateRule.paper() and paper["Full"].rule is None
-    full = Encoding(lr=1e-5)
+    full = dataclasses.replace(Encoding.paper(), lr=1e-5)
     assert paper["Full"].encoding == paper["Full+L2"].encoding == paper["Full+EWC"].encoding == full
     assert paper["Full batch"].encoding == dataclasses.replace(full, batch_size=2)
     strengths = {name: given.strength for name, given in paper.items() if given.strength is not None}
@@ -401,7 +401,7 @@ def test_presets():
 
 def test_overrides_come_last():
     given = resolve("MEGa", "tiny", rank=8, where="attention", beta=0.1, layer=0, seed=3)
-    assert given.encoding == dataclasses.replace(Encoding(), rank=8, where="attention")
+    assert given.encoding == dataclasses.replace(Encoding.paper(), rank=8, where="attention")
     assert given.rule == GateRule(beta=0.1) and given.embedding == Embedding(layer=0) and given.seed == 3
     assert resolve("Full+L2", "tiny", strength=1.0, lr=2e-4).encoding.lr == 2e-4
     assert resolve("Full+L2", "tiny", strength=1.0).strength == 1.0

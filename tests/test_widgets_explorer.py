@@ -25,13 +25,13 @@ STOPS = {1: (1,), 2: (1, 2), 4: (1, 3, 4)}  # positions asked about at each
 NUMBERS = ["mean", "low", "high"]
 
 
-def scores(datasets=("episodic",), partitions=3, methods=("Base", "RAG", "Full", "Full+EWC", "MEGa"), setting=("",)):
+def scores(datasets=("episodic",), partitions=6, methods=("Base", "RAG", "Full", "Full+EWC", "MEGa"), setting=("",)):
     rng = np.random.default_rng(0)
     rows = []
     for dataset, partition, method, tried in itertools.product(datasets, range(partitions), methods, setting):
         for stop, positions in STOPS.items():
             key = {"dataset": dataset, "partition": partition, "method": method, "setting": tried, "stop": stop}
-            rows.append({**key, "metric": "random pair cos", "value": 0.3 + partition / 10})
+            rows.append({**key, "metric": "random pair cos", "value": 0.3 + partition / 50})
             rows.append({**key, "metric": "knowledge", "subject": "sums", "question": "1 + 1?", "value": 1.0})
             gates = ("own", "true") if method == "MEGa" and stop == 4 else ("own",)
             for position, way, gate in itertools.product(positions, ("direct", "recall first"), gates):
@@ -89,7 +89,7 @@ def test_what_is_offered(explorer):
     iragged = [f"iRAG on {name}" for name in ("Base", "Full", "Full+EWC", "RAG")]
     assert explorer.all_methods == ["Base", "RAG", "Full", "Full+EWC", "MEGa", "iRAG", *iragged]
     assert explorer.methods == ["Base", "RAG", "Full", "Full+EWC", "MEGa", "iRAG"]
-    assert explorer.partitions == explorer.all_partitions == [0, 1, 2] and explorer.over == "first memory"
+    assert explorer.partitions == explorer.all_partitions == [*range(6)] and explorer.over == "first memory"
     explorer.metric = "correct gate"
     assert explorer.all_methods == ["MEGa"]  # it alone has gates, and they are the same for both ways
     explorer.metric = "recall cos"
@@ -107,16 +107,19 @@ def test_the_numbers_are_those_of_the_runs_table_of_curves(explorer, frame, metr
 
 def test_partitions_and_methods_chosen(explorer, frame):
     explorer.metric = "recall cos"
-    explorer.partitions = [2, 0]
-    assert explorer.partitions == [0, 2] and same(explorer, frame, partitions=[0, 2])
-    assert "over 2 partitions" in explorer._note.value
+    explorer.partitions = [5, 2, 3, 0, 1]
+    assert explorer.partitions == [0, 1, 2, 3, 5] and same(explorer, frame, partitions=[0, 1, 2, 3, 5])
+    assert "over 5 partitions" in explorer._note.value
     explorer.methods = ["MEGa", "Full"]
-    assert set(explorer.table["method"]) == {"Full", "MEGa"} and same(explorer, frame, partitions=[0, 2])
+    assert set(explorer.table["method"]) == {"Full", "MEGa"} and same(explorer, frame, partitions=[0, 1, 2, 3, 5])
     assert {"Full", "MEGa"} <= set(texts(explorer)) and "Base" not in texts(explorer)
     explorer.methods = "MEGa"
     explorer.partitions = [1]
     assert explorer.table[["low", "high"]].isna().all(axis=None) and set(explorer.table["n"]) == {1}
     assert "no interval" in explorer._note.value
+    explorer.partitions = [0, 1, 2, 3]
+    assert explorer.table[["low", "high"]].isna().all(axis=None) and "Fewer than 5" in explorer._note.value
+    explorer.partitions = [1]
     explorer.metric = "qa"  # what was chosen stays
     assert explorer.methods == ["MEGa"] and explorer.partitions == [1]
     explorer.methods = ["MEGa", "iRAG"]
@@ -128,16 +131,16 @@ def test_partitions_and_methods_chosen(explorer, frame):
 
 def test_ticking_by_hand_is_the_same_as_choosing_from_a_cell(explorer, frame):
     explorer.method_boxes["Base"].value = False
-    explorer.partition_boxes[1].value = False
-    assert "Base" not in explorer.methods and same(explorer, frame, partitions=[0, 2])
+    explorer.partition_boxes[4].value = False
+    assert "Base" not in explorer.methods and same(explorer, frame, partitions=[0, 1, 2, 3, 5])
     explorer.over_box.value = "lag"
     explorer.metric_box.value = "recall cos"
-    assert same(explorer, frame, "lag", partitions=[0, 2])
+    assert same(explorer, frame, "lag", partitions=[0, 1, 2, 3, 5])
     *_, every, none = explorer._partitions_row.children
     none.click()
     assert explorer.partitions == [] and "No partition" in explorer.status.value
     every.click()
-    assert explorer.partitions == [0, 1, 2] and not explorer.status.value and same(explorer, frame, "lag")
+    assert explorer.partitions == [*range(6)] and not explorer.status.value and same(explorer, frame, "lag")
 
 
 def test_the_buttons_for_all_and_none_stay_the_same(explorer):
@@ -155,7 +158,7 @@ def test_the_button_shows_the_numbers_and_they_stay(explorer):
     assert explorer._numbers.layout.display is None
     cells = [cell.text for cell in ElementTree.fromstring(explorer._numbers.value).iter("td")]
     row = explorer.table.iloc[0]
-    assert cells[:6] == ["MEGa", "1", *(f"{row[name]:.4f}" for name in NUMBERS), "3"] and len(cells) == 18
+    assert cells[:6] == ["MEGa", "1", *(f"{row[name]:.4f}" for name in NUMBERS), "6"] and len(cells) == 18
     explorer.numbers_button.value = False
     assert explorer._numbers.layout.display == "none"
 
@@ -170,13 +173,13 @@ def test_one_choice_is_drawn_once(explorer, monkeypatch):
 
 
 def test_as_text(explorer):
-    explorer.metric, explorer.methods, explorer.partitions = "recall cos", ["MEGa"], [0, 2]
+    explorer.metric, explorer.methods, explorer.partitions = "recall cos", ["MEGa"], [0, 1, 2, 3, 5]
     lines = explorer._repr_mimebundle_()["text/plain"].splitlines()
-    assert lines[0] == "episodic, recall cosine, first memory, partitions 0, 2"
+    assert lines[0] == "episodic, recall cosine, first memory, partitions 0, 1, 2, 3, 5"
     assert lines[1].split() == ["method", "stop", *NUMBERS, "n"]
     row = explorer.table.iloc[0]
-    assert lines[2].split() == ["MEGa", "1", *(f"{row[name]:.4f}" for name in NUMBERS), "2"]
-    assert len(lines) == 6 and lines[-1] == "random pair 0.4000"
+    assert lines[2].split() == ["MEGa", "1", *(f"{row[name]:.4f}" for name in NUMBERS), "5"]
+    assert len(lines) == 6 and lines[-1] == "random pair 0.3440"
     explorer.over = "lag"
     assert "random" not in repr(explorer)
     explorer.partitions = [0]
@@ -223,12 +226,12 @@ def test_from_a_run_on_disk_and_from_its_tables(tmp_path, frame):
     values = per_partition(frame)
     write_table(tmp_path, "partitions", values)
     explorer = InterferenceExplorer(str(tmp_path))
-    assert same(explorer, frame) and explorer.all_partitions == [0, 1, 2]
+    assert same(explorer, frame) and explorer.all_partitions == [*range(6)]
     explorer.metric = "recall cos"
     for given in (frame, values):
         other = InterferenceExplorer(given)
         other.metric = "recall cos"
-        assert repr(explorer) == repr(other) and "random pair 0.4000" in repr(other)
+        assert repr(explorer) == repr(other) and "random pair 0.3500" in repr(other)
     with pytest.raises(MemsciError, match="no run is called"):
         InterferenceExplorer(tmp_path / "nowhere")
 
