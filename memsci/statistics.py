@@ -73,7 +73,7 @@ def mean_table(
     -----
     Of normal values, nominal 95 % intervals held the true mean in 91 % of cases with five units, 95 % with eight and 94 %
     with twenty; plain percentiles in 83, 90 and 92 % (docs/lab-notes.md). The widest that a bootstrap can give is the range
-    of the units, which holds it in at most 1 − 2^(1−n) of cases: 88 % with four, hence no interval there.
+    of the units, which holds the mean of a symmetric distribution in 1 − 2^(1−n) of cases, 88 % with four: hence none there.
 
     Examples
     --------

@@ -174,6 +174,16 @@ def test_what_is_said_beside_those_tables_is_so():
     counted = counted.reindex(index=[*grammar.SETTINGS], columns=["the paper's", "the other", "open"], fill_value=0)
     said = "show the paper's order in {} and {}, the other in {} and {}, and leave {} and {} open"
     assert said.format(*counted.T.to_numpy().ravel()) in told
+    other = tests[(tests["metric"] == "qa") & (tests["order"] == "the other")]
+    assert "those four are all about the merged LoRA" in told and len(other) == 4
+    assert (other[["better", "worse"]] == "LoRA").any(axis=1).all()
+    rest = pd.read_csv(run / "partitions.csv.gz", keep_default_na=False)
+    rest = rest[(rest["dataset"] == "episodic") & (rest["method"] == "MEGa") & (rest["metric"] == "qa")]
+    rest = rest[(rest["over"] == "all memories") & (rest["stop"] == "50") & (rest["gate"] == "own")]
+    means = [rows.groupby("way")["value"].mean() * 100 for rows in (rest[rest["partition"] != 10], rest)]
+    (apart, recalled), (whole, same) = ([f"{part[way]:.1f}" for way in ("direct", "recall first")] for part in means)
+    assert f"without it MEGa's QA there is {apart} % instead of {whole}, and {recalled} after its recall as with it" in told
+    assert recalled == same
     floor = curves_at_the_end(run, "recall cos")
     assert all(floor[kind][name] < floor[kind]["Base"] for kind in grammar.SETTINGS for name in IN_TURN)
 
@@ -196,6 +206,10 @@ def test_what_is_said_of_gates_is_so():
         for name in ("own (the paper's)", "MiniLM-L6 + TF-IDF")
     )
     assert "in {} and {} % of cases (episodic and semantic)".format(*own[0]) in told
+    wiki = pd.read_csv(FIGURES / "runs" / "embedding-models-wiki" / "curves.csv")
+    wiki = wiki[(wiki["comparison"] == "by embedding") & (wiki["embedding"] == "own (the paper's)")].iloc[0]
+    mean, low, high = (100 * wiki[name] for name in ("mean", "low", "high"))
+    assert f"{mean:.1f} % of cases among 50 (95 % interval over ten partitions {low:.1f} to {high:.1f})" in told
     among = (*hybrid[0], *own[1], *hybrid[1])
     assert "together in {} and {}; of 1,000 memories in {} and {}, and in {} and {}.".format(*among) in told
 

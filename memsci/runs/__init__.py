@@ -327,6 +327,11 @@ def command(folder: Path) -> str:
     """The command line by which a run, or a shipped one, is made again; what an experiment has by itself is left out.
 
     A data set of the user's own stands there by the name of its file. Where general knowledge came from is not told.
+
+    Raises
+    ------
+    MemsciError
+        The folder is not that of a run.
     """
     from memsci.models import SHIPPED
 
