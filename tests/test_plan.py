@@ -15,7 +15,7 @@ from memsci.errors import MemsciError
 from memsci.experiments import Cell, Experiment
 from memsci.experiments.cells import run_cell
 from memsci.memory import Memory, Partition, Question, QuizItem
-from memsci.runs import choose
+from memsci.runs import choose, prepare
 from memsci.runs.plan import KNOWN, count, plan, shape, size
 
 LLAMA = "meta-llama/Llama-3.1-8B-Instruct"
@@ -89,6 +89,15 @@ def test_the_shipped_model_is_planned_with_its_own_presets():
     found = plan(choose("rank", ["episodic"], [0]))
     assert found.facts["base"].startswith("memsci/base, ")
     assert found.calls["cells"].tolist() == [8]
+
+
+def test_a_run_expects_of_each_cell_what_the_plan_says(tmp_path):
+    experiment = choose("main", ["episodic"], [0, 1], ["RAG", "MEGa"])
+    expected = prepare(experiment, runs=tmp_path).expected
+    calls = plan(experiment).calls.set_index("method")
+    rag, mega, *_ = expected.values()
+    assert 2 * rag < mega
+    assert sum(expected.values()) == pytest.approx(3600 * calls["core hours"].sum())
 
 
 def test_a_model_that_is_not_at_hand_is_not_fetched(tmp_path):

@@ -334,10 +334,15 @@ def test_sizes():
         runs._sizes(8, 0, None, None, False)
 
 
-def test_time_left_is_that_of_the_methods_still_to_come():
+def test_time_left_is_that_of_the_cells_still_to_come():
     watch = runs._Watch.__new__(runs._Watch)
-    watch.seconds, watch.left, watch.processes = {"Base": [10.0], "MEGa": [100.0, 300.0]}, {"a": "MEGa", "b": "Full"}, 2
-    assert watch.time_left() == "3 min left"  # (200 + (10 + 200) / 2) / 2 = 152 s
+    watch.expected = {"a": 100.0, "b": 400.0, "c": 30.0}
+    watch.left, watch.processes = {"a": "MEGa", "b": "Full", "c": "Base"}, 2
+    watch.taken = {}
+    assert watch.time_left() == ""
+    watch.taken = {"Base": [(10.0, 30.0)], "MEGa": [(100.0, 100.0), (140.0, 100.0)]}
+    # MEGa 1.2 times as long as planned, Base a third, all together 250 / 230: (120 + 435 + 10) / 2 = 282 s
+    assert watch.time_left(", ") == ", 5 min left"
     assert runs._duration(30) == "30 s" and runs._duration(3 * 3600) == "3.0 h"
 
 

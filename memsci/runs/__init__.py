@@ -41,11 +41,16 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Prepared:
-    """A run before its work: where it lies, what decides it, and a job per cell in the order of the grid."""
+    """A run before its work: where it lies, what decides it, and a job per cell in the order of the grid.
+
+    `expected` holds the seconds planned for each cell, by its id. Only their ratios count: cells that are done tell how
+    fast the machine is.
+    """
 
     folder: Path
     config: Mapping[str, Any]
     jobs: Sequence[Job]
+    expected: Mapping[str, float]
 
 
 class Failed(MemsciError):
@@ -116,15 +121,18 @@ def prepare(
     """
     from memsci.experiments.cells import check_common, layer_count, learner_settings
     from memsci.models import load
+    from memsci.runs.plan import ACCELERATOR, PROCESSOR, Shape, planned, seconds
 
     check_common(experiment)
     # Workers may stand in another folder.
     model = load(str(Path(base).absolute()) if base and Path(base).is_dir() else base)
     about = {"name": model.name, "fingerprint": model.fingerprint, "device": str(model.device)}
-    layers = layer_count(model)
-    del model  # each worker loads its own
+    layers, items = layer_count(model), experiments.quiz_items(quiz, experiment.quiz)
     settings = [learner_settings(cell, about["name"], layers) for cell in experiment.cells(seed)]
-    return lay_out(experiment, about, settings, seed, runs, experiments.quiz_items(quiz, experiment.quiz))
+    machine, known = PROCESSOR if model.device.type == "cpu" else ACCELERATOR, Shape(model.name, model.model)
+    expected = [seconds(cell, known, machine) for cell in planned(experiment, known, seed, len(items))]
+    del model, known  # each worker loads its own
+    return lay_out(experiment, about, settings, seed, runs, items, expected=expected)
 
 
 def lay_out(
@@ -135,6 +143,7 @@ def lay_out(
     runs: str | os.PathLike[str],
     quiz: Sequence[QuizItem] = (),
     work: str = WORK,
+    expected: Sequence[float] | None = None,
 ) -> Prepared:
     """The part of `prepare` that needs no model.
 
@@ -150,6 +159,8 @@ def lay_out(
         Items of general knowledge.
     work
         The function that does a cell, as "module:name".
+    expected
+        Seconds planned for each cell; None: as many for each.
     """
     worlds = experiment.worlds()
     hashes = {key: content(world) for key, world in worlds.items()}
@@ -186,7 +197,7 @@ def lay_out(
         )
         for cell_id, cell in zip(ids, cells)
     ]
-    return Prepared(path, config, jobs)
+    return Prepared(path, config, jobs, dict(zip(ids, expected or [1.0] * len(ids), strict=True)))
 
 
 def run(
@@ -404,7 +415,8 @@ class _Watch:
             todo,
         )
         self.processes = min(processes, todo)
-        self.seconds: dict[str, list[float]] = {}
+        self.expected = prepared.expected
+        self.taken: dict[str, list[tuple[float, float]]] = {}
         self.left = {job.id: job.cell.method for job in prepared.jobs if not files.finished(prepared.folder, job.id)}
         self.whole: TaskID | None = None
         self.tasks: dict[str, TaskID] = {}
@@ -413,7 +425,7 @@ class _Watch:
         self.done += 1
         self.left.pop(job.id, None)
         if outcome.seconds:
-            self.seconds.setdefault(job.cell.method, []).append(outcome.seconds)
+            self.taken.setdefault(job.cell.method, []).append((outcome.seconds, self.expected[job.id]))
         if bars is None:
             return
         if (task := self.tasks.pop(job.id, None)) is not None:
@@ -438,13 +450,18 @@ class _Watch:
                 bars.update(self.tasks[job.id], completed=done, total=total)
 
     def time_left(self, before: str = "") -> str:
-        """From the mean time of the cells of each method; those of other methods count as the mean of all."""
-        if not self.seconds:
+        """From what was planned for the cells left, and how much longer cells of their method, or all, took than planned."""
+        if not self.taken:
             return ""
-        means = {method: sum(each) / len(each) for method, each in self.seconds.items()}
-        other = sum(means.values()) / len(means)
-        seconds = sum(means.get(method, other) for method in self.left.values()) / self.processes
-        return f"{before}{_duration(seconds)} left"
+        paces = {method: _pace(each) for method, each in self.taken.items()}
+        overall = _pace([pair for each in self.taken.values() for pair in each])
+        seconds = sum(paces.get(method, overall) * self.expected[id] for id, method in self.left.items())
+        return f"{before}{_duration(seconds / self.processes)} left"
+
+
+def _pace(taken: Sequence[tuple[float, float]]) -> float:
+    seconds, expected = map(sum, zip(*taken))
+    return seconds / expected
 
 
 def _duration(seconds: float) -> str:

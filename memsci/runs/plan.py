@@ -177,6 +177,39 @@ class Shape:
 
 
 @dataclass(frozen=True)
+class Planned:
+    """A cell before it is done.
+
+    Parameters
+    ----------
+    cell
+        Of the grid.
+    calls
+        What it asks of the model.
+    encoding
+        By which its method learns; None if it does not.
+    adapter
+        Shapes of one memory's adapter, see `Shape.adapter`; None if its method has none.
+    memories
+        Of one partition.
+    text
+        Mean tokens of a memory.
+    """
+
+    cell: Cell
+    calls: Calls
+    encoding: Encoding | None
+    adapter: pd.DataFrame | None
+    memories: int
+    text: float
+
+    @cached_property
+    def numbers(self) -> int:
+        """Numbers of one memory's adapter."""
+        return 0 if self.adapter is None else int(self.adapter["numbers"].sum())
+
+
+@dataclass(frozen=True)
 class Plan:
     """What a run will take.
 
@@ -248,32 +281,21 @@ def plan(experiment: Experiment, base: str | None = None, seed: int = 0, quiz_it
         Items of general knowledge at each stop; by default four subjects.
     """
     check_common(experiment)
-    about, cells = shape(base), experiment.cells(seed)
-    layers = about.config.num_hidden_layers
-    worlds = experiment.worlds()
-    words = [len(memory.text.split()) for world in worlds.values() for memory in world]
-    text = TOKENS_PER_WORD * sum(words) / len(words)
+    about, worlds = shape(base), experiment.worlds()
     rows: dict[str, list] = {}
     memory: dict[str, list[float]] = {}
+    cells = planned(experiment, about, seed, quiz_items)
     widest, adapter, largest = 0, None, 0
-    for cell in cells:
-        partitions = [worlds[cell.dataset, number] for number in cell.partitions]
-        given = learner_settings(cell, about.name, layers)
-        encoding = Encoding.from_dict(given["encoding"]) if "encoding" in given else None
-        items = (4 * cell.quiz if quiz_items is None else quiz_items) if cell.quiz else 0
-        calls = count(cell, partitions, encoding, items)
-        n, numbers = len(partitions[0]), 0
-        if encoding is not None and cell.method in ("MEGa", "LoRA", "LoRA+L2"):
-            shapes = about.adapter(encoding)
-            numbers = int(shapes["numbers"].sum())
-            if cell.method == "MEGa" and numbers >= widest:
-                widest, adapter = numbers, shapes
-                largest = max(largest, n * numbers * _width(encoding.dtype))
-        hours = [seconds(calls, about, cell, numbers, n, text, machine) / 3600 for machine in (PROCESSOR, ACCELERATOR)]
-        old = rows.get(cell.method, [0, Calls(), 0.0, 0.0])
-        rows[cell.method] = [old[0] + 1, old[1] + calls, old[2] + hours[0], old[3] + hours[1]]
-        peaks = [peak(about, cell, encoding, numbers, n, text, machine) for machine in (PROCESSOR, ACCELERATOR)]
-        memory[cell.method] = [max(pair) for pair in zip(memory.get(cell.method, (0, 0)), peaks)]
+    for work in cells:
+        method = work.cell.method
+        if method == "MEGa" and work.numbers >= widest:
+            widest, adapter = work.numbers, work.adapter
+            largest = max(largest, work.memories * work.numbers * _width(work.encoding.dtype))
+        hours = [seconds(work, about, machine) / 3600 for machine in (PROCESSOR, ACCELERATOR)]
+        old = rows.get(method, [0, Calls(), 0.0, 0.0])
+        rows[method] = [old[0] + 1, old[1] + work.calls, old[2] + hours[0], old[3] + hours[1]]
+        peaks = [peak(work, about, machine) for machine in (PROCESSOR, ACCELERATOR)]
+        memory[method] = [max(pair) for pair in zip(memory.get(method, (0, 0)), peaks)]
     table = pd.DataFrame(
         [
             {"method": m, "cells": k, **vars(c), "core hours": cpu, "GPU hours": gpu}
@@ -286,7 +308,7 @@ def plan(experiment: Experiment, base: str | None = None, seed: int = 0, quiz_it
     facts = {
         "base": f"{about.name}, {p / 1e6:,.1f} million parameters: {size(4 * p)} in float32, {size(2 * p)} in bfloat16",
         "cells": f"{len(cells)}: {_several(len(rows), 'method')}, {_several(len(worlds), 'partition')} of "
-        f"{len(words) / len(worlds):.0f} memories",
+        f"{sum(map(len, worlds.values())) / len(worlds):.0f} memories",
         "hours": f"{_hours(table['core hours'].sum())} on one core, {_hours(table['GPU hours'].sum())} on one GPU of the "
         "A100 class",
         "RAM": f"up to {size(held['RAM'].max())} for each process without a GPU",
@@ -296,6 +318,32 @@ def plan(experiment: Experiment, base: str | None = None, seed: int = 0, quiz_it
     if adapter is not None:
         facts["adapter"] = f"{widest:,} numbers for each memory, {size(4 * widest)} in float32"
     return Plan(table, adapter, held, facts)
+
+
+def planned(experiment: Experiment, about: Shape, seed: int = 0, quiz_items: int | None = None) -> list[Planned]:
+    """What each cell of an experiment will do, in the order of its grid.
+
+    Parameters
+    ----------
+    experiment, seed, quiz_items
+        As for `plan`.
+    about
+        The architecture, with or without weights.
+    """
+    worlds, layers = experiment.worlds(), about.config.num_hidden_layers
+    words = [len(memory.text.split()) for world in worlds.values() for memory in world]
+    text = TOKENS_PER_WORD * sum(words) / len(words)
+    made = []
+    for cell in experiment.cells(seed):
+        partitions = [worlds[cell.dataset, number] for number in cell.partitions]
+        given = learner_settings(cell, about.name, layers)
+        encoding = Encoding.from_dict(given["encoding"]) if "encoding" in given else None
+        items = (4 * cell.quiz if quiz_items is None else quiz_items) if cell.quiz else 0
+        adapts = encoding is not None and cell.method in ("MEGa", "LoRA", "LoRA+L2")
+        adapter = about.adapter(encoding) if adapts else None
+        calls = count(cell, partitions, encoding, items)
+        made.append(Planned(cell, calls, encoding, adapter, len(partitions[0]), text))
+    return made
 
 
 def count(cell: Cell, partitions: Sequence[Partition], encoding: Encoding | None, quiz_items: int) -> Calls:
@@ -346,38 +394,38 @@ def count(cell: Cell, partitions: Sequence[Partition], encoding: Encoding | None
     return calls
 
 
-def seconds(calls: Calls, about: Shape, cell: Cell, numbers: int, n: int, text: float, machine: Machine) -> float:
+def seconds(work: Planned, about: Shape, machine: Machine) -> float:
     """Estimated seconds of one cell, without scoring.
 
-    Work is 2 operations per number and token forwards, 4 more backwards through all weights, 2 more through those that
+    Operations are 2 per number and token forwards, 4 more backwards through all weights, 2 more through those that
     only hand gradients on; bytes are the weights read once for each step, and moments moved by the optimiser.
     """
     p, deep = about.parameters, about.config.num_hidden_layers
+    calls, method, numbers, text = work.calls, work.cell.method, work.numbers, work.text
     bytes_each = 4 if machine.kind == "cpu" else 2
-    full = cell.method.startswith("Full")
-    mixed = n * numbers if cell.method == "MEGa" else 0  # adapters that each token passes when MEGa speaks
+    full = method.startswith("Full")
+    mixed = work.memories * numbers if method == "MEGa" else 0  # adapters that each token passes when MEGa speaks
     trained = calls.examples * (text + ENCODING_PROMPT_TOKENS / max(1, calls.examples / max(1, calls.steps)))
-    work = trained * (6 * p if full else 4 * p + 6 * numbers) + 6 * p * calls.fisher * text
+    operations = trained * (6 * p if full else 4 * p + 6 * numbers) + 6 * p * calls.fisher * text
     moved = calls.steps * (7 * 4 * p if full else 7 * 4 * numbers + bytes_each * p)
     passes = 3 * calls.steps
     read = (calls.recalls + calls.answers + calls.scored) * (PROMPT_TOKENS + text / 2) + calls.quiz * QUIZ_TOKENS
     said = calls.recalls * text + calls.answers * ANSWER_TOKENS
-    work += 2 * (p + mixed) * (read + said) + 2 * p * calls.embedded * GATE_TOKENS
+    operations += 2 * (p + mixed) * (read + said) + 2 * p * calls.embedded * GATE_TOKENS
     turns = calls.recalls / BATCH * text * 1.3 + calls.answers / BATCH * ANSWER_TOKENS * 2 + calls.scored / BATCH
     turns += calls.quiz / BATCH + calls.embedded / 16
     moved += turns * bytes_each * (p + mixed)
-    return work / machine.flops + moved / machine.bandwidth + (passes + turns) * deep * machine.overhead
+    return operations / machine.flops + moved / machine.bandwidth + (passes + turns) * deep * machine.overhead
 
 
-def peak(
-    about: Shape, cell: Cell, encoding: Encoding | None, numbers: int, n: int, text: float, machine: Machine
-) -> int:
+def peak(work: Planned, about: Shape, machine: Machine) -> int:
     """The most bytes that a process holds at once for a cell: weights, what training adds, activations.
 
     Whole-model tuning works on a float32 copy beside the base: weights, gradients and AdamW's two moments; the anchor of
     a penalty, and the Fisher information, as much again each. MEGa trains some adapters at once and speaks with all.
     """
     p, config = about.parameters, about.config
+    method, encoding, numbers, n, text = work.cell.method, work.encoding, work.numbers, work.memories, work.text
     width = 4 if machine.kind == "cpu" else 2
     held = p * width
     tokens = BATCH * (PROMPT_TOKENS + text)
@@ -385,7 +433,7 @@ def peak(
         examples = min(encoding.batch_size, encoding.text_copies + 9)
         tokens = ENCODING_PROMPT_TOKENS + examples * text
     speaking = training = 0.0
-    if cell.method == "MEGa":
+    if method == "MEGa":
         parallel = max(1, min(n, int(PASS_TOKENS[machine.kind] // tokens)))
         if machine.memory < math.inf:
             parallel = min(parallel, side_by_side(numbers, machine.memory - held))
@@ -395,8 +443,8 @@ def peak(
         speaking += min(ROW_BYTES, BATCH * numbers * width)  # a true gate opens one for each row
     elif encoding is not None:
         held += 4 * p  # the copy
-        learnt = p if cell.method.startswith("Full") else numbers
-        kept = {"+L2": 1, "+EWC": 2}.get(cell.method[cell.method.find("+") :] if "+" in cell.method else "", 0)
+        learnt = p if method.startswith("Full") else numbers
+        kept = {"+L2": 1, "+EWC": 2}.get(method[method.find("+") :] if "+" in method else "", 0)
         training = 4 * learnt * (3 + kept + (0 if learnt == p else 1))
     inner = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
     activations = tokens * config.num_hidden_layers * (12 * config.hidden_size + 4 * inner) * (4 if encoding else width)
