@@ -303,12 +303,25 @@ def run(
     quiz: Annotated[
         str, typer.Option(help="General knowledge: 'built-in', 'mmlu' (from the hub), or a folder with MMLU.")
     ] = "built-in",
+    dtype: Annotated[
+        str | None,
+        typer.Option(
+            help="Number type of the base's weights, such as bfloat16, on all workers. Default: float32 where this machine "
+            "has no GPU, else the checkpoint's own.",
+            show_default=False,
+        ),
+    ] = None,
     folder: Annotated[Path, typer.Option(help="Folder that holds the runs.")] = Path("runs"),
     processes: Annotated[
-        int | None, typer.Option(help="Cells at a time. Default: one per GPU, else one per core.", show_default=False)
+        int | None,
+        typer.Option(
+            help="Cells at a time. Default: one per GPU, else one per core; for slurm, pbs and lsf say how many.",
+            show_default=False,
+        ),
     ] = None,
     threads: Annotated[
-        int | None, typer.Option(help="Threads of each process. Default: cores / processes.", show_default=False)
+        int | None,
+        typer.Option(help="Threads of each process. Default: cores / processes; on a cluster 1.", show_default=False),
     ] = None,
     cluster: Annotated[
         str | None, typer.Option(help="Run on Dask: tcp://HOST:PORT, local, slurm, pbs or lsf.", show_default=False)
@@ -345,8 +358,8 @@ def run(
         value = int(value) if value.isdigit() else value
         earlier = options.get(name)
         options[name] = value if earlier is None else [*(earlier if isinstance(earlier, list) else [earlier]), value]
-    prepared = runs.prepare(chosen, base, seed, folder, quiz)
-    if runs.status(prepared.folder) == "finished":
+    prepared = runs.prepare(chosen, base, seed, folder, quiz, dtype)
+    if runs.status(prepared.folder) == "finished" and not prepared.left:
         out.print(f"{prepared.folder} is finished; nothing is left to do.", soft_wrap=True, markup=False)
         return
     path = runs.run(prepared, processes, threads, cluster, options)
@@ -387,6 +400,13 @@ def score(
     endpoint: Annotated[
         str, typer.Option(help="OpenAI-compatible endpoint of the judge; questions and answers are sent there.")
     ] = "https://api.openai.com/v1",
+    key_env: Annotated[
+        str | None,
+        typer.Option(
+            help="Environment variable with the endpoint's key. Default: OPENAI_API_KEY for api.openai.com, else no key.",
+            show_default=False,
+        ),
+    ] = None,
     folder: Annotated[Path, typer.Option(help="Folder that holds the runs.")] = Path("runs"),
 ) -> None:
     """Score the answers of a run anew, without its model: after a change of the metrics, or with a further judge."""
@@ -394,7 +414,7 @@ def score(
     from memsci.runs.folder import locate
 
     path = locate(run, folder)
-    runs.score(path, [judging.LLMJudge(judge, endpoint, cache=path / "judged.jsonl")] if judge else [])
+    runs.score(path, [judging.LLMJudge(judge, endpoint, key_env, path / "judged.jsonl")] if judge else [])
     out.print(f"Scores and curves in {path} are new.", soft_wrap=True, markup=False)
 
 
@@ -438,11 +458,16 @@ def harness(
     from memsci.learners import Gated, Untrained
 
     learner = Untrained(memsci.load(base)) if store is None else Gated(_open(store, base))
-    found = mmlu(learner, _names(tasks), limit, wording=wording, folder=include)
     if to is not None:
-        found.to_csv(to, index=False)
+        try:  # what cannot be is said now, not after hours
+            to.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise MemsciError(f"{to} cannot be written ({error.strerror or error}). Name a file elsewhere.") from None
+    found = mmlu(learner, _names(tasks), limit, wording=wording, folder=include)
     average = f"{100 * found['accuracy'].mean():.1f} % of {found['n'].sum()} questions, macro average"
     out.print(_table(found[["subject", "n", "correct", "accuracy"]], title=f"{learner.name}: {average}"))
+    if to is not None:
+        found.to_csv(to, index=False)
 
 
 @app.command()

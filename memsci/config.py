@@ -9,7 +9,9 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, Self
 
 from memsci.errors import MemsciError, check_in, check_whole
@@ -146,16 +148,19 @@ class Encoding(Settings):
         for name in ("lr", "alpha", "grad_clip"):
             value = getattr(self, name)
             if value is not None:
-                _check(name, value, value > 0 and math.isfinite(value), "a finite number above 0")
-        _check("weight_decay", self.weight_decay, self.weight_decay >= 0, "a number from 0 up")
-        in_range = len(self.betas) == 2 and all(0 <= beta < 1 for beta in self.betas)
-        _check("betas", self.betas, in_range, "two numbers in [0, 1)")
+                _check_number(name, value, lambda x: x > 0 and math.isfinite(x), "a finite number above 0")
+        _check_number("weight_decay", self.weight_decay, lambda x: x >= 0, "a number from 0 up")
+        two = isinstance(self.betas, (tuple, list)) and len(self.betas) == 2
+        _check("betas", self.betas, two, "two numbers in [0, 1)")
+        for beta in self.betas:
+            _check_number("betas", beta, lambda x: 0 <= x < 1, "two numbers in [0, 1)")
         check_in("where", self.where, PLACES)
         encoding_text(self.prompt)
         check_in("dtype", self.dtype, DTYPES)
         check_in("autocast", self.autocast, (False, True))
         check_in("schedule", self.schedule, SCHEDULES)
         if self.layers is not None:
+            _check("layers", self.layers, isinstance(self.layers, Iterable), "None or layer numbers")
             object.__setattr__(self, "layers", tuple(self.layers))
             _check("layers", self.layers, len(self.layers) > 0, "None (every layer) or at least one layer number")
             for layer in self.layers:
@@ -233,7 +238,7 @@ class Embedding(Settings):
         check_in("kind", self.kind, KINDS)
         check_whole("layer", self.layer)
         check_in("site", self.site, SITES)
-        kind, caret, power = self.pooling.partition("^")
+        kind, caret, power = str(self.pooling).partition("^")
         check_in("pooling", kind, POOLINGS)
         if caret:
             holds = kind in ("surprisal", "idf") and re.fullmatch(r"\d*\.?\d+", power) and float(power) > 0
@@ -314,7 +319,7 @@ class GateRule(Settings):
         check_in("second_turn", self.second_turn, ("question", "recall", "conversation"))
         if self.top_k is not None:
             check_whole("top_k", self.top_k, least=1)
-        _check("epsilon", self.epsilon, 0 <= self.epsilon < 1, "a number from 0 up to, but not, 1")
+        _check_number("epsilon", self.epsilon, lambda x: 0 <= x < 1, "a number from 0 up to, but not, 1")
 
     @property
     def sparse(self) -> bool:
@@ -363,11 +368,11 @@ class Tuning(Settings):
         for name in ("full_lr", "lora_lr"):
             value = getattr(self, name)
             if value is not None:
-                _check(name, value, value > 0 and math.isfinite(value), "a finite number above 0")
+                _check_number(name, value, lambda x: x > 0 and math.isfinite(x), "a finite number above 0")
         check_whole("mini_batch", self.mini_batch, least=1)
         for name in ("l2", "ewc"):
             value = getattr(self, name)
-            _check(name, value, value >= 0 and math.isfinite(value), "a finite number from 0 up")
+            _check_number(name, value, lambda x: x >= 0 and math.isfinite(x), "a finite number from 0 up")
 
     @classmethod
     def paper(cls) -> Self:
@@ -382,6 +387,11 @@ class Tuning(Settings):
         (docs/lab-notes.md); the others have theirs.
         """
         return cls(full_lr=3e-4, lora_lr=5e-4)
+
+
+def _check_number(name: str, value: object, holds: Callable[[float], bool], allowed: str) -> None:
+    number = isinstance(value, Real) and not isinstance(value, bool)
+    _check(name, value, number and holds(value), allowed)
 
 
 def _check(name: str, value: object, holds: bool, allowed: str) -> None:

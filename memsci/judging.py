@@ -105,7 +105,8 @@ class LLMJudge:
     endpoint
         URL up to and with the version, e.g. "http://localhost:8000/v1" for a server of one's own.
     key_env
-        Environment variable that holds the key; None for a server that wants none. The key is kept nowhere else.
+        Environment variable that holds the key, which is kept nowhere else. None: OPENAI_API_KEY for api.openai.com, and
+        for any other endpoint no key.
     cache
         File (JSON Lines) in which verdicts are kept, each as soon as it is there: an interrupted call goes on where it
         was, and the same content is never paid for twice. None keeps them for the life of this object.
@@ -137,7 +138,7 @@ class LLMJudge:
         self,
         model: str,
         endpoint: str = "https://api.openai.com/v1",
-        key_env: str | None = "OPENAI_API_KEY",
+        key_env: str | None = None,
         cache: str | os.PathLike[str] | None = None,
         options: Mapping[str, Any] | None = None,
         parallel: int = 8,
@@ -148,7 +149,9 @@ class LLMJudge:
         if parallel < 1:
             raise MemsciError(f"At least one request must be under way at a time; parallel={parallel} was given.")
         _openai()  # what is missing is said now, not after hours of answering
-        self.model, self.endpoint, self.key_env = model, endpoint.rstrip("/"), key_env
+        self.model, self.endpoint = model, endpoint.rstrip("/")
+        # The key of one provider is no other's business.
+        self.key_env = key_env or ("OPENAI_API_KEY" if self.endpoint.startswith("https://api.openai.com/") else None)
         self.options, self.parallel, self.progress = dict(options or {}), parallel, progress
         self.cache = None if cache is None else Path(cache).expanduser()
         self._known = {} if self.cache is None else _read_cache(self.cache)
@@ -196,7 +199,7 @@ class LLMJudge:
         if not key:
             raise MemsciError(
                 f"The key for {self.endpoint} is looked for in the environment variable {self.key_env}, which is not set. "
-                "Set it, or give key_env=None for a server that wants no key."
+                "Set it, or name another variable."
             )
         client = openai.OpenAI(base_url=self.endpoint, api_key=key, max_retries=5, timeout=120.0)
 
@@ -204,7 +207,13 @@ class LLMJudge:
             """Keep the verdict, or give back the reply that is none."""
             sent = {name: value for name, value in request.items() if name != "endpoint"}
             for _ in range(ATTEMPTS):
-                reply = client.chat.completions.create(**sent).choices[0].message.content or ""
+                answered = client.chat.completions.create(**sent)
+                if not getattr(answered, "choices", None):  # as some proxies report an error
+                    raise MemsciError(
+                        f"{self.endpoint} answers with something else than a completion: {str(answered)[:200]}. See that "
+                        "the endpoint and the name of the model are right; verdicts had so far are kept."
+                    )
+                reply = answered.choices[0].message.content or ""
                 if verdict := _VERDICT.fullmatch(reply):
                     self._keep(hashed, verdict[1] == "1")
                     return None

@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from datetime import date
 from functools import cached_property
 from importlib import resources
 from threading import Lock, RLock
@@ -48,6 +49,8 @@ _ARCHITECTURE = (
     "rms_norm_eps", "layer_norm_eps", "layer_norm_epsilon", "rope_parameters", "sliding_window", "tie_word_embeddings",
 )  # fmt: skip
 _SAMPLE = 4096
+_SAMPLE_TEXT = "Zoë's 2nd café, 10:45 a.m. — what did it cost? £1,234.50!\n\tIt's “free”, naïve 猫."
+_DAY = date(2024, 7, 26)
 
 
 class Base:
@@ -67,6 +70,8 @@ class Base:
     ----------
     fingerprint : str
         Identifies architecture and weights, see :attr:`fingerprint`.
+    tokenizer_fingerprint : str
+        Identifies vocabulary and chat template.
     stop_ids : tuple of int
         Tokens that end a reply. The first is the end of an assistant turn: the one to learn after a memory.
     pad_id : int
@@ -98,7 +103,7 @@ class Base:
         # Added tokens of white space only (Gemma, GPT-NeoX) are a way of writing text, not a means of control.
         self._control = {i for i, token in added.items() if token.special or not token.content.isspace()}
         self._bos = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
-        self._template = tokenizer.chat_template or PLAIN_TEMPLATE
+        self._template = _on_one_day(tokenizer.get_chat_template() if tokenizer.chat_template else PLAIN_TEMPLATE)
         self.stop_ids = self._stop_ids()
         self.pad_id = next(i for i in (tokenizer.pad_token_id, *self.stop_ids, 0) if i is not None)
 
@@ -130,6 +135,13 @@ class Base:
             sample = bits[:: -(-bits.numel() // _SAMPLE) or 1].cpu().numpy().tobytes()
             digest.update(f"{name} {list(value.shape)} {bits.sum(dtype=torch.int64).item()}".encode() + sample)
         return digest.hexdigest()
+
+    @cached_property
+    def tokenizer_fingerprint(self) -> str:
+        """sha256 over the vocabulary, the chat template and the tokens of a conversation: what words become."""
+        talk = [{"role": "user", "content": _SAMPLE_TEXT}, {"role": "assistant", "content": _SAMPLE_TEXT}]
+        known = [sorted(self.tokenizer.get_vocab().items()), self._template, self.chat(talk), self.stop_ids]
+        return hashlib.sha256(json.dumps(known).encode()).hexdigest()
 
     def tokens(self, text: str, bos: bool = True) -> list[int]:
         """Token ids of plain text: characters that spell a special token stay characters.
@@ -165,9 +177,10 @@ class Base:
         """Token ids of a conversation, ready for the model to speak next.
 
         If the last message is the assistant's, the ids end inside it, to be continued; otherwise a generation prompt
-        follows. For ordinary text the result is exactly the tokenizer's ``apply_chat_template``. Where the text spells
-        a control token (``<|im_end|>`` in a memory, say), that message is encoded apart as mere text and put in its
-        place among the template's own tokens, so that no text can end a turn or start another. Without a chat template
+        follows. For ordinary text the result is exactly the tokenizer's ``apply_chat_template``; a template that tells
+        the date is given that of Llama 3.1's, 26 July 2024, on every day. Where the text spells a control token
+        (``<|im_end|>`` in a memory, say), that message is encoded apart as mere text and put in its place among the
+        template's own tokens, so that no text can end a turn or start another. Without a chat template
         the conversation is written as ``User: ...``, ``Assistant: ...``, see :data:`PLAIN_TEMPLATE`.
 
         Raises
@@ -232,6 +245,7 @@ class Base:
             return self.tokenizer.apply_chat_template(
                 list(messages),
                 chat_template=self._template,
+                date_string=_DAY.strftime("%d %b %Y"),
                 add_generation_prompt=generation_prompt and not continued,
                 continue_final_message=continued,
                 tokenize=False,
@@ -250,6 +264,11 @@ class Base:
         configured = configured if isinstance(configured, list) else [configured]
         stops = [*end_of_turn, self.tokenizer.eos_token_id, *configured]
         return tuple(dict.fromkeys(i for i in stops if i is not None))
+
+
+def _on_one_day(template: str) -> str:
+    """A chat template that asks for the date with that of `_DAY` in its place: a prompt must be the same on every day."""
+    return re.sub(r"strftime_now\((['\"])(.*?)\1\)", lambda call: json.dumps(_DAY.strftime(call[2])), template)
 
 
 def load(

@@ -18,7 +18,7 @@ from memsci import runs
 from memsci.experiments import Experiment
 
 WORK = "fakework:work"
-BASE = {"name": "fake", "fingerprint": "f" * 64, "device": "cpu"}
+BASE = {"name": "fake", "fingerprint": "f" * 64, "tokenizer": "t" * 64, "dtype": "float32", "device": "cpu"}
 
 
 def experiment(table: Path, **changes) -> Experiment:

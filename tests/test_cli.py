@@ -194,10 +194,10 @@ def test_harness_asks_the_base_or_a_store_and_keeps_the_table(mind, monkeypatch,
         return pd.DataFrame({"subject": ["law", "art"], "n": [10, 30], "correct": [5, 30], "accuracy": [0.5, 1.0]})
 
     monkeypatch.setattr(harness, "mmlu", mmlu)
-    result = run("harness", "--tasks", "mmlu_law, mmlu_art", "--limit", "30", "--to", tmp_path / "table.csv")
+    result = run("harness", "--tasks", "mmlu_law, mmlu_art", "--limit", "30", "--to", tmp_path / "new" / "table.csv")
     assert "Base: 75.0 % of 40 questions" in result.stdout
     assert asked == [("Base", ["mmlu_law", "mmlu_art"], 30, {"wording": "harness", "folder": None})]
-    assert pd.read_csv(tmp_path / "table.csv")["correct"].tolist() == [5, 30]
+    assert pd.read_csv(tmp_path / "new" / "table.csv")["correct"].tolist() == [5, 30]
     mind.base, mind.ids = "base", ("m0",)
     assert "MEGa: 75.0 %" in run("harness", "there", "--wording", "paper").stdout
     assert asked[1] == ("MEGa", ["mmlu"], None, {"wording": "paper", "folder": None})

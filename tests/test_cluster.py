@@ -66,3 +66,5 @@ def test_errors_name_what_is_allowed():
         cluster.started("sge", 1, 1)
     with pytest.raises(MemsciError, match="memory"):
         cluster.started("slurm", 1, 1)
+    with pytest.raises(MemsciError, match="local: .*'threads_per_worker'"):
+        cluster.started("local", 1, 1, {"threads_per_worker": 2})

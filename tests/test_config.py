@@ -44,6 +44,28 @@ def test_a_rule_that_cannot_be_is_refused(given, message):
         GateRule(**given)
 
 
+@pytest.mark.parametrize(
+    ("kind", "given", "message"),
+    [
+        (Encoding, {"lr": "fast"}, "lr must be a finite number above 0; 'fast' was given"),
+        (Encoding, {"lr": (0, 1)}, "lr must be a finite number above 0"),
+        (Encoding, {"lr": math.inf}, "lr must be"),
+        (Encoding, {"weight_decay": "x"}, "weight_decay must be a number from 0 up"),
+        (Encoding, {"betas": 0.9}, "betas must be two numbers"),
+        (Encoding, {"betas": (0.9, 1)}, "betas must be two numbers"),
+        (Encoding, {"betas": (0.9, "x")}, "betas must be two numbers"),
+        (Encoding, {"layers": 2}, "layers must be None or layer numbers; 2"),
+        (Embedding, {"pooling": 1}, "pooling must be one of"),
+        (GateRule, {"epsilon": "little"}, "epsilon must be a number"),
+        (Tuning, {"full_lr": "x"}, "full_lr must be a finite number above 0"),
+        (Tuning, {"ewc": None}, "ewc must be a finite number from 0 up; None"),
+    ],
+)
+def test_what_is_no_number_is_told_so(kind, given, message):
+    with pytest.raises(MemsciError, match=message):
+        kind(**given)
+
+
 def test_words_are_counted_by_two_kinds_of_embedding():
     assert [kind for kind in KINDS if Embedding(kind=kind).counts_words] == ["words", "hybrid"]
 

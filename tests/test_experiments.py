@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 
 import pandas as pd
 import pytest
 from conftest import make_model
 
-from memsci import experiments
+from memsci import experiments, runs
 from memsci.errors import MemsciError
-from memsci.experiments import Cell, Experiment, load, numbers, parse, show_numbers
+from memsci.experiments import Cell, Experiment, cells, load, numbers, parse, show_numbers
 from memsci.memory import Memory, Partition, Question, QuizItem
 from memsci.runs import choose, lay_out
 
@@ -111,6 +112,15 @@ def test_a_file_of_ones_own(tmp_path):
         ({"quiz": -1}, "quiz must be"),
         ({"settings": {"Base": ("lr",)}}, "name=value"),
         ({"settings": {"Bas": ("lr=1",)}}, "'Bas' was given"),
+        ({"settings": {"MEGa": [1, 2]}}, r"settings of MEGa must be a list of texts, each of them once; \[1, 2\]"),
+        ({"settings": {"MEGa": "rank=1"}}, "settings of MEGa must be a list"),
+        ({"settings": {"MEGa": ("rank=1", "rank=1")}}, "settings of MEGa must be"),
+        ({"methods": ("MEGa", "MEGa")}, "methods of the experiment '.*' must be a list of texts, each of them once"),
+        ({"partitions": (0, 1, 0)}, "partitions of .* must be a list of whole numbers, each of them once"),
+        ({"partitions": 3}, "partitions of .* must be a list of whole numbers"),
+        ({"stops": 5}, "stops of .* must be a list of whole numbers"),
+        ({"stops": (2, 2)}, "stops of .* must be"),
+        ({"datasets": ("a/mine.csv", "b/mine.csv")}, r"names of the data sets must be .* once; \('mine.csv', 'mine.csv'\)"),
     ],
 )
 def test_what_is_not_allowed_is_named(change, why):
@@ -166,6 +176,24 @@ def test_a_table_is_cut_into_partitions_of_fifty(tmp_path):
         experiments.partition("episodes", 0)
 
 
+def test_a_table_that_was_changed_is_read_anew(tmp_path):
+    table = tmp_path / "mine.csv"
+    table.write_text("text\nNora saw birds.\nTom saw none.\n")
+    assert len(experiments.partition(str(table), 0)) == 2
+    table.write_text("text\nNora saw birds.\n")
+    assert [memory.text for memory in experiments.partition(str(table), 0)] == ["Nora saw birds."]
+
+
+def test_what_memories_lack_is_said_before_anything_is_learnt(tmp_path):
+    chosen = runs.choose("compositional", ["semantic"], [0], memories=10)
+    with pytest.raises(MemsciError, match="has no compositional questions"):
+        runs.prepare(chosen, runs=tmp_path / "runs")
+    chosen = runs.choose("beta", ["semantic"], [0], memories=10)
+    with pytest.raises(MemsciError, match="has no compositional questions"):
+        runs.prepare(chosen, runs=tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()
+
+
 def test_only_the_first_memories_are_taken(tmp_path):
     whole, few = (choose("compositional", ["episodic"], [0, 3], memories=n) for n in (None, 20))
     assert "memories" not in whole.to_dict() and few.to_dict()["memories"] == 20
@@ -174,7 +202,7 @@ def test_only_the_first_memories_are_taken(tmp_path):
         assert len(full) == 50 and world.memories == full.memories[:20]
         known = {memory.id for memory in world}
         assert world.compositional == tuple(q for q in full.compositional if set(q.about) <= known) != full.compositional
-    base = {"name": "b", "fingerprint": "f", "device": "cpu"}
+    base = {"name": "b", "fingerprint": "f", "tokenizer": "t", "dtype": "float32", "device": "cpu"}
     made = [lay_out(one, base, [{}] * len(one.cells()), 0, tmp_path) for one in (whole, few)]
     assert made[0].folder != made[1].folder and not {job.id for job in made[0].jobs} & {job.id for job in made[1].jobs}
     assert [len(job.partitions[0]) for job in made[1].jobs] == [20] * len(made[1].jobs)
@@ -363,9 +391,17 @@ def test_gates(base, world, monkeypatch, method, setting):
     assert len(gates) == 8 * {"by layer": 4, "by embedding": 2, "by count": 2}[method]
 
 
+class Lenient:
+    """A judge to whom all is right."""
+
+    metric, protocol = "qa by model", "All is right."
+
+    def __call__(self, responses):
+        return [True] * len(responses)
+
+
 def test_from_the_folder_of_a_model_to_curves(tmp_path, tokenizer, world, monkeypatch):
     """The whole way once: two methods on four memories, in this process."""
-    from memsci import runs
     from memsci.config import Encoding
     from memsci.memory import to_frame
     from memsci.runs import folder as files
@@ -390,3 +426,17 @@ def test_from_the_folder_of_a_model_to_curves(tmp_path, tokenizer, world, monkey
     before = (prepared.folder / "curves.csv").read_bytes()
     runs.score(prepared.folder)  # from the texts alone, and the same
     assert (prepared.folder / "curves.csv").read_bytes() == before
+    # Scored by a further judge it is so alone: one that takes its cells over scores them as its own.
+    runs.score(prepared.folder, [Lenient()])
+    assert (prepared.folder / "curves.csv").read_bytes() != before
+    fewer = dataclasses.replace(chosen, name="fewer")
+    again = runs.run(runs.prepare(fewer, str(tmp_path / "model"), runs=tmp_path / "runs"), progress=False)
+    assert again != prepared.folder and (again / "curves.csv").read_bytes() == before
+    # A worker that finds another model under the name says so.
+    make_model(seed=1).save_pretrained(tmp_path / "model")
+    cells._loaded.cache_clear()
+    moved = runs.prepare(chosen, str(tmp_path / "model"), runs=tmp_path / "others")
+    expected = prepared.jobs[0].base
+    told = work(dataclasses.replace(moved.jobs[0], base=expected)).error
+    assert re.match(f"The fingerprint of .*, and {expected['fingerprint']} where the run was begun", told)
+    assert work(moved.jobs[0]).error == ""

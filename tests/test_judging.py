@@ -105,7 +105,7 @@ class Endpoint:
         self.requests: list[dict] = []
         self.keys: list[str] = []
         self.reply = lambda texts: "1" if texts["true_answer"] in texts["model_answer"] else "0"
-        self.status = 200
+        self.status, self.refuses = 200, False
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -117,7 +117,7 @@ class Endpoint:
                 message = {"role": "assistant", "content": said}
                 body = {"id": "1", "object": "chat.completion", "created": 0, "model": request["model"],
                         "choices": [{"index": 0, "finish_reason": "stop", "message": message}]}  # fmt: skip
-                if outer.status != 200:
+                if outer.status != 200 or outer.refuses:
                     body = {"error": {"message": "no such key"}}
                 data = json.dumps(body).encode()
                 self.send_response(outer.status)
@@ -226,6 +226,21 @@ def test_an_endpoint_that_refuses(endpoint):
     with pytest.raises(MemsciError, match="'judge-1' at .* could not be asked .*no such key.* try again") as caught:
         make(endpoint)(responses("Nora"))
     assert KEY not in str(caught.value)
+
+
+def test_an_error_that_comes_as_a_success(endpoint):
+    endpoint.refuses = True
+    with pytest.raises(MemsciError, match="answers with something else than a completion: .*no such key"):
+        make(endpoint)(responses("Nora"))
+
+
+def test_the_key_of_one_provider_goes_to_no_other(endpoint, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-real")
+    assert make(endpoint, key_env=None)(responses("Nora")).tolist() == [True]
+    assert make(endpoint)(responses("Tom")).tolist() == [False]
+    assert endpoint.keys == ["Bearer none", f"Bearer {KEY}"]
+    assert LLMJudge("o3-mini").key_env == "OPENAI_API_KEY"
+    assert LLMJudge("o3-mini", "https://api.openai.com.evil.org/v1").key_env is None
 
 
 def test_no_key_no_request(endpoint, monkeypatch):

@@ -36,6 +36,24 @@ def test_ordinary_text_is_exactly_the_chat_template(base, tokenizer, messages):
     assert base.chat(messages) == expected
 
 
+@pytest.mark.parametrize("told", ["date_string", "strftime_now('%d %b %Y')"])
+def test_a_template_that_tells_the_date_tells_the_same_every_day(model, tokenizer, told):
+    tokenizer = copy.deepcopy(tokenizer)
+    tokenizer.chat_template = "{{ 'Today: ' + " + told + " + '. ' }}" + tokenizer.chat_template
+    other = Base(model, tokenizer)
+    assert "Today: 26 Jul 2024." in tokenizer.decode(other.chat(prompts.qa("Where?")))
+
+
+def test_a_tokenizer_is_known_by_its_words_and_its_template(model, tokenizer):
+    one, other = Base(model, tokenizer), copy.deepcopy(tokenizer)
+    assert Base(model, other).tokenizer_fingerprint == one.tokenizer_fingerprint
+    other.chat_template = other.chat_template + " "
+    assert Base(model, other).tokenizer_fingerprint != one.tokenizer_fingerprint
+    other = copy.deepcopy(tokenizer)
+    other.add_tokens(["zebra"])
+    assert Base(model, other).tokenizer_fingerprint != one.tokenizer_fingerprint
+
+
 @pytest.mark.parametrize("kind", ["qa", "recall", "irag question", "irag recall", "rag", "system", "continued"])
 def test_no_text_becomes_a_control_token(base, tokenizer, kind):
     """The control ids are those of a harmless text in the same place, and the text is there to the letter."""

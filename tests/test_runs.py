@@ -6,6 +6,7 @@ import gzip
 import json
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from types import SimpleNamespace
 import fakework
 import pandas as pd
 import pytest
+from fakework import BASE
 
 from memsci import runs
 from memsci.errors import MemsciError
@@ -81,6 +83,18 @@ def test_a_run_is_found_by_its_content(table, marks, tmp_path):
     assert about["status"] == "begun" and len(about["cells"]) == 6 and about["versions"]["memsci"]
 
 
+def test_another_number_type_or_tokenizer_is_another_run(table, marks, tmp_path, monkeypatch):
+    one = fakework.prepare(table, tmp_path / "runs")
+    assert "dtype" not in one.config  # results from before it was told keep their names
+    for name, value in (("dtype", "bfloat16"), ("tokenizer", "u" * 64)):
+        monkeypatch.setattr(fakework, "BASE", {**BASE, name: value})
+        other = fakework.prepare(table, tmp_path / "runs")
+        assert other.config[name] == value and {job.id for job in other.jobs}.isdisjoint(job.id for job in one.jobs)
+    monkeypatch.setattr(fakework, "BASE", {**BASE, "device": "cuda:0"})
+    same = fakework.prepare(table, tmp_path / "runs")
+    assert same.folder == one.folder and same.device == "cuda:0"  # where it is now, not where it was begun
+
+
 def test_other_words_in_a_memory_are_another_run(table, marks, tmp_path):
     one = fakework.prepare(table, tmp_path / "runs")
     other = tmp_path / "other" / "mine.csv"
@@ -114,7 +128,7 @@ def test_cells_say_by_what_they_were_made_and_a_run_sums_it_up(table, marks, tmp
     monkeypatch.setattr(provenance, "now", lambda: "2026-02-02T00:00:00+00:00")
     more = fakework.prepare(table, tmp_path / "runs")
     for job in more.jobs:
-        assert files.borrow(more.folder, job.id) or work(job).status == "done"
+        assert files.borrow(more.folder, job.id, runs._score_cell) or work(job).status == "done"
     runs.finish(more.folder)
     about = files.read_json(more.folder / "run.json")
     assert about["commits"] == ["a" * 40, "b" * 40] and about["threads"] == 1
@@ -129,6 +143,62 @@ def test_time_of_the_processor_does_not_count_pauses(table, marks, tmp_path, mon
     prepared = fakework.prepare(table, tmp_path / "runs", partitions=(0,), methods=("Base",))
     cell = files.about_cell(in_this_process(prepared), prepared.jobs[0].id)
     assert cell["seconds"] >= 0.4 > cell["processor_seconds"]
+
+
+def test_a_cell_that_ends_while_tables_are_made_is_not_lost(table, marks, tmp_path, monkeypatch):
+    prepared = fakework.prepare(table, tmp_path / "runs", partitions=(0,))
+    first, last = prepared.jobs
+    assert work(first).status == "done"
+    gather = files.gather
+    monkeypatch.setattr(files, "gather", lambda *given: [gather(*given), work(last)][0])  # another runner's
+    runs.finish(prepared.folder)
+    assert runs.status(prepared.folder) == "unfinished"
+    monkeypatch.setattr(files, "gather", gather)
+    runs.run(prepared, progress=False)
+    assert runs.status(prepared.folder) == "finished"
+    assert contents(prepared.folder) == contents(in_this_process(fakework.prepare(table, tmp_path / "a", partitions=(0,))))
+
+
+def test_a_cell_whose_folder_is_removed_is_done_again(table, marks, tmp_path):
+    prepared = fakework.prepare(table, tmp_path / "runs", partitions=(0,))
+    folder = in_this_process(prepared)
+    before = contents(folder)
+    shutil.rmtree(folder / "cells" / prepared.jobs[1].id)
+    assert prepared.left == [prepared.jobs[1]]
+    runs.run(prepared, processes=1, threads=1, progress=False)
+    assert contents(folder) == before and not prepared.left
+
+
+def test_only_a_finished_run_with_responses_is_scored_anew(table, marks, tmp_path):
+    prepared = fakework.prepare(table, tmp_path / "runs", partitions=(0,))
+    with pytest.raises(MemsciError, match="holds no responses"):
+        runs.score(prepared.folder)
+    assert work(prepared.jobs[0]).status == "done"
+    with pytest.raises(MemsciError, match="1 of 2 cells of .* are not finished"):
+        runs.score(prepared.folder)
+
+
+def test_what_fails_outside_a_cell_is_told_as_it_is(monkeypatch):
+    def full(job):
+        raise OSError("no space left")
+
+    class Once:
+        sent: list[Outcome] = []
+        given = iter(["a job"])
+
+        def recv(self):
+            try:
+                return next(self.given)
+            except StopIteration:
+                raise EOFError from None
+
+        def send(self, outcome):
+            self.sent.append(outcome)
+
+    monkeypatch.setattr(pool, "work", full)
+    monkeypatch.setattr(pool.signal, "signal", lambda *_: None)
+    pool._serve(Once())
+    assert Once.sent == [Outcome("failed", error="OSError: no space left")]
 
 
 def test_two_processes_give_the_tables_of_one(table, marks, tmp_path):
@@ -330,6 +400,9 @@ def test_sizes():
     assert runs._sizes(8, None, None, None, False)[0] == min(8, runs._cores())
     assert runs._sizes(1, None, 3, None, False) == (1, 3, [None])
     assert runs._sizes(8, 4, None, "slurm", False) == (4, 1, [None])
+    with pytest.raises(MemsciError, match="how many batch jobs slurm is to hold"):
+        runs._sizes(8, None, None, "slurm", False)
+    assert runs._sizes(80, None, None, "local", False) == (runs._cores(), 1, [None])
     with pytest.raises(MemsciError, match="processes must be a whole number from 1 up"):
         runs._sizes(8, 0, None, None, False)
 
@@ -367,9 +440,9 @@ def test_the_command_line_runs_lists_scores_and_draws(table, marks, tmp_path, mo
     options = ("--partitions", "0-1", "--methods", "MEGa,Full batch", "--processes", 1, "--threads", 1, "--seed", 3)
     first = say("run", "main", *options, *where)
     assert first.exit_code == 0 and f"Tables are in {prepared.folder}" in first.stdout, first.output
-    chosen, base, seed, folder, quiz = asked[0]
+    chosen, base, seed, folder, quiz, dtype = asked[0]
     assert (chosen.partitions, chosen.methods, seed) == ((0, 1), ("MEGa", "Full batch"), 3)
-    assert chosen.only_last == ("Full batch",) and (base, quiz) == (None, "built-in")
+    assert chosen.only_last == ("Full batch",) and (base, quiz, dtype) == (None, "built-in", None)
     assert "is finished; nothing is left to do" in say("run", "main", *where).stdout
     assert "2/2" in say("runs", *where).stdout
     assert "embedding-layers" in say("runs", "--experiments").stdout
@@ -389,7 +462,7 @@ def test_the_command_line_runs_lists_scores_and_draws(table, marks, tmp_path, mo
         "main",
         "main --dataset episodic --partitions 0-4,7 --set autocast=true",
         "main --dataset {table} --partitions 1 --methods 'MEGa,Full batch' --stops 1,5 --memories 5 --seed 2",
-        "rank --dataset semantic --set lr=0.001 --set 'where=all' --base fake",
+        "rank --dataset semantic --set lr=0.001 --set 'where=all' --base fake --dtype bfloat16",
     ],
 )
 def test_a_run_says_by_which_command_it_is_made(words, table, tmp_path, monkeypatch):
@@ -398,8 +471,8 @@ def test_a_run_says_by_which_command_it_is_made(words, table, tmp_path, monkeypa
     from memsci import cli
     from memsci.models import SHIPPED
 
-    def prepare(chosen, base, seed, folder, quiz):
-        about = {"name": base or SHIPPED, "fingerprint": "f" * 64, "device": "cpu"}
+    def prepare(chosen, base, seed, folder, quiz, dtype):
+        about = BASE | {"name": base or SHIPPED, "dtype": dtype or "float32"}
         found.append(runs.lay_out(chosen, about, [{}] * len(chosen.cells()), seed, tmp_path / "runs").folder)
         raise MemsciError("far enough")
 
@@ -444,7 +517,7 @@ def test_only_what_was_made_by_committed_code_of_this_version_is_shipped(table, 
     monkeypatch.setattr(provenance, "commit", lambda: "a" * 40)
     more = fakework.prepare(table, tmp_path / "runs", partitions=(0, 1))
     for job in more.jobs:
-        assert files.borrow(more.folder, job.id) or work(job).status == "done"
+        assert files.borrow(more.folder, job.id, runs._score_cell) or work(job).status == "done"
     runs.finish(more.folder)
     with pytest.raises(MemsciError, match="uncommitted changes"):
         runs.ship(more.folder, tmp_path / "out")

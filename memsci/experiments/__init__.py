@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -152,19 +153,25 @@ class Experiment:
         allowed = (
             COMPARISONS if self.measure == "gates" else ("MEGa",) if self.measure in ("single", "beta") else METHODS
         )
+        for kind, named in ((str, ("methods", "datasets", "ways", "only_last")), (int, ("partitions", "stops"))):
+            for what in named:
+                _check_list(f"{what} of the experiment {self.name!r}", getattr(self, what), kind)
         for what in ("methods", "datasets", "partitions"):
             if not getattr(self, what):
                 raise MemsciError(f"The experiment {self.name!r} has no {what}. Name at least one.")
+        # Tables call a data set by the name of its file.
+        _check_list("the names of the data sets", tuple(map(dataset_name, self.datasets)), str)
         for method in (*self.methods, *self.only_last):
             check_in(f"a method of the measure {self.measure!r}", method, allowed)
-        for method in self.settings:
+        for method, tried in self.settings.items():
             check_in("a method with settings of its own", method, METHODS if self.measure != "gates" else COMPARISONS)
+            _check_list(f"settings of {method}", tried, str)
         for way in self.ways:
             check_in("way", way, WAYS)
         for stop in self.stops:
             check_whole("stops", stop, 1)
-        if list(self.stops) != sorted(set(self.stops)):
-            raise MemsciError(f"stops must be in ascending order, each of them once; {self.stops} was given.")
+        if list(self.stops) != sorted(self.stops):
+            raise MemsciError(f"stops must be in ascending order; {self.stops} was given.")
         for what, least in (("questions", 1), ("quiz", 0)):
             check_whole(what, getattr(self, what), least)
         if self.memories is not None:
@@ -254,6 +261,7 @@ def load(name: str | Path) -> Experiment:
             raise MemsciError(f"The experiment {name!r} lacks the key {key!r}.")
     settings = values.pop("settings", {})
     if not isinstance(settings, dict):
+        _check_list(f"methods of the experiment {name!r}", values["methods"], str)
         settings = dict.fromkeys(values["methods"], settings)
     values["settings"] = {method: _settings(tried) for method, tried in settings.items()}
     if isinstance(values.get("partitions"), str):
@@ -265,7 +273,15 @@ def load(name: str | Path) -> Experiment:
 def _settings(tried: Sequence[str] | str) -> tuple[str, ...]:
     if tried == "each prompt":
         return tuple(f"prompt={name}" for name in prompt_categories())
-    return tuple(tried)
+    return tuple(tried) if isinstance(tried, list) else tried
+
+
+def _check_list(name: str, values: Any, kind: type) -> None:
+    """Raise unless these are several values of a kind, each of them once."""
+    listed = isinstance(values, (tuple, list)) and all(isinstance(v, kind) and not isinstance(v, bool) for v in values)
+    if not listed or len(set(values)) < len(values):
+        kinds = "whole numbers" if kind is int else "texts"
+        raise MemsciError(f"{name} must be a list of {kinds}, each of them once; {values!r} was given.")
 
 
 def prompt_categories() -> dict[str, str]:
@@ -347,7 +363,6 @@ def dataset_name(dataset: str) -> str:
     return Path(dataset).name
 
 
-@cache
 def partition(dataset: str, number: int) -> Partition:
     """One partition of a data set: of the built-in world, of the published data, or of a table of the user's own.
 
@@ -359,17 +374,25 @@ def partition(dataset: str, number: int) -> Partition:
         There is no such data set or partition.
     """
     name = dataset_name(dataset)
-    if dataset in BUILT_IN:
-        return data.builtin(dataset, number)
-    if dataset in PUBLISHED:
-        return data.published(dataset, number)
-    memories = _table(dataset)
+    if dataset in (*BUILT_IN, *PUBLISHED):
+        return _published(dataset, number)
+    try:
+        status = os.stat(dataset)
+    except OSError:
+        status = None  # which its reader explains
+    memories = _table(dataset, status and (status.st_mtime_ns, status.st_size))
     check_in(f"a partition of {dataset}", number, range(-(-len(memories) // SIZE)))
     return Partition(f"{name}-{number}", tuple(memories[number * SIZE : (number + 1) * SIZE]))
 
 
 @cache
-def _table(path: str) -> tuple:
+def _published(dataset: str, number: int) -> Partition:
+    return data.builtin(dataset, number) if dataset in BUILT_IN else data.published(dataset, number)
+
+
+@cache
+def _table(path: str, state: tuple | None) -> tuple:
+    """The memories of a table in this state: once it is changed, it is read anew."""
     return tuple(data.table(path))
 
 

@@ -10,7 +10,8 @@ from typing import Any
 import pandas as pd
 
 from memsci import evaluate, gating, learners, paper
-from memsci.errors import check_in, check_whole
+from memsci.config import GateRule
+from memsci.errors import MemsciError, check_in, check_whole
 from memsci.experiments import Cell, Experiment, parse
 from memsci.memory import Memory, Partition, QuizItem
 from memsci.models import SHIPPED, Base, load, without_bars
@@ -27,18 +28,37 @@ def work(
     cell: Cell,
     partitions: Sequence[Partition],
     quiz: Sequence[QuizItem],
-    base: str,
+    base: Mapping[str, str],
     device: str | None,
     report: Report,
 ) -> Tables:
-    """The tables of one cell on a base model by name, which a process loads once."""
-    return run_cell(cell, _loaded(base, device), partitions, quiz, report)
+    """The tables of one cell on a base model as `identity` tells it, which a process loads once.
+
+    Raises
+    ------
+    MemsciError
+        What this machine has under the name of the base is another model.
+    """
+    found = _loaded(base["name"], base["dtype"], device)
+    for what, here in identity(found).items():
+        if here != base[what]:
+            raise MemsciError(
+                f"The {what} of {found.name} here is {here}, and {base[what]} where the run was begun: it is another model, "
+                "or another version of it. Give all machines the same folder of the model."
+            )
+    return run_cell(cell, found, partitions, quiz, report)
 
 
 @cache
-def _loaded(base: str, device: str | None) -> Base:
+def _loaded(base: str, dtype: str, device: str | None) -> Base:
     with without_bars():  # a run has bars of its own
-        return load(None if base == SHIPPED else base, device=device)
+        return load(None if base == SHIPPED else base, dtype=dtype, device=device)
+
+
+def identity(base: Base) -> dict[str, str]:
+    """What decides the numbers of a base model, as plain values: fingerprint, tokenizer (its fingerprint), dtype."""
+    told = {"fingerprint": base.fingerprint, "tokenizer": base.tokenizer_fingerprint}
+    return told | {"dtype": str(base.dtype).removeprefix("torch.")}
 
 
 def run_cell(
@@ -95,7 +115,7 @@ def learner_settings(cell: Cell, base_name: str, layers: int) -> dict[str, Any]:
         return {}
     given = learners.resolve(cell.method, base_name, seed=cell.seed, **_overrides(cell, layers))
     for rule in cell.rules:
-        learners.resolve(cell.method, base_name, seed=cell.seed, **_values(rule, layers))
+        _gate_rule(given.rule, rule)
     return given.to_dict()
 
 
@@ -118,6 +138,14 @@ def check_common(experiment: Experiment) -> None:
         check_in(f"a setting of {', '.join(experiment.methods)}", name, list(dict.fromkeys(read)))
 
 
+def check_memories(cell: Cell, partitions: Sequence[Partition]) -> None:
+    """Raise a `MemsciError` where the memories of a cell lack what will be asked, before anything is learnt."""
+    kinds = [_gate_rule(GateRule(), rule)[1] for rule in cell.rules]
+    if cell.measure == "compositional" or "compositional" in kinds:
+        for world in partitions:
+            evaluate.compositional_probes(world)
+
+
 def _overrides(cell: Cell, layers: int) -> dict[str, Any]:
     """What a cell changes of its learner; of what all share, as much as the learner reads."""
     read = learners.settings(cell.method)
@@ -133,6 +161,16 @@ def _values(setting: str, layers: int) -> dict[str, Any]:
     elif isinstance(values.get("layers"), int):
         values["layers"] = (values["layers"],)
     return values
+
+
+def _gate_rule(rule: GateRule, text: str) -> tuple[GateRule, str]:
+    """A rule with what a setting of the measure "beta" changes of it, and which questions are put, one of `KINDS`."""
+    values = parse(text)
+    kind = values.pop("questions", "single")
+    check_in("questions", kind, KINDS)
+    for name in values:
+        check_in("a setting of the gate", name, [field.name for field in dataclasses.fields(GateRule)])
+    return dataclasses.replace(rule, **values), kind
 
 
 def _learner(cell: Cell, base: Base) -> learners.Learner:
@@ -212,10 +250,7 @@ def _beta(cell: Cell, base: Base, partition: Partition, quiz: Sequence[QuizItem]
     rule = learner.mind.rule
     for place, text in enumerate(cell.rules):
         report(place + 1, steps)
-        values = parse(text)
-        kind = values.pop("questions", "single")
-        check_in("questions", kind, KINDS)
-        learner.mind.rule = dataclasses.replace(rule, **values)
+        learner.mind.rule, kind = _gate_rule(rule, text)
         if kind == "single":
             asked = evaluate.probes(memories, cell.questions)
         else:

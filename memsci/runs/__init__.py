@@ -28,7 +28,7 @@ from memsci.memory import QuizItem
 from memsci.metrics import METRICS
 from memsci.runs import folder as files
 from memsci.runs import provenance
-from memsci.runs.cluster import on_cluster
+from memsci.runs.cluster import QUEUES, on_cluster
 from memsci.runs.pool import locally
 from memsci.runs.shipping import ship
 from memsci.runs.tables import curves, per_partition
@@ -44,13 +44,19 @@ class Prepared:
     """A run before its work: where it lies, what decides it, and a job per cell in the order of the grid.
 
     `expected` holds the seconds planned for each cell, by its id. Only their ratios count: cells that are done tell how
-    fast the machine is.
+    fast the machine is. `device` is that on which the base was loaded here.
     """
 
     folder: Path
     config: Mapping[str, Any]
     jobs: Sequence[Job]
     expected: Mapping[str, float]
+    device: str
+
+    @property
+    def left(self) -> list[Job]:
+        """The jobs that are not finished."""
+        return [job for job in self.jobs if not files.finished(self.folder, job.id)]
 
 
 class Failed(MemsciError):
@@ -94,12 +100,13 @@ def prepare(
     seed: int = 0,
     runs: str | os.PathLike[str] = "runs",
     quiz: str = "built-in",
+    dtype: str | None = None,
 ) -> Prepared:
     """What a run of an experiment consists of; its folder is made if there is none.
 
     The folder's name is a hash of all that decides the numbers: the experiment, the settings of every learner, the
-    memories and the quiz, the weights of the base, the seed. So is that of each cell, which can therefore be taken over
-    from another run in the same folder `runs`.
+    memories and the quiz, the base's weights, their number type and its tokenizer, the seed. So is that of each cell, which
+    can therefore be taken over from another run in the same folder `runs`.
 
     Parameters
     ----------
@@ -113,22 +120,28 @@ def prepare(
         Folder that holds the runs.
     quiz
         Where general knowledge comes from: "built-in", "mmlu", or a folder with MMLU.
+    dtype
+        Number type of the base's weights, on all workers. By default what `memsci.load` chooses here: float32 without a
+        GPU, else the checkpoint's own.
 
     Raises
     ------
     MemsciError
-        The base, the data or a setting cannot be used.
+        The base, the data or a setting cannot be used, or memories lack the questions that will be asked.
     """
-    from memsci.experiments.cells import check_common, layer_count, learner_settings
+    from memsci.experiments.cells import check_common, check_memories, identity, layer_count, learner_settings
     from memsci.models import load
     from memsci.runs.plan import ACCELERATOR, PROCESSOR, Shape, planned, seconds
 
     check_common(experiment)
     # Workers may stand in another folder.
-    model = load(str(Path(base).absolute()) if base and Path(base).is_dir() else base)
-    about = {"name": model.name, "fingerprint": model.fingerprint, "device": str(model.device)}
+    model = load(str(Path(base).absolute()) if base and Path(base).is_dir() else base, dtype=dtype)
+    about = {"name": model.name, **identity(model), "device": str(model.device)}
     layers, items = layer_count(model), experiments.quiz_items(quiz, experiment.quiz)
     settings = [learner_settings(cell, about["name"], layers) for cell in experiment.cells(seed)]
+    worlds = experiment.worlds()
+    for cell in experiment.cells(seed):
+        check_memories(cell, [worlds[cell.dataset, number] for number in cell.partitions])
     machine, known = PROCESSOR if model.device.type == "cpu" else ACCELERATOR, Shape(model.name, model.model)
     expected = [seconds(cell, known, machine) for cell in planned(experiment, known, seed, len(items))]
     del model, known  # each worker loads its own
@@ -152,7 +165,7 @@ def lay_out(
     experiment, seed, runs
         As for `prepare`.
     base
-        Of the base model: name, fingerprint, device.
+        Of the base model: name, fingerprint, tokenizer, dtype, device.
     settings
         All settings of the learner of each cell.
     quiz
@@ -162,9 +175,16 @@ def lay_out(
     expected
         Seconds planned for each cell; None: as many for each.
     """
+    from memsci.models import SHIPPED
+
     worlds = experiment.worlds()
     hashes = {key: content(world) for key, world in worlds.items()}
     common = {"base": base["fingerprint"], "quiz": content(quiz), "version": files.VERSION}
+    # They came after results had been kept: the shipped model's tokenizer is one with it, and float32 the rule.
+    if base["name"] != SHIPPED:
+        common["tokenizer"] = base["tokenizer"]
+    if base["dtype"] != "float32":
+        common["dtype"] = base["dtype"]
     cells = experiment.cells(seed)
     ids, learners = [], {}
     for cell, learner in zip(cells, settings, strict=True):
@@ -192,12 +212,13 @@ def lay_out(
             partitions=[worlds[cell.dataset, number] for number in cell.partitions],
             quiz=quiz,
             folder=path,
-            base=base["name"],
+            base={name: base[name] for name in ("name", "fingerprint", "tokenizer", "dtype")},
             work=work,
         )
         for cell_id, cell in zip(ids, cells)
     ]
-    return Prepared(path, config, jobs, dict(zip(ids, expected or [1.0] * len(ids), strict=True)))
+    times = dict(zip(ids, expected or [1.0] * len(ids), strict=True))
+    return Prepared(path, config, jobs, times, base["device"])
 
 
 def run(
@@ -216,10 +237,10 @@ def run(
         From `prepare`.
     processes
         Processes on this machine, or workers of a cluster. Default: one per GPU if there are any, else one per core, never
-        more than there are cells.
+        more than there are cells. Batch jobs have no default; workers of a scheduler that is there are as many as it has.
     threads
         Threads of each. Default: those that the run was begun with, since sums are rounded by them; at the beginning
-        cores / processes.
+        cores / processes, and 1 on a cluster.
     cluster, options
         See `memsci.runs.cluster.on_cluster`; None: this machine.
     progress
@@ -235,16 +256,14 @@ def run(
     Failed
         Cells failed; the others are finished, and the same call tries again those that are not.
     MemsciError
-        The cluster cannot be used.
+        The cluster cannot be used, or the number of its batch jobs is not told.
     """
-    folder, todo = prepared.folder, []
-    for job in prepared.jobs:
-        if not files.finished(folder, job.id) and not files.borrow(folder, job.id):
-            todo.append(job)
+    folder = prepared.folder
+    todo = [job for job in prepared.left if not files.borrow(folder, job.id, _score_cell)]
     about = files.read_json(folder / "run.json")
     failures: dict[str, str] = {}
     if todo:
-        on_gpu = not cluster and about["base"]["device"].startswith("cuda")
+        on_gpu = not cluster and prepared.device.startswith("cuda")
         processes, threads, devices = _sizes(len(todo), processes, threads or about["threads"], cluster, on_gpu)
         about |= {"threads": threads, "status": "running", "failed": {}}
         files.write_json(folder / "run.json", about)
@@ -261,18 +280,23 @@ def run(
         finish(folder, about)
     if failures:
         cell_id, error = next(iter(failures.items()))
+        told = folder / "failed" / f"{cell_id}.txt"
         raise Failed(
-            f"{len(failures)} of {len(prepared.jobs)} cells failed, the others are finished. The first: {error} (see "
-            f"{folder / 'failed' / f'{cell_id}.txt'}). The same command tries them again."
+            f"{len(failures)} of {len(prepared.jobs)} cells failed, the others are finished. The first: {error}"
+            f"{f' (see {told})' if told.is_file() else ''} The same command tries them again."
         )
     return folder
 
 
 def finish(folder: Path, about: dict[str, Any] | None = None) -> None:
-    """Make the tables of a run from its finished cells, and write down how far it is."""
-    about = about or files.read_json(folder / "run.json")
+    """Make the tables of a run from its finished cells, and write down how far it is; one runner does so at a time."""
+    with files.finishing(folder):
+        _finish(folder, about or files.read_json(folder / "run.json"))
+
+
+def _finish(folder: Path, about: dict[str, Any]) -> None:
     cells = [(cell["id"], cell["label"]) for cell in about["cells"]]
-    files.gather(folder, [cell_id for cell_id, _ in cells])
+    done = files.gather(folder, [cell_id for cell_id, _ in cells])
     # The protocol of each of a million scores would be most of the table.
     scores, gates = files.table(folder, "scores", without=["protocol"]), files.table(folder, "gates", without=["question"])
     if scores is not None:
@@ -291,7 +315,7 @@ def finish(folder: Path, about: dict[str, Any] | None = None) -> None:
     if (values := files.table(folder, "partitions")) is not None:
         # From the file, so that whoever has the file finds the same curves to the last digit.
         files.write_table(folder, "curves", curves(values))
-    table = files.cells_table(folder, cells)
+    table = files.cells_table(folder, cells, done)
     files.write_table(folder, "cells", table)
     about["seconds"] = round(float(table["seconds"].sum()), 1)
     about["status"] = "finished" if table["finished"].all() else "unfinished"
@@ -312,15 +336,31 @@ def score(folder: Path, judges: Sequence[Any] = (), embed: Any = None) -> None:
         Judges beside the rule judge, see `memsci.judging`.
     embed
         As in `memsci.evaluate.score`.
+
+    Raises
+    ------
+    MemsciError
+        The run is not finished, since its other cells would be scored otherwise; or it holds no responses, as a shipped
+        one, or one that measures gates alone.
     """
-    for cell in files.read_json(folder / "run.json")["cells"]:
-        kept = {name: files.cell_table(folder, cell["id"], name) for name in ("responses", "quiz")}
-        made = scored({name: table for name, table in kept.items() if table is not None}, judges, embed)
-        if "scores" in made:
-            files.write_cell_table(folder, cell["id"], "scores", made["scores"])
-            by = {"commit": provenance.commit(), "versions": provenance.versions(), "at": provenance.now()}
-            files.note(folder, cell["id"], {"scored": by})
+    ids = [cell["id"] for cell in files.read_json(folder / "run.json")["cells"]]
+    if not any((folder / "cells" / cell_id / "responses.csv.gz").is_file() for cell_id in ids):
+        raise MemsciError(f"{folder} holds no responses to score. Give the folder of a run that asked questions.")
+    if lacking := sum(not files.finished(folder, cell_id) for cell_id in ids):
+        raise MemsciError(f"{lacking} of {len(ids)} cells of {folder} are not finished. Run it to its end first.")
+    for cell_id in ids:
+        _score_cell(folder, cell_id, judges, embed)
     finish(folder)
+
+
+def _score_cell(folder: Path, cell_id: str, judges: Sequence[Any] = (), embed: Any = None) -> None:
+    """Replace the scores of a finished cell."""
+    kept = {name: files.cell_table(folder, cell_id, name) for name in ("responses", "quiz")}
+    made = scored({name: table for name, table in kept.items() if table is not None}, judges, embed)
+    if "scores" in made:
+        files.write_cell_table(folder, cell_id, "scores", made["scores"])
+        by = {"commit": provenance.commit(), "versions": provenance.versions(), "at": provenance.now()}
+        files.note(folder, cell_id, {"scored": by})
 
 
 def find(runs: str | os.PathLike[str] = "runs") -> pd.DataFrame:
@@ -362,6 +402,8 @@ def command(folder: Path) -> str:
     parts += [f"--set {shlex.quote(text.strip())}" for text in common.split(";") if text.strip()]
     if base != SHIPPED:
         parts.append(f"--base {shlex.quote(base)}")
+    if "dtype" in config:
+        parts.append(f"--dtype {config['dtype']}")
     if config["seed"]:
         parts.append(f"--seed {config['seed']}")
     return " ".join(["memsci run", shlex.quote(ran["name"] if own else f"{ran['name']}.toml"), *parts])
@@ -417,7 +459,7 @@ class _Watch:
         self.processes = min(processes, todo)
         self.expected = prepared.expected
         self.taken: dict[str, list[tuple[float, float]]] = {}
-        self.left = {job.id: job.cell.method for job in prepared.jobs if not files.finished(prepared.folder, job.id)}
+        self.left = {job.id: job.cell.method for job in prepared.left}
         self.whole: TaskID | None = None
         self.tasks: dict[str, TaskID] = {}
 
@@ -509,8 +551,10 @@ def _sizes(
     for name, value in (("processes", processes), ("threads", threads)):
         if value is not None:
             check_whole(name, value, 1)
+    if cluster in QUEUES and processes is None:
+        raise MemsciError(f"Say how many batch jobs {cluster} is to hold at a time: --processes 8, for example.")
     if cluster:
-        return min(processes or 1, todo), threads or 1, [None]
+        return min(processes or _cores(), todo), threads or 1, [None]
     gpus = 0
     if on_gpu:
         import torch

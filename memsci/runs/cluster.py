@@ -38,7 +38,7 @@ def on_cluster(
         Cores of a batch job, and threads of torch.
     options
         What else a batch job asks for, as `dask_jobqueue` calls it: memory, walltime, queue, account ...; its own
-        configuration file holds for what is left out.
+        configuration file holds for what is left out, but for cores and processes.
 
     Yields
     ------
@@ -132,9 +132,11 @@ def started(
     options = dict(options or {})
     if cluster == "local":
         distributed = _imported("distributed")
-        return distributed.LocalCluster(
-            n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=":0", **options
-        )
+        ours = {"n_workers": workers, "threads_per_worker": 1, "processes": True, "dashboard_address": ":0"}
+        try:
+            return distributed.LocalCluster(**ours, **options)
+        except (TypeError, ValueError) as error:
+            raise MemsciError(f"local: {error} Workers of this machine need no --job.") from None
     if cluster not in QUEUES:
         known = ", ".join(["tcp://HOST:PORT", "local", *QUEUES])
         raise MemsciError(f"cluster must be one of {known}; {cluster!r} was given.")

@@ -18,7 +18,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -83,11 +83,17 @@ def keep(folder: Path, cell_id: str, tables: Mapping[str, pd.DataFrame], about: 
     forget(folder, cell_id)
 
 
-def borrow(folder: Path, cell_id: str) -> bool:
-    """Take over a cell that another run beside this one has finished; whether there was one."""
+def borrow(folder: Path, cell_id: str, score: Callable[[Path, str], None]) -> bool:
+    """Take over a cell that another run beside this one has finished; whether there was one.
+
+    If it was scored anew there, perhaps by other judges than the other cells here, `score` scores it as those (called with
+    this folder and the name that the cell bears until it is whole).
+    """
     for other in sorted(folder.parent.glob(f"*/cells/{cell_id}/cell.json")):
         with _unfinished(folder, cell_id) as path:
             shutil.copytree(other.parent, path, dirs_exist_ok=True)
+            if "scored" in about_cell(folder, path.name):
+                score(folder, path.name)
         return True
     return False
 
@@ -118,6 +124,13 @@ def made(folder: Path, cell_ids: Sequence[str]) -> dict[str, Any]:
         "seconds": round(sum(cell["seconds"] for cell in cells), 1),
         "processor_seconds": None if None in used else round(sum(used), 1),
     }
+
+
+@contextmanager
+def finishing(folder: Path) -> Iterator[None]:
+    """Wait until no other runner puts the tables of this run together, and keep others from it."""
+    with FileLock(_cells(folder) / ".finish.lock"):
+        yield
 
 
 @contextmanager
@@ -168,8 +181,8 @@ def sweep(folder: Path) -> None:
         shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
 
 
-def gather(folder: Path, cell_ids: Sequence[str]) -> None:
-    """Put the tables of the finished cells together, in the order of the grid.
+def gather(folder: Path, cell_ids: Sequence[str]) -> list[str]:
+    """Put the tables of the finished cells together, in the order of the grid; the cells that are in them.
 
     Lines are taken over as they are, so the files hold the same bytes in whatever order, and wherever, cells were done.
     """
@@ -187,6 +200,7 @@ def gather(folder: Path, cell_ids: Sequence[str]) -> None:
             lines.append(body)
         if lines:
             _put(folder / file, header + b"\n" + b"".join(lines))
+    return done
 
 
 def table(folder: Path, name: str, without: Sequence[str] = ()) -> pd.DataFrame | None:
@@ -222,13 +236,12 @@ def write_cell_table(folder: Path, cell_id: str, name: str, table: pd.DataFrame)
     _put(folder / "cells" / cell_id / f"{name}.csv.gz", csv(table))
 
 
-def cells_table(folder: Path, cells: Iterable[tuple[str, str]]) -> pd.DataFrame:
-    """One row per cell (id and label given): cell, label, finished, seconds."""
+def cells_table(folder: Path, cells: Iterable[tuple[str, str]], done: Sequence[str]) -> pd.DataFrame:
+    """One row per cell (id and label given), of which those named are done: cell, label, finished, seconds."""
     rows = []
     for cell_id, label in cells:
-        done = finished(folder, cell_id)
-        seconds = about_cell(folder, cell_id)["seconds"] if done else None
-        rows.append((cell_id, label, done, seconds))
+        seconds = about_cell(folder, cell_id)["seconds"] if cell_id in done else None
+        rows.append((cell_id, label, cell_id in done, seconds))
     return pd.DataFrame(rows, columns=["cell", "label", "finished", "seconds"])
 
 

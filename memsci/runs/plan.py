@@ -243,7 +243,7 @@ def shape(base: str | None = None) -> Shape:
         path = resources.files("memsci") / "assets" / "base" / "config.json"
         return _shape(SHIPPED, json.loads(path.read_text(encoding="utf-8")))
     if (path := Path(base) / "config.json").is_file():
-        return _shape(base, json.loads(path.read_text(encoding="utf-8")))
+        return _shape(base, _read(path))
     if base in KNOWN:
         return _shape(base, KNOWN[base])
     try:
@@ -255,7 +255,14 @@ def shape(base: str | None = None) -> Shape:
             f"The shapes of {base!r} are not known here, and a plan downloads nothing. Give a folder with its config.json, "
             f"or one of: {', '.join(KNOWN)}."
         )
-    return _shape(base, json.loads(Path(found).read_text(encoding="utf-8")))
+    return _shape(base, _read(Path(found)))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise MemsciError(f"{path} cannot be read as the configuration of a model ({error}).") from None
 
 
 def _shape(name: str, config: dict[str, Any]) -> Shape:

@@ -112,6 +112,11 @@ def _serve(connection: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     try:
         while True:
-            connection.send(work(connection.recv()))
+            job = connection.recv()
+            try:
+                outcome = work(job)
+            except Exception as error:  # outside the cell itself, such as of a file system without locks
+                outcome = Outcome("failed", error=f"{type(error).__name__}: {error}")
+            connection.send(outcome)
     except (EOFError, OSError):
         return

@@ -41,7 +41,7 @@ class Job:
     folder
         Of the run.
     base
-        Name of the base model.
+        Of the base model: name, fingerprint, tokenizer, dtype; see `memsci.experiments.cells.identity`.
     device
         Where it goes; None: what `memsci.load` chooses.
     threads
@@ -55,7 +55,7 @@ class Job:
     partitions: Sequence[Partition]
     quiz: Sequence[QuizItem]
     folder: Path
-    base: str
+    base: Mapping[str, str]
     device: str | None = None
     threads: int = 1
     work: str = WORK
