@@ -571,6 +571,10 @@ def test_runs_of_other_partitions_are_added_as_if_they_had_been_one(table, marks
     runs.ship(last, out, add=True)
     runs.ship(run(partitions=(1,), datasets=both), out, add=True)
     assert shipped_content(out) == shipped_content(tmp_path / "whole")
+    apart = tmp_path / "apart"
+    runs.ship(run(partitions=(0, 1, 2), datasets=both[:1]), apart)
+    runs.ship(run(partitions=(0, 1, 2), datasets=both[1:]), apart, add=True)
+    assert shipped_content(apart) == shipped_content(out)
     about, undivided = (files.read_json(path / "run.json") for path in (out, tmp_path / "whole"))
     assert about["commits"] == ["a" * 40, "b" * 40] and len(about["cells"]) == 12
     assert {cell["id"] for cell in about["cells"]} == {cell["id"] for cell in undivided["cells"]}

@@ -94,14 +94,16 @@ def curves(partitions: pd.DataFrame) -> pd.DataFrame:
 def together(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """Tables of runs that differ in their partitions alone, as one run would have given them.
 
-    Groups of values stand in the order of their first rows, and within each the partitions by number. Tables without values
-    are confusions, which a run has of the first partition of each data set alone.
+    What is measured over the same stands together ("all memories", "first memory" ...), within it groups of values in the
+    order of their first rows, and within each the partitions by number. Tables without values are confusions, which a run
+    has of the first partition of each data set alone.
     """
     found = pd.concat(tables, ignore_index=True)
     if "value" not in found:
         return found[found["partition"] == found.groupby("dataset")["partition"].transform("min")].reset_index(drop=True)
     group = found.groupby([name for name in found if name not in ("partition", "value")], sort=False, dropna=False).ngroup()
-    return _counted(found.iloc[np.lexsort([found["partition"], group])].reset_index(drop=True))
+    over = pd.factorize(found["over"])[0] if "over" in found else group
+    return _counted(found.iloc[np.lexsort([found["partition"], group, over])].reset_index(drop=True))
 
 
 def _counted(table: pd.DataFrame) -> pd.DataFrame:
