@@ -166,10 +166,11 @@ def test_what_is_said_beside_those_tables_is_so():
     least = {name: int(100 * rows["low"].min()) for name, rows in above.items()}
     assert f"In every partition MEGa answers more than each of them, on average by {least['MEGa']} points at least" in told
     assert f", and iRAG by {least['iRAG']} (the lowest ends of the 95 % intervals" in told
-    values = pd.read_csv(run / "partitions.csv.gz", keep_default_na=False)
-    values = values[(values["over"] == "all memories") & (values["stop"] == "50") & (values["metric"] == "qa")]
-    values = values[(values["way"] == "recall first") & (values["gate"] == "own")].drop(columns="gate")
-    alike = pd.concat([paired(values, "MEGa", other, by="dataset") for other in IN_TURN])
+    values = files.table(run, "partitions")
+    values = values[(values["over"] == "all memories") & (values["stop"] == 50) & (values["metric"] == "qa")]
+    values = values[values["gate"] == "own"].drop(columns="gate")
+    recalled = values[values["way"] == "recall first"]
+    alike = pd.concat([paired(recalled, "MEGa", other, by="dataset") for other in IN_TURN])
     assert (alike["wins"] == alike["n"]).all()
     assert f"Where they may recall first, too, iRAG is above each of them by {int(100 * alike['low'].min())}" in told
     counted = tests[tests["metric"] == "qa"].groupby("dataset")["order"].value_counts().unstack(fill_value=0)
@@ -181,9 +182,7 @@ def test_what_is_said_beside_those_tables_is_so():
     held = ~(other[["better", "worse"]] == "LoRA").any(axis=1)
     assert merged.all()
     assert f"those {COUNTED[len(other)]} are all about the merged LoRA, {COUNTED[held.sum()]} of them with L2" in told
-    mega = pd.read_csv(run / "partitions.csv.gz", keep_default_na=False)
-    mega = mega[(mega["method"] == "MEGa") & (mega["metric"] == "qa") & (mega["over"] == "all memories")]
-    mega = mega[(mega["stop"] == "50") & (mega["gate"] == "own")]
+    mega = values[values["method"] == "MEGa"]
     seen = mega["partition"].isin(range(16, 20)) | ((mega["partition"] == 10) & (mega["dataset"] == "episodic"))
     means = [rows.groupby(["way", "dataset"])["value"].mean() * 100 for rows in (mega[~seen], mega)]
     shown = [" and ".join(f"{part[way, kind]:.1f}" for kind in grammar.SETTINGS) for way in WAYS for part in means]
