@@ -181,13 +181,16 @@ def test_what_is_said_beside_those_tables_is_so():
     merged = other[["better", "worse"]].isin(["LoRA", "LoRA+L2"]).any(axis=1)
     held = ~(other[["better", "worse"]] == "LoRA").any(axis=1)
     assert merged.all()
-    assert f"those {COUNTED[len(other)]} are all about the merged LoRA, {COUNTED[held.sum()]} of them with L2" in told
+    counts = COUNTED[len(other)], COUNTED[held.sum()]
+    assert "the {} in the other order are all about the merged LoRA, {} of them about that with L2".format(*counts) in told
     mega = values[values["method"] == "MEGa"]
     seen = mega["partition"].isin(range(16, 20)) | ((mega["partition"] == 10) & (mega["dataset"] == "episodic"))
     means = [rows.groupby(["way", "dataset"])["value"].mean() * 100 for rows in (mega[~seen], mega)]
     shown = [" and ".join(f"{part[way, kind]:.1f}" for kind in grammar.SETTINGS) for way in WAYS for part in means]
     said = "Without those MEGa answers {} % (episodic and semantic) instead of {}, and after its recall {} instead of {}."
     assert said.format(*shown) in told
+    nats = curves_at_the_end(run, "logprob")
+    assert all(max(nats[kind], key=nats[kind].get) == "iRAG" and nats[kind]["Full"] < nats[kind]["Base"] for kind in nats)
     floor = curves_at_the_end(run, "recall cos")
     assert all(floor[kind][name] < floor[kind]["Base"] for kind in grammar.SETTINGS for name in IN_TURN)
 
