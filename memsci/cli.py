@@ -459,7 +459,9 @@ def harness(
 
     learner = Untrained(memsci.load(base)) if store is None else Gated(_open(store, base))
     if to is not None:
-        try:  # what cannot be is said now, not after hours
+        try:  # what cannot be written is said now, not after hours
+            if to.is_dir():
+                raise IsADirectoryError(None, "it is a folder")
             to.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise MemsciError(f"{to} cannot be written ({error.strerror or error}). Name a file elsewhere.") from None

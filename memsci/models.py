@@ -103,7 +103,7 @@ class Base:
         # Added tokens of white space only (Gemma, GPT-NeoX) are a way of writing text, not a means of control.
         self._control = {i for i, token in added.items() if token.special or not token.content.isspace()}
         self._bos = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
-        self._template = _on_one_day(tokenizer.get_chat_template() if tokenizer.chat_template else PLAIN_TEMPLATE)
+        self._template = _on_one_day(_template(tokenizer))
         self.stop_ids = self._stop_ids()
         self.pad_id = next(i for i in (tokenizer.pad_token_id, *self.stop_ids, 0) if i is not None)
 
@@ -140,7 +140,8 @@ class Base:
     def tokenizer_fingerprint(self) -> str:
         """sha256 over the vocabulary, the chat template and the tokens of a conversation: what words become."""
         talk = [{"role": "user", "content": _SAMPLE_TEXT}, {"role": "assistant", "content": _SAMPLE_TEXT}]
-        known = [sorted(self.tokenizer.get_vocab().items()), self._template, self.chat(talk), self.stop_ids]
+        read = [] if "strftime_now(" in self._template else self.chat(talk)  # which would be other tokens tomorrow
+        known = [sorted(self.tokenizer.get_vocab().items()), self._template, read, self.stop_ids]
         return hashlib.sha256(json.dumps(known).encode()).hexdigest()
 
     def tokens(self, text: str, bos: bool = True) -> list[int]:
@@ -266,9 +267,19 @@ class Base:
         return tuple(dict.fromkeys(i for i in stops if i is not None))
 
 
+def _template(tokenizer: Any) -> str:
+    if not tokenizer.chat_template:
+        return PLAIN_TEMPLATE
+    try:
+        return tokenizer.get_chat_template()
+    except ValueError as error:
+        raise MemsciError(f"The tokenizer has several chat templates, none of them its default: {error}") from None
+
+
 def _on_one_day(template: str) -> str:
     """A chat template that asks for the date with that of `_DAY` in its place: a prompt must be the same on every day."""
-    return re.sub(r"strftime_now\((['\"])(.*?)\1\)", lambda call: json.dumps(_DAY.strftime(call[2])), template)
+    asked = r"strftime_now\(\s*(?:format\s*=\s*)?(['\"])(.*?)\1\s*\)"
+    return re.sub(asked, lambda call: json.dumps(_DAY.strftime(call[2])), template)
 
 
 def load(

@@ -188,6 +188,11 @@ def test_what_memories_lack_is_said_before_anything_is_learnt(tmp_path):
     chosen = runs.choose("compositional", ["semantic"], [0], memories=10)
     with pytest.raises(MemsciError, match="has no compositional questions"):
         runs.prepare(chosen, runs=tmp_path / "runs")
+    table = tmp_path / "mine.csv"
+    table.write_text("text\nNora saw birds.\nTom saw none.\n")
+    for name in ("main", "rank"):
+        with pytest.raises(MemsciError, match="None of the . memories has a question"):
+            runs.prepare(runs.choose(name, [str(table)], [0], methods=["MEGa"]), runs=tmp_path / "runs")
     chosen = runs.choose("beta", ["semantic"], [0], memories=10)
     with pytest.raises(MemsciError, match="has no compositional questions"):
         runs.prepare(chosen, runs=tmp_path / "runs")

@@ -36,12 +36,21 @@ def test_ordinary_text_is_exactly_the_chat_template(base, tokenizer, messages):
     assert base.chat(messages) == expected
 
 
-@pytest.mark.parametrize("told", ["date_string", "strftime_now('%d %b %Y')"])
+@pytest.mark.parametrize("told", ["date_string", "strftime_now('%d %b %Y')", 'strftime_now( format="%d %b %Y" )'])
 def test_a_template_that_tells_the_date_tells_the_same_every_day(model, tokenizer, told):
     tokenizer = copy.deepcopy(tokenizer)
     tokenizer.chat_template = "{{ 'Today: ' + " + told + " + '. ' }}" + tokenizer.chat_template
     other = Base(model, tokenizer)
     assert "Today: 26 Jul 2024." in tokenizer.decode(other.chat(prompts.qa("Where?")))
+
+
+def test_of_several_chat_templates_the_default_is_taken(model, tokenizer):
+    usual, tokenizer = tokenizer.chat_template, copy.deepcopy(tokenizer)
+    tokenizer.chat_template = {"default": usual, "tools": "{{ 1 }}"}
+    assert Base(model, tokenizer).chat(prompts.qa("Where?")) == Base(model, make_tokenizer()).chat(prompts.qa("Where?"))
+    tokenizer.chat_template = {"rag": usual, "tools": "{{ 1 }}"}
+    with pytest.raises(MemsciError, match="several chat templates, none of them its default"):
+        Base(model, tokenizer)
 
 
 def test_a_tokenizer_is_known_by_its_words_and_its_template(model, tokenizer):

@@ -403,6 +403,7 @@ def test_sizes():
     with pytest.raises(MemsciError, match="how many batch jobs slurm is to hold"):
         runs._sizes(8, None, None, "slurm", False)
     assert runs._sizes(80, None, None, "local", False) == (runs._cores(), 1, [None])
+    assert runs._sizes(80, None, None, "tcp://there:8786", False) == (1, 1, [None])
     with pytest.raises(MemsciError, match="processes must be a whole number from 1 up"):
         runs._sizes(8, 0, None, None, False)
 
@@ -416,6 +417,12 @@ def test_time_left_is_that_of_the_cells_still_to_come():
     watch.taken = {"Base": [(10.0, 30.0)], "MEGa": [(100.0, 100.0), (140.0, 100.0)]}
     # MEGa 1.2 times as long as planned, Base a third, all together 250 / 230: (120 + 435 + 10) / 2 = 282 s
     assert watch.time_left(", ") == ", 5 min left"
+    job = SimpleNamespace(id="c", cell=SimpleNamespace(method="Base"))
+    watch.done = 0
+    watch.ended(job, Outcome("failed", 1.0, "not that"), None)
+    assert watch.taken["Base"] == [(10.0, 30.0)] and "c" not in watch.left  # nobody is as quick as who fails
+    watch.tick([job] * 8, None)
+    assert watch.time_left() == "69 s left"  # 555 s by eight that were seen at work
     assert runs._duration(30) == "30 s" and runs._duration(3 * 3600) == "3.0 h"
 
 

@@ -44,7 +44,7 @@ def work(
         if here != base[what]:
             raise MemsciError(
                 f"The {what} of {found.name} here is {here}, and {base[what]} where the run was begun: it is another model, "
-                "or another version of it. Give all machines the same folder of the model."
+                "or another version of it. Give all machines the same memsci, and the same folder of the model."
             )
     return run_cell(cell, found, partitions, quiz, report)
 
@@ -144,6 +144,10 @@ def check_memories(cell: Cell, partitions: Sequence[Partition]) -> None:
     if cell.measure == "compositional" or "compositional" in kinds:
         for world in partitions:
             evaluate.compositional_probes(world)
+    if cell.measure in ("continual", "single") or "single" in kinds:
+        for world in partitions:
+            first = cell.stops_for(len(world))[0] if cell.measure == "continual" else len(world)
+            evaluate.probes(world.memories[:first], cell.questions)
 
 
 def _overrides(cell: Cell, layers: int) -> dict[str, Any]:

@@ -20,6 +20,7 @@ import pandas as pd
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from rich.text import Text
+from tqdm.auto import tqdm
 
 from memsci import experiments
 from memsci.errors import MemsciError, check_whole
@@ -259,7 +260,8 @@ def run(
         The cluster cannot be used, or the number of its batch jobs is not told.
     """
     folder = prepared.folder
-    todo = [job for job in prepared.left if not files.borrow(folder, job.id, _score_cell)]
+    bar = tqdm(prepared.left, desc="cells of other runs", unit="cell", leave=False, delay=2, disable=not progress)
+    todo = [job for job in bar if not files.borrow(folder, job.id, _score_cell)]
     about = files.read_json(folder / "run.json")
     failures: dict[str, str] = {}
     if todo:
@@ -282,8 +284,8 @@ def run(
         cell_id, error = next(iter(failures.items()))
         told = folder / "failed" / f"{cell_id}.txt"
         raise Failed(
-            f"{len(failures)} of {len(prepared.jobs)} cells failed, the others are finished. The first: {error}"
-            f"{f' (see {told})' if told.is_file() else ''} The same command tries them again."
+            f"{len(failures)} of {len(prepared.jobs)} cells failed, the others are finished. The first: "
+            f"{error.rstrip('.')}{f' (see {told})' if told.is_file() else ''}. The same command tries them again."
         )
     return folder
 
@@ -466,7 +468,7 @@ class _Watch:
     def ended(self, job: Job, outcome: Outcome, bars: Progress | None) -> None:
         self.done += 1
         self.left.pop(job.id, None)
-        if outcome.seconds:
+        if outcome.status == "done" and outcome.seconds and self.expected[job.id]:
             self.taken.setdefault(job.cell.method, []).append((outcome.seconds, self.expected[job.id]))
         if bars is None:
             return
@@ -479,6 +481,7 @@ class _Watch:
             self.console.print(Text(line), soft_wrap=True)
 
     def tick(self, at_work: Sequence[Job], bars: Progress | None) -> None:
+        self.processes = max(self.processes, len(at_work))  # of a scheduler that is there nobody has told how many
         if bars is None or not self.console.is_terminal:
             return
         if self.whole is None:
@@ -554,7 +557,7 @@ def _sizes(
     if cluster in QUEUES and processes is None:
         raise MemsciError(f"Say how many batch jobs {cluster} is to hold at a time: --processes 8, for example.")
     if cluster:
-        return min(processes or _cores(), todo), threads or 1, [None]
+        return min(processes or (_cores() if cluster == "local" else 1), todo), threads or 1, [None]
     gpus = 0
     if on_gpu:
         import torch

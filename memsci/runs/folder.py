@@ -84,11 +84,13 @@ def keep(folder: Path, cell_id: str, tables: Mapping[str, pd.DataFrame], about: 
 
 
 def borrow(folder: Path, cell_id: str, score: Callable[[Path, str], None]) -> bool:
-    """Take over a cell that another run beside this one has finished; whether there was one.
+    """Take over a cell that another run beside this one has finished; whether it is there now.
 
     If it was scored anew there, perhaps by other judges than the other cells here, `score` scores it as those (called with
     this folder and the name that the cell bears until it is whole).
     """
+    if finished(folder, cell_id):
+        return True
     for other in sorted(folder.parent.glob(f"*/cells/{cell_id}/cell.json")):
         with _unfinished(folder, cell_id) as path:
             shutil.copytree(other.parent, path, dirs_exist_ok=True)
@@ -129,7 +131,7 @@ def made(folder: Path, cell_ids: Sequence[str]) -> dict[str, Any]:
 @contextmanager
 def finishing(folder: Path) -> Iterator[None]:
     """Wait until no other runner puts the tables of this run together, and keep others from it."""
-    with FileLock(_cells(folder) / ".finish.lock"):
+    with FileLock(folder / ".finish.lock"):
         yield
 
 
