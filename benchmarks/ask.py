@@ -19,13 +19,14 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
 from benchmarks.common import ROUNDS, compare, keep, peak
-from memsci import data, mixture, prompts
+from memsci import data, prompts
+from memsci.adapters import mixture
+from memsci.adapters.lora import Adapter, init_adapter, stack, targets
 from memsci.config import Embedding, Encoding
-from memsci.embed import embedder
-from memsci.gate import gate, nucleus
-from memsci.generate import converse, generate
-from memsci.lora import Adapter, init_adapter, stack, targets
-from memsci.models import Base, load
+from memsci.gate.embed import embedder
+from memsci.gate.softmax import gate, nucleus
+from memsci.models.base import Base, load
+from memsci.models.generate import converse, generate
 
 QUERIES, TOKENS, EPSILON = 32, 24, 1e-3
 ENCODING = Encoding.embedded()

@@ -21,12 +21,12 @@ from transformers import PrinterCallback, Trainer, TrainingArguments
 import memsci
 from benchmarks.common import ROUNDS, compare, keep, peak
 from memsci import prompts
+from memsci.adapters.encode import draws, encode, memory_seed, replies
+from memsci.adapters.lora import numbers, targets
+from memsci.adapters.train import precision
 from memsci.config import Encoding
-from memsci.encode import draws, encode, memory_seed, replies
-from memsci.lora import numbers, targets
 from memsci.memory import Memory
-from memsci.models import Base
-from memsci.train import precision
+from memsci.models.base import Base
 
 OURS = "memsci, in parallel"
 Steps = list[dict[str, torch.Tensor]]  # the mini-batches of one memory, as a model of transformers takes them

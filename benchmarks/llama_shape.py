@@ -17,12 +17,12 @@ from transformers import AutoConfig, LlamaConfig, LlamaForCausalLM
 
 from benchmarks.common import ROUNDS, compare, keep, peak
 from benchmarks.encode import adapted, flop, peft_loop
+from memsci.adapters.encode import TRAINING_BYTES, draws, side_by_side
+from memsci.adapters.lora import init_adapter, numbers, stack, targets
+from memsci.adapters.mixture import mixture
+from memsci.adapters.train import fit
 from memsci.config import DTYPES, Encoding
-from memsci.encode import TRAINING_BYTES, draws, side_by_side
-from memsci.lora import init_adapter, numbers, stack, targets
-from memsci.mixture import mixture
 from memsci.runs.plan import KNOWN
-from memsci.train import fit
 
 SHAPES = {
     "8b": AutoConfig.for_model(**KNOWN["meta-llama/Llama-3.1-8B-Instruct"]),

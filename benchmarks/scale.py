@@ -32,13 +32,13 @@ import torch
 from benchmarks.ask import silent
 from benchmarks.common import compare, keep, seconds
 from memsci import data
+from memsci.adapters.lora import Adapter, init_adapter, targets
 from memsci.config import Embedding, Encoding, GateRule
-from memsci.embed import embedder
-from memsci.lora import Adapter, init_adapter, targets
+from memsci.gate.embed import embedder
+from memsci.learners.mega import MEGa
 from memsci.memory import text_hash
-from memsci.mind import MEGa
-from memsci.models import Base, load
-from memsci.store import Remembered, Store
+from memsci.models.base import Base, load
+from memsci.store.store import Remembered, Store
 from memsci.world import grammar, split, stories
 
 SIZES = (50, 500, 5_000, 50_000, 100_000)

@@ -22,11 +22,13 @@ from torch import Tensor
 
 import memsci
 from benchmarks.common import keep
-from memsci import compress, data, evaluate, prompts, speak
-from memsci.learners import Gated
-from memsci.lora import Adapter
+from memsci import data, evaluate, prompts
+from memsci.adapters.lora import Adapter
+from memsci.learners.registry import Gated
 from memsci.memory import Partition
-from memsci.store import Store
+from memsci.models import conversation as speak
+from memsci.store import compress
+from memsci.store.store import Store
 
 FLOAT8 = compress.FLOAT8
 Change = Callable[[Sequence[Adapter]], tuple[list[Adapter], float]]  # the adapters, and bytes they share, per memory

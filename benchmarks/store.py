@@ -19,11 +19,11 @@ from benchmarks.ask import memories
 from benchmarks.common import ROUNDS, compare, keep
 from memsci import data
 from memsci.config import Encoding
+from memsci.learners.mega import open
 from memsci.memory import text_hash
-from memsci.mind import open
-from memsci.models import load
-from memsci.record import Remembered
-from memsci.store import Store
+from memsci.models.base import load
+from memsci.store.record import Remembered
+from memsci.store.store import Store
 
 
 def main(repeats: int) -> None:

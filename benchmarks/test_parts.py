@@ -7,14 +7,14 @@ import torch
 
 from benchmarks.ask import memories
 from memsci import data
-from memsci.gate import gate, nucleus
-from memsci.generate import generate
-from memsci.lora import stack
+from memsci.adapters.lora import stack
+from memsci.adapters.mixture import mixture
+from memsci.gate.softmax import gate, nucleus
 from memsci.memory import text_hash
-from memsci.mixture import mixture
-from memsci.models import load
-from memsci.record import Remembered
-from memsci.store import Store
+from memsci.models.base import load
+from memsci.models.generate import generate
+from memsci.store.record import Remembered
+from memsci.store.store import Store
 
 
 @pytest.fixture(scope="module")

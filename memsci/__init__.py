@@ -24,16 +24,16 @@ if TYPE_CHECKING:
     from .config import Encoding as Encoding
     from .config import GateRule as GateRule
     from .errors import MemsciError as MemsciError
+    from .learners.mega import MEGa as MEGa
+    from .learners.mega import open as open
     from .memory import Memory as Memory
     from .memory import Question as Question
-    from .mind import MEGa as MEGa
-    from .mind import open as open
     from .models import load as load
 
 _HOMES = {
     "load": "models",
-    "MEGa": "mind",
-    "open": "mind",
+    "MEGa": "learners",
+    "open": "learners",
     "Memory": "memory",
     "Question": "memory",
     "Encoding": "config",

@@ -1,5 +1,5 @@
 """``python -m memsci``: the command line."""
 
-from memsci.cli import app
+from memsci.cli.main import app
 
 app(prog_name="memsci")

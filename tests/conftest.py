@@ -13,8 +13,8 @@ import transformers
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from memsci.lora import Adapter
-from memsci.mixture import mixture
+from memsci.adapters.lora import Adapter
+from memsci.adapters.mixture import mixture
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     torch.set_num_threads(1)  # several workers share the cores
@@ -78,8 +78,8 @@ def make_model(architecture: str = "Llama", *, seed: int = 0, width: int = 32, l
 
 def random_adapter(model, paths, *, rank: int = 4, alpha: float | None = None, rslora: bool = True, seed: int = 0):
     """An adapter whose B is not zero, so that it does something."""
+    from memsci.adapters.lora import init_adapter
     from memsci.config import Encoding
-    from memsci.lora import init_adapter
 
     generator = torch.Generator().manual_seed(seed)
     fresh = init_adapter(model, paths, Encoding(rank=rank, alpha=alpha, rslora=rslora), generator)
@@ -99,7 +99,7 @@ def model():
 
 @pytest.fixture
 def base(model, tokenizer):
-    from memsci.models import Base
+    from memsci.models.base import Base
 
     return Base(model, tokenizer, name="tiny")
 
@@ -113,5 +113,5 @@ def opened(monkeypatch) -> list[torch.Tensor]:
         seen.append(weights)
         return mixture(model, stack, weights, passes)
 
-    monkeypatch.setattr("memsci.mind.mixture", spy)
+    monkeypatch.setattr("memsci.learners.mega.mixture", spy)
     return seen

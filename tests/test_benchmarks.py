@@ -17,7 +17,7 @@ if not (ROOT / "benchmarks").is_dir():
     pytest.skip("the benchmarks are not in a source distribution", allow_module_level=True)
 
 from benchmarks import common, encode  # noqa: E402
-from memsci.lora import init_adapter, numbers, targets  # noqa: E402
+from memsci.adapters.lora import init_adapter, numbers, targets  # noqa: E402
 
 COMMANDS = re.findall(r"^\t\$\(BIN\)/python -m benchmarks\.(\w+) ?(.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
 
@@ -37,10 +37,10 @@ def test_the_floor_counts_every_matrix_product(model):
     """Against what a counter of torch sees: forward, and backward to the adapter alone."""
     from torch.utils.flop_counter import FlopCounterMode
 
+    from memsci.adapters.lora import stack
+    from memsci.adapters.mixture import alone
+    from memsci.adapters.train import losses
     from memsci.config import Encoding
-    from memsci.lora import stack
-    from memsci.mixture import alone
-    from memsci.train import losses
 
     paths, prompt, length = targets(model), 3, 9
     encoding = Encoding(rank=4)

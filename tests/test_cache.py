@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from memsci.cache import Cache
+from memsci.store.cache import Cache
 
 
 @dataclass

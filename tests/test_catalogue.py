@@ -17,13 +17,13 @@ import pytest
 import torch
 from test_store import HEADER, check_whole, forget_catalogue, leftovers, made
 
-from memsci import catalogue
-from memsci import store as store_module
-from memsci.catalogue import Catalogue
 from memsci.errors import MemsciError
-from memsci.gate import SIMILARITIES, gate
-from memsci.record import Entry
-from memsci.store import Remembered, Store
+from memsci.gate.softmax import SIMILARITIES, gate
+from memsci.store import catalogue
+from memsci.store import store as store_module
+from memsci.store.catalogue import Catalogue
+from memsci.store.record import Entry
+from memsci.store.store import Remembered, Store
 
 IDS = tuple(f"m{i}" for i in range(12))
 

@@ -16,9 +16,9 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 import memsci
-from memsci import cli
-from memsci.lora import targets
-from memsci.store import Remembered, Store
+from memsci.adapters.lora import targets
+from memsci.cli import main as cli
+from memsci.store.store import Remembered, Store
 
 
 def run(*arguments: object, **options):
@@ -102,7 +102,7 @@ def test_errors_of_another_kind_are_not_hidden(store, monkeypatch):
     def fail(path):
         raise RuntimeError("a mistake of ours")
 
-    monkeypatch.setattr("memsci.store.Store", fail)
+    monkeypatch.setattr("memsci.store.store.Store", fail)
     assert isinstance(run("info", store).exception, RuntimeError)
 
 
@@ -185,7 +185,7 @@ def test_epsilon_changes_the_rule_and_nothing_else_of_it(mind, command):
 
 
 def test_harness_asks_the_base_or_a_store_and_keeps_the_table(mind, monkeypatch, tmp_path):
-    from memsci import harness
+    from memsci.evaluate import harness
 
     asked = []
 
@@ -263,7 +263,7 @@ def test_encode_refuses_impossible_settings(mind, tmp_path, options):
 
 
 def test_demo_runs_the_partition_asked_for(monkeypatch, tmp_path):
-    from memsci import evaluate
+    from memsci.evaluate import responses as evaluate
 
     asked = {}
     table = pd.DataFrame({"method": ["Base", "MEGa"], "QA": [0.02, 0.7256], "gate": [math.nan, 0.94]})

@@ -13,12 +13,13 @@ from conftest import make_model, random_adapter
 from typer.testing import CliRunner
 
 import memsci
-from memsci import cli, compress
+from memsci.adapters.lora import load_peft, save_peft, stack, targets
+from memsci.adapters.mixture import mixture
+from memsci.cli import main as cli
 from memsci.errors import MemsciError
-from memsci.lora import load_peft, save_peft, stack, targets
 from memsci.memory import Memory
-from memsci.mixture import mixture
-from memsci.store import Store
+from memsci.store import compress
+from memsci.store.store import Store
 
 IDS = torch.randint(0, 256, (2, 12), generator=torch.Generator().manual_seed(0))
 ROUNDING = {"float32": 0, "bfloat16": 2**-8, "float16": 2**-11, compress.FLOAT8: 2**-4}  # relative, of one number
@@ -150,7 +151,7 @@ def test_adapters_of_any_rank_and_precision_run_side_by_side(model, adapter, dty
     with torch.no_grad(), mixture(model, stack([small, other]), torch.tensor([[1.0, 0.0]])):
         beside = model(IDS).logits
     assert gap(beside, logits(model, small)) < 1e-5
-    plain = memsci.lora.Adapter(
+    plain = memsci.adapters.lora.Adapter(
         {path: (A.float(), B.float()) for path, (A, B) in small.deltas.items()}, small.rank, small.alpha
     )
     assert gap(logits(model, plain), logits(model, small)) < 1e-5

@@ -349,8 +349,8 @@ def test_all_partitions_that_are_there_are_read():
 @pytest.mark.data
 @needs_data
 def test_judge_finds_every_published_answer_in_itself_and_most_in_the_passage():
-    from memsci.metrics import judge
-    from memsci.wording import contains
+    from memsci.measures.metrics import judge
+    from memsci.measures.text_match import contains
 
     pairs = [(q.answer, m.text) for m in published("wiki", 0, DATA).memories for q in m.questions]
     assert all(judge(answer, answer) for answer, _ in pairs)
@@ -361,9 +361,9 @@ def test_judge_finds_every_published_answer_in_itself_and_most_in_the_passage():
 @needs_data
 def test_the_right_memory_is_found_with_sentence_embeddings_and_cosine():
     from memsci.config import Embedding
-    from memsci.embed import embedder
-    from memsci.gate import gate
-    from memsci.metrics import correct_gate
+    from memsci.gate.embed import embedder
+    from memsci.gate.softmax import gate
+    from memsci.measures.metrics import correct_gate
 
     embed = embedder(None, Embedding(kind="sentence"))
     rates = []

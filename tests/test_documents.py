@@ -14,12 +14,13 @@ import pandas as pd
 import pytest
 import typer
 
-from memsci import cli, gating
+from memsci.cli import main as cli
+from memsci.evaluate import gate_accuracy as gating
 from memsci.experiments import show_numbers
-from memsci.paper import WAYS
+from memsci.measures.paper import WAYS
+from memsci.measures.statistics import paired
 from memsci.pretraining import report
 from memsci.runs import folder as files
-from memsci.statistics import paired
 from memsci.world import grammar
 
 ROOT = Path(__file__).parents[1]

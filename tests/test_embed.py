@@ -12,11 +12,11 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from torch.nn.functional import normalize
 from torch.testing import assert_close
 
-from memsci import embed
 from memsci.config import Embedding
-from memsci.embed import embedder, embedders, weighted
 from memsci.errors import MemsciError
-from memsci.models import Base
+from memsci.gate import embed
+from memsci.gate.embed import embedder, embedders, weighted
+from memsci.models.base import Base
 
 TEXTS = ["Nora hid the letter.", "Why?", "A much longer story, in which Tom went to sea and came back at noon.", "x"]
 FIRST_LINEAR = {"GPTNeoX": "gpt_neox.layers.{}.mlp.dense_h_to_4h", "GPT2": "transformer.h.{}.mlp.c_fc"}

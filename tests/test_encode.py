@@ -10,15 +10,16 @@ import pytest
 import torch
 from conftest import make_model
 
-from memsci import prompts, train
+from memsci import prompts
+from memsci.adapters import train
+from memsci.adapters.encode import EncodingError, as_measured, draws, encode, memory_seed, side_by_side
+from memsci.adapters.lora import init_adapter, save_peft, stack, targets
+from memsci.adapters.mixture import alone, mixture
+from memsci.adapters.train import fit, losses, rate, surprisal
 from memsci.config import Encoding
-from memsci.encode import EncodingError, as_measured, draws, encode, memory_seed, side_by_side
 from memsci.errors import MemsciError
-from memsci.lora import init_adapter, save_peft, stack, targets
 from memsci.memory import Memory
-from memsci.mixture import alone, mixture
-from memsci.models import Base
-from memsci.train import fit, losses, rate, surprisal
+from memsci.models.base import Base
 
 SETTINGS = Encoding(rank=4, lr=2e-3, epochs=3, batch_size=2)
 MEMORIES = [
@@ -136,7 +137,7 @@ def test_equals_training_with_peft_step_by_step(tmp_path, tokenizer, architectur
 
 
 def test_the_loss_and_its_gradient_are_those_of_cross_entropy(monkeypatch):
-    monkeypatch.setattr("memsci.train._Surprisal.NUMBERS", 3 * 11)  # three rows at a time
+    monkeypatch.setattr("memsci.adapters.train._Surprisal.NUMBERS", 3 * 11)  # three rows at a time
     generator = torch.Generator().manual_seed(0)
     targets, weights = torch.randint(11, (8,), generator=generator), torch.rand(8, generator=generator)
     found = []

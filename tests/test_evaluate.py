@@ -11,18 +11,20 @@ import pandas as pd
 import pytest
 from conftest import random_adapter
 
-from memsci import data, evaluate, prompts, speak
+from memsci import data, prompts
+from memsci.adapters.lora import targets
 from memsci.config import Embedding, Encoding, GateRule
-from memsci.embed import embedder
 from memsci.errors import MemsciError
-from memsci.learners import Gated, Retrieval, Untrained
-from memsci.lora import targets
+from memsci.evaluate import responses as evaluate
+from memsci.gate.embed import embedder
+from memsci.learners.mega import MEGa
+from memsci.learners.registry import Gated, Retrieval, Untrained
+from memsci.measures.metrics import METRICS
 from memsci.memory import Memory, Partition, Question, QuizItem, text_hash
-from memsci.metrics import METRICS
-from memsci.mind import MEGa
-from memsci.models import Base
-from memsci.record import Remembered
+from memsci.models import conversation as speak
+from memsci.models.base import Base
 from memsci.runs import folder
+from memsci.store.record import Remembered
 
 SMALL = Encoding(rank=2, lr=1e-2, epochs=1, batch_size=1)
 MEMORIES = (

@@ -46,7 +46,7 @@ def test_each_experiment_unfolds_into_cells_that_a_learner_understands(name):
 
 
 def test_methods_are_those_that_can_be_made():
-    from memsci.learners import LEARNERS
+    from memsci.learners.registry import LEARNERS
 
     assert set(experiments.METHODS) == set(LEARNERS)
 
@@ -283,7 +283,7 @@ def fake(monkeypatch, base):
         made.append(Fake(name, settings))
         return made[-1]
 
-    monkeypatch.setattr("memsci.learners.make", make)
+    monkeypatch.setattr("memsci.learners.registry.make", make)
     return made
 
 
@@ -381,8 +381,8 @@ def test_compositional_questions_are_asked_at_the_end(fake, base, world):
     ("method", "setting"), [("by layer", "similarities=cosine; poolings=mean"), ("by embedding", ""), ("by count", "")]
 )
 def test_gates(base, world, monkeypatch, method, setting):
-    from memsci import gating
     from memsci.config import Embedding
+    from memsci.evaluate import gate_accuracy as gating
     from memsci.experiments.cells import run_cell
 
     few = {"own": (Embedding.paper(), "inner"), "words": (Embedding(kind="words"), "cosine")}
@@ -410,10 +410,10 @@ def test_from_the_folder_of_a_model_to_curves(tmp_path, tokenizer, world, monkey
     from memsci.config import Encoding
     from memsci.memory import to_frame
     from memsci.runs import folder as files
-    from memsci.runs.work import work
+    from memsci.runs.worker import work
 
     monkeypatch.setattr(Encoding, "paper", classmethod(lambda cls: cls(rank=2, epochs=1, batch_size=3)))
-    monkeypatch.setattr("memsci.evaluate.embedder", lambda *_: lambda texts: [[1.0, len(text)] for text in texts])
+    monkeypatch.setattr("memsci.evaluate.responses.embedder", lambda *_: lambda texts: [[1.0, len(text)] for text in texts])
     make_model().save_pretrained(tmp_path / "model")
     tokenizer.save_pretrained(tmp_path / "model")
     to_frame(world.memories).to_json(tmp_path / "birds.jsonl", orient="records", lines=True)

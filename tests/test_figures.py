@@ -16,9 +16,10 @@ mpl.use("Agg")
 
 import matplotlib.pyplot as plt
 
-from memsci import figures, paper
 from memsci.errors import MemsciError
-from memsci.forgetting import bin_lags
+from memsci.figures import draw as figures
+from memsci.measures import paper
+from memsci.measures.forgetting import bin_lags
 from memsci.runs.tables import curves
 
 IDS = ["m", "c", "x"]  # in the order of encoding, which is not that of the alphabet

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from memsci.errors import MemsciError
-from memsci.forgetting import backward_transfer, first_memory_curve, matrix, over_groups, retention_by_lag
-from memsci.statistics import mean_table
+from memsci.measures.forgetting import backward_transfer, first_memory_curve, matrix, over_groups, retention_by_lag
+from memsci.measures.statistics import mean_table
 
 # (stop, position): scores of its questions. Memory 3 is first asked about at stop 4, where memory 4 is known already.
 KNOWN = {

@@ -9,7 +9,7 @@ import torch
 from torch.testing import assert_close
 
 from memsci.errors import MemsciError
-from memsci.gate import Gate, gate, holding, nucleus, top_k
+from memsci.gate.softmax import Gate, gate, holding, nucleus, top_k
 
 
 @pytest.fixture
@@ -206,7 +206,7 @@ def test_nucleus_of_nothing_and_of_a_gate_set_by_hand(vectors):
 @pytest.mark.parametrize("looked_at", [2, 1024])
 @pytest.mark.parametrize("mass", [0.0, 0.5, 0.99, 1.0])
 def test_holding_is_the_fewest_that_hold_the_mass(vectors, monkeypatch, looked_at, mass):
-    monkeypatch.setattr("memsci.gate.SORTED_FIRST", looked_at)
+    monkeypatch.setattr("memsci.gate.softmax.SORTED_FIRST", looked_at)
     full = gate(*vectors)
     expected = set()
     for row in full.weights:
@@ -222,7 +222,7 @@ def test_holding_is_the_fewest_that_hold_the_mass(vectors, monkeypatch, looked_a
 @pytest.mark.parametrize("error", [0.0, 1e-3, 0.5])
 @pytest.mark.parametrize("beta", [0.0, 0.5, 30.0, 1e4, 1e300, math.inf])
 def test_holding_holds_the_mass_of_any_scores_within_the_error(monkeypatch, sorted_first, error, beta):
-    monkeypatch.setattr("memsci.gate.SORTED_FIRST", sorted_first)
+    monkeypatch.setattr("memsci.gate.softmax.SORTED_FIRST", sorted_first)
     generator = torch.Generator().manual_seed(0)
     for spread in (1e-3, 1.0, 10.0):
         seen = spread * torch.randn(30, 50, generator=generator, dtype=torch.float64)

@@ -7,15 +7,17 @@ import pytest
 import torch
 from conftest import DATA, random_adapter
 
-from memsci import data, embed, gating
+from memsci import data
 from memsci.config import Embedding, GateRule
-from memsci.embed import embedder, embedders, weighted
 from memsci.errors import MemsciError
-from memsci.gate import gate
-from memsci.learners import Retrieval
+from memsci.evaluate import gate_accuracy as gating
+from memsci.gate import embed
+from memsci.gate.embed import embedder, embedders, weighted
+from memsci.gate.softmax import gate
+from memsci.learners.mega import MEGa
+from memsci.learners.registry import Retrieval
 from memsci.memory import Memory, text_hash
-from memsci.mind import MEGa
-from memsci.record import Remembered
+from memsci.store.record import Remembered
 
 OWN = {name: pair for name, pair in gating.EMBEDDINGS.items() if pair[0].kind in ("activations", "words")}
 PAPER = {"paper": gating.EMBEDDINGS["own (the paper's)"]}

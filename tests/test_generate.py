@@ -11,8 +11,8 @@ from transformers import GenerationConfig
 
 from memsci import prompts
 from memsci.errors import MemsciError
-from memsci.generate import choose, converse, generate, logprob, weigh
-from memsci.models import Base
+from memsci.models.base import Base
+from memsci.models.generate import choose, converse, generate, logprob, weigh
 
 WORDS = ["Where?", "Nora hid the letter in a book, and nobody found it.", "Tom", "Who went to the sea at noon?", "Oh!"]
 

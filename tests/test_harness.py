@@ -14,14 +14,16 @@ import torch
 from conftest import make_model, make_tokenizer
 from torch.testing import assert_close
 
-from memsci import evaluate, generate, harness, prompts
+from memsci import evaluate, prompts
+from memsci.adapters.mixture import mixture
 from memsci.config import Encoding, GateRule, Tuning
 from memsci.errors import MemsciError
-from memsci.learners import Learner, make
+from memsci.evaluate import harness
+from memsci.learners.registry import Learner, make
+from memsci.measures.metrics import macro_accuracy
 from memsci.memory import Memory, QuizItem
-from memsci.metrics import macro_accuracy
-from memsci.mixture import mixture
-from memsci.models import Base
+from memsci.models import generate
+from memsci.models.base import Base
 
 needs_lm_eval = pytest.mark.skipif(
     find_spec("lm_eval") is None, reason='lm-evaluation-harness is not installed: pip install "memsci[harness]"'

@@ -12,10 +12,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from memsci import judging
 from memsci.errors import MemsciError
-from memsci.judging import LLMJudge, RuleJudge, agreement, rule
-from memsci.metrics import METRICS
+from memsci.measures import judges as judging
+from memsci.measures.judges import LLMJudge, RuleJudge, agreement, rule
+from memsci.measures.metrics import METRICS
 
 KEY = "sk-a-key-that-nobody-may-keep"
 

@@ -8,13 +8,13 @@ import pytest
 import torch
 from conftest import ARCHITECTURES, make_model, make_tokenizer, random_adapter
 
+from memsci.adapters.lora import Adapter, Stack, init_adapter, stack, targets, unstack
+from memsci.adapters.mixture import ROW_COST, alone, folding_pays, logits_at, mixture
 from memsci.config import Embedding, Encoding
-from memsci.embed import embedder
 from memsci.errors import MemsciError
-from memsci.gate import Gate, nucleus
-from memsci.lora import Adapter, Stack, init_adapter, stack, targets, unstack
-from memsci.mixture import ROW_COST, alone, folding_pays, logits_at, mixture
-from memsci.models import Base
+from memsci.gate.embed import embedder
+from memsci.gate.softmax import Gate, nucleus
+from memsci.models.base import Base
 
 ENCODING = Encoding(rank=4)
 IDS = torch.randint(0, 256, (3, 12), generator=torch.Generator().manual_seed(0))
@@ -363,11 +363,11 @@ def test_rows_are_counted_also_where_all_gates_are_alike(model, stacked, passes)
 def test_rows_run_together_where_copies_for_each_would_be_too_large(model, stacked, monkeypatch):
     """Memory decides as time does, and nothing but rounding changes."""
     gates = torch.eye(4)
-    monkeypatch.setattr("memsci.mixture.ROW_COST", 0)
+    monkeypatch.setattr("memsci.adapters.mixture.ROW_COST", 0)
     with mixture(model, stacked, gates):
         apart = logits(model, IDS[:1].repeat(4, 1))
-    monkeypatch.setattr("memsci.mixture._by_row", None)  # not to be called
-    monkeypatch.setattr("memsci.mixture.ROW_BYTES", stacked.nbytes - 1)  # four rows of one memory each take as much
+    monkeypatch.setattr("memsci.adapters.mixture._by_row", None)  # not to be called
+    monkeypatch.setattr("memsci.adapters.mixture.ROW_BYTES", stacked.nbytes - 1)  # four rows of one memory each take as much
     with mixture(model, stacked, gates):
         assert gap(logits(model, IDS[:1].repeat(4, 1)), apart) < 1e-5
 

@@ -13,17 +13,18 @@ import torch
 from conftest import make_model, make_tokenizer, random_adapter
 from torch.testing import assert_close
 
-from memsci import prompts, speak
+from memsci import prompts
+from memsci.adapters.encode import draws, encode, memory_seed
+from memsci.adapters.lora import merge, save_peft, targets
+from memsci.adapters.train import clip, fit
 from memsci.config import Embedding, Encoding, GateRule, Tuning
-from memsci.encode import draws, encode, memory_seed
 from memsci.errors import MemsciError
-from memsci.gate import gate
-from memsci.learners import LEARNERS, Batch, Given, Learner, Retrieval, Tuned, make, resolve
-from memsci.lora import merge, save_peft, targets
+from memsci.gate.softmax import gate
+from memsci.learners.penalties import EWC, L2
+from memsci.learners.registry import LEARNERS, Batch, Given, Learner, Retrieval, Tuned, make, resolve
 from memsci.memory import Memory, QuizItem
-from memsci.models import SHIPPED, Base
-from memsci.penalties import EWC, L2
-from memsci.train import clip, fit
+from memsci.models import conversation as speak
+from memsci.models.base import SHIPPED, Base
 
 SETTINGS = {
     "encoding": Encoding(rank=4, lr=5e-3, epochs=3, batch_size=2, text_copies=2),
@@ -326,7 +327,8 @@ def test_a_penalty_has_its_say(name):
 
 def test_every_wording_counts_once_in_the_fisher_information(monkeypatch):
     seen = []
-    monkeypatch.setattr("memsci.learners.each", lambda model, prompt, texts, autocast: seen.append(texts) or iter(()))
+    monkeypatch.setattr(
+        "memsci.learners.registry.each", lambda model, prompt, texts, autocast: seen.append(texts) or iter(()))
     monkeypatch.setattr(EWC, "after", lambda self, parameters, losses: None)
     base = tiny()
     make("Full+EWC", base, **SETTINGS).learn(MEMORIES[:1], progress=False)

@@ -15,10 +15,10 @@ from transformers import PreTrainedTokenizerFast
 import memsci
 from memsci import prompts, runs
 from memsci.experiments import METHODS
-from memsci.figures import redraw
+from memsci.figures.draw import redraw
 from memsci.runs import folder as files
 from memsci.runs import plan
-from memsci.runs.work import work
+from memsci.runs.worker import work
 
 SPECIAL = ["<|begin_of_text|>", "<|end_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"]
 TEMPLATE = (

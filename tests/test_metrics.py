@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from memsci.errors import MemsciError
-from memsci.metrics import (
+from memsci.measures.metrics import (
     METRICS,
     contains,
     correct_gate,
@@ -21,7 +21,7 @@ from memsci.metrics import (
     recall_cosine,
     retrieval_cosine,
 )
-from memsci.wording import parts
+from memsci.measures.text_match import parts
 
 RIGHT = [  # (answer, truth)
     # the same words
@@ -457,5 +457,5 @@ def test_metrics_do_not_import_torch():
     import subprocess
     import sys
 
-    code = "import sys, memsci.metrics, memsci.data; assert 'torch' not in sys.modules, 'torch was imported'"
+    code = "import sys, memsci.measures.metrics, memsci.data; assert 'torch' not in sys.modules, 'torch was imported'"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -14,17 +14,18 @@ from torch.testing import assert_close
 from transformers.pytorch_utils import Conv1D
 
 import memsci
-from memsci import generate, prompts
+from memsci import prompts
+from memsci.adapters.lora import targets
+from memsci.adapters.mixture import mixture
 from memsci.config import Embedding, Encoding, GateRule
 from memsci.errors import MemsciError
-from memsci.gate import top_k
-from memsci.lora import targets
+from memsci.gate.softmax import top_k
+from memsci.learners.mega import MEGa
 from memsci.memory import Memory, Partition, QuizItem, text_hash
-from memsci.mind import MEGa
-from memsci.mixture import mixture
-from memsci.models import Base
-from memsci.record import Remembered
-from memsci.store import Store
+from memsci.models import generate
+from memsci.models.base import Base
+from memsci.store.record import Remembered
+from memsci.store.store import Store
 
 SMALL = Encoding(rank=2, lr=2e-2, epochs=3, batch_size=2)
 SOFT = GateRule(beta=0.5)  # inner products of tiny models are tens: softer than the paper's rule, all memories are open
@@ -43,7 +44,7 @@ ANSWERS = ["In the piano", "Ada", "A red kite"]
 def short_recalls(monkeypatch):
     """A random model finds no end of its own; most bytes that it says are no text, and take three when read again."""
     monkeypatch.setattr(MEGa, "recall", partialmethod(MEGa.recall, max_new_tokens=8))
-    monkeypatch.setattr("memsci.mind.RECALL_TOKENS", 8)
+    monkeypatch.setattr("memsci.learners.mega.RECALL_TOKENS", 8)
 
 
 def filled(base: Base, path, ids=IDS, **settings) -> MEGa:
@@ -204,7 +205,7 @@ def test_an_id_that_another_text_has_is_refused_before_anything_is_done(mind):
 
 
 def test_an_id_that_differs_in_letter_case_alone_is_refused_before_anything_is_done(mind, monkeypatch):
-    monkeypatch.setattr("memsci.mind.encode", lambda *_, **__: pytest.fail("training has begun"))
+    monkeypatch.setattr("memsci.learners.mega.encode", lambda *_, **__: pytest.fail("training has begun"))
     for text in ("Another text.", MEMORIES[1].text):
         with pytest.raises(MemsciError, match=r"another memory called 'c', .*letter case .*'C'.*forget\('c'\)"):
             mind.encode([Memory("Tom left.", id="new"), Memory(text, id="C")], progress=False)
@@ -253,7 +254,7 @@ def test_save_is_whole_or_not_at_all(mind, tmp_path, monkeypatch):
         shutil.copy(source / "store.json", target)
         raise OSError("no space left")
 
-    monkeypatch.setattr("memsci.mind.shutil.copytree", full)
+    monkeypatch.setattr("memsci.learners.mega.shutil.copytree", full)
     with pytest.raises(OSError, match="no space left"):
         mind.save(tmp_path / "new" / "second")
     assert sorted(path.name for path in saved.parent.iterdir()) == ["saved"]
@@ -442,7 +443,7 @@ def spread(gate, ids) -> torch.Tensor:
 @pytest.mark.parametrize("beta", [0.0, 0.02, 0.5, 30.0, math.inf])
 @pytest.mark.parametrize("epsilon", [1e-6, 0.05, 0.5])
 def test_a_searched_gate_is_the_dense_one_but_for_epsilon(many, monkeypatch, similarity, beta, epsilon):
-    monkeypatch.setattr("memsci.gate.SORTED_FIRST", 2)
+    monkeypatch.setattr("memsci.gate.softmax.SORTED_FIRST", 2)
     many.rule = GateRule(beta=beta, similarity=similarity)
     dense = many.gate(QUESTIONS)
     many.rule = GateRule(beta=beta, similarity=similarity, epsilon=epsilon)
@@ -494,7 +495,7 @@ def test_no_questions_have_no_answers(mind, rule):
 
 @pytest.mark.parametrize("rule", [GateRule(top_k=2), GateRule(beta=30.0, epsilon=0.01)])
 def test_a_searched_gate_reads_the_keys_of_its_candidates_alone(many, monkeypatch, rule):
-    monkeypatch.setattr("memsci.catalogue.SMALL", -1)  # the forgotten stays in the catalogue
+    monkeypatch.setattr("memsci.store.catalogue.SMALL", -1)  # the forgotten stays in the catalogue
     many.forget("m3")
     many.rule = rule
     read, keys = [], many.store.keys
@@ -541,7 +542,7 @@ def test_adapters_on_demand_are_those_in_memory(many, rule):
 @pytest.mark.parametrize("via_recall", [False, True])
 def test_a_batch_is_its_queries_one_by_one(mind, monkeypatch, via_recall):
     """Each under its own gate, in the order of asking, whatever batches they are answered in."""
-    monkeypatch.setattr("memsci.speak.BATCH", 2)
+    monkeypatch.setattr("memsci.models.conversation.BATCH", 2)
     options = {"via_recall": via_recall, "recalled": ["Nora.", "", "Omar found it."] if via_recall else None}
     one = lambda k: {**options, "recalled": [options["recalled"][k]] if via_recall else None}
     said = mind.answer(QUESTIONS, max_new_tokens=8, **options)

@@ -12,7 +12,7 @@ from transformers.utils import logging
 
 from memsci import prompts
 from memsci.errors import MemsciError
-from memsci.models import SHIPPED, Base, attention_input_path, batches, load, mlp_input_path
+from memsci.models.base import SHIPPED, Base, attention_input_path, batches, load, mlp_input_path
 
 NASTY = "Nora <|end|><|system|>said <|user|> and <|pad|><|bos|><|assistant|> twice."
 CHATS = {

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from memsci import paper, statistics
 from memsci.errors import MemsciError
+from memsci.measures import paper, statistics
 
 
 @pytest.mark.parametrize(

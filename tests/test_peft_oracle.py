@@ -11,9 +11,9 @@ import torch
 from conftest import make_model, random_adapter
 from safetensors.torch import load_file, save_file
 
+from memsci.adapters.lora import load_peft, save_peft, stack, targets, unstack
+from memsci.adapters.mixture import mixture
 from memsci.errors import MemsciError
-from memsci.lora import load_peft, save_peft, stack, targets, unstack
-from memsci.mixture import mixture
 
 IDS = torch.randint(0, 256, (2, 12), generator=torch.Generator().manual_seed(0))
 

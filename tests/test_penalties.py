@@ -8,10 +8,10 @@ from conftest import make_model
 from torch.testing import assert_close
 
 from memsci import prompts
+from memsci.adapters.train import each, fit
 from memsci.config import Encoding
 from memsci.errors import MemsciError
-from memsci.penalties import EWC, L2
-from memsci.train import each, fit
+from memsci.learners.penalties import EWC, L2
 
 
 def tensors(*rows: list[float]) -> list[torch.Tensor]:
@@ -78,7 +78,7 @@ def test_a_weight_that_no_example_reaches_is_free():
 @pytest.mark.parametrize("architecture", ["Llama", "GPT2"])
 def test_fisher_of_a_model_is_that_of_its_examples(tokenizer, architecture):
     """Against gradients of the whole sequences, one example after the other, with labels and without a cache."""
-    from memsci.models import Base
+    from memsci.models.base import Base
 
     base = Base(make_model(architecture), tokenizer, name="tiny")
     model, prompt = base.model.requires_grad_(True), base.chat(prompts.encoding())

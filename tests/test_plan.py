@@ -9,12 +9,14 @@ import pytest
 import torch
 from conftest import make_model
 
-from memsci import experiments, learners, lora, speak
+from memsci import experiments, learners
+from memsci.adapters import lora
 from memsci.config import Encoding
 from memsci.errors import MemsciError
 from memsci.experiments import Cell, Experiment
 from memsci.experiments.cells import run_cell
 from memsci.memory import Memory, Partition, Question, QuizItem
+from memsci.models import conversation as speak
 from memsci.runs import choose, prepare
 from memsci.runs.plan import KNOWN, count, plan, shape, size
 
@@ -140,16 +142,17 @@ def test_calls_are_those_that_a_cell_makes(world, base, monkeypatch, method, mea
     for name in ("say", "logprob", "choose"):
         monkeypatch.setattr(speak, name, noted(name, getattr(speak, name)))
     resolve, encoding = learners.resolve, Encoding(rank=2, epochs=2, text_copies=2, text_epochs=3, batch_size=2)
-    monkeypatch.setattr(learners, "resolve", lambda name, base, *_, **how: resolve(name, base, encoding, **how))
+    changed = lambda name, base, *_, **how: resolve(name, base, encoding, **how)
+    monkeypatch.setattr("memsci.learners.registry.resolve", changed)
     step = torch.optim.AdamW.step
     monkeypatch.setattr(
         torch.optim.AdamW, "step", lambda self, *a, **k: made.update(steps=made["steps"] + 1) or step(self)
     )
-    monkeypatch.setattr("memsci.encode.PASS_TOKENS", {"cpu": 1})  # one memory at a time
+    monkeypatch.setattr("memsci.adapters.encode.PASS_TOKENS", {"cpu": 1})  # one memory at a time
     cell = Cell(measure=measure, dataset="d", partitions=(0,), method=method, stops=(1,), questions=2, ways=("direct",))
     quiz = [QuizItem("sums", "One and one?", ("2", "3", "4", "5"), 0)] * 3 if measure == "continual" else []
     run_cell(cell, base, [world], quiz)
-    given = learners.resolve(method, base.name)
+    given = changed(method, base.name)
     expected = count(cell, [world], given.encoding, len(quiz))
     assert made["say"] == expected.recalls + expected.answers
     assert made["logprob"] == expected.scored and made["choose"] == expected.quiz

@@ -10,9 +10,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from memsci import models, prompts
+from memsci import prompts
 from memsci.config import Embedding
-from memsci.embed import embedder
+from memsci.gate.embed import embedder
+from memsci.models import base as models
 from memsci.pretraining import corpus, train, vocabulary
 from memsci.world import stories
 

@@ -21,14 +21,14 @@ import pandas as pd
 import pytest
 from fakework import BASE
 
-from memsci import runs
+from memsci import provenance, runs
 from memsci.errors import MemsciError
 from memsci.experiments import Cell
-from memsci.figures import redraw
+from memsci.figures.draw import redraw
+from memsci.runs import execute, pool
 from memsci.runs import folder as files
-from memsci.runs import pool, provenance
 from memsci.runs.tables import curves, together
-from memsci.runs.work import Outcome, _keep_memory, work
+from memsci.runs.worker import Outcome, _keep_memory, work
 
 TABLES = ("responses.csv.gz", "scores.csv.gz", "training.csv", "partitions.csv.gz", "curves.csv")
 
@@ -78,7 +78,7 @@ def test_a_run_is_found_by_its_content(table, marks, tmp_path):
     other = fakework.prepare(moved, tmp_path / "runs", stops=(1,))
     assert other.folder != one.folder and {job.id for job in other.jobs}.isdisjoint(job.id for job in one.jobs)
     config = json.loads((one.folder / "config.json").read_text())
-    assert runs.content(config)[:12] == one.folder.name.rpartition("-")[2]
+    assert execute.content(config)[:12] == one.folder.name.rpartition("-")[2]
     about = json.loads((one.folder / "run.json").read_text())
     assert about["status"] == "begun" and len(about["cells"]) == 6 and about["versions"]["memsci"]
 
@@ -128,7 +128,7 @@ def test_cells_say_by_what_they_were_made_and_a_run_sums_it_up(table, marks, tmp
     monkeypatch.setattr(provenance, "now", lambda: "2026-02-02T00:00:00+00:00")
     more = fakework.prepare(table, tmp_path / "runs")
     for job in more.jobs:
-        assert files.borrow(more.folder, job.id, runs._score_cell) or work(job).status == "done"
+        assert files.borrow(more.folder, job.id, execute._score_cell) or work(job).status == "done"
     runs.finish(more.folder)
     about = files.read_json(more.folder / "run.json")
     assert about["commits"] == ["a" * 40, "b" * 40] and about["threads"] == 1
@@ -389,7 +389,7 @@ def test_columns_that_differ_are_not_put_together(tmp_path):
 def test_memory_is_kept_where_the_library_can(monkeypatch):
     asked = []
     library = SimpleNamespace(mallopt=lambda *what: asked.append(what))
-    monkeypatch.setattr("memsci.runs.work.ctypes.CDLL", lambda name: library)
+    monkeypatch.setattr("memsci.runs.worker.ctypes.CDLL", lambda name: library)
     _keep_memory()
     assert asked == [(-1, 2**31 - 1), (-3, 2**31 - 1)]
     del library.mallopt  # another C library
@@ -397,19 +397,19 @@ def test_memory_is_kept_where_the_library_can(monkeypatch):
 
 
 def test_sizes():
-    assert runs._sizes(8, None, None, None, False)[0] == min(8, runs._cores())
-    assert runs._sizes(1, None, 3, None, False) == (1, 3, [None])
-    assert runs._sizes(8, 4, None, "slurm", False) == (4, 1, [None])
+    assert execute._sizes(8, None, None, None, False)[0] == min(8, execute._cores())
+    assert execute._sizes(1, None, 3, None, False) == (1, 3, [None])
+    assert execute._sizes(8, 4, None, "slurm", False) == (4, 1, [None])
     with pytest.raises(MemsciError, match="how many batch jobs slurm is to hold"):
-        runs._sizes(8, None, None, "slurm", False)
-    assert runs._sizes(80, None, None, "local", False) == (runs._cores(), 1, [None])
-    assert runs._sizes(80, None, None, "tcp://there:8786", False) == (1, 1, [None])
+        execute._sizes(8, None, None, "slurm", False)
+    assert execute._sizes(80, None, None, "local", False) == (execute._cores(), 1, [None])
+    assert execute._sizes(80, None, None, "tcp://there:8786", False) == (1, 1, [None])
     with pytest.raises(MemsciError, match="processes must be a whole number from 1 up"):
-        runs._sizes(8, 0, None, None, False)
+        execute._sizes(8, 0, None, None, False)
 
 
 def test_time_left_is_that_of_the_cells_still_to_come():
-    watch = runs._Watch.__new__(runs._Watch)
+    watch = execute._Watch.__new__(execute._Watch)
     watch.expected = {"a": 100.0, "b": 400.0, "c": 30.0}
     watch.left, watch.processes = {"a": "MEGa", "b": "Full", "c": "Base"}, 2
     watch.taken = {}
@@ -423,7 +423,7 @@ def test_time_left_is_that_of_the_cells_still_to_come():
     assert watch.taken["Base"] == [(10.0, 30.0)] and "c" not in watch.left  # nobody is as quick as who fails
     watch.tick([job] * 8, None)
     assert watch.time_left() == "69 s left"  # 555 s by eight that were seen at work
-    assert runs._duration(30) == "30 s" and runs._duration(3 * 3600) == "3.0 h"
+    assert execute._duration(30) == "30 s" and execute._duration(3 * 3600) == "3.0 h"
 
 
 def test_redrawing_finds_the_run_without_torch(table, marks, tmp_path):
@@ -438,7 +438,7 @@ def test_cells_are_named_for_people():
 def test_the_command_line_runs_lists_scores_and_draws(table, marks, tmp_path, monkeypatch):
     from typer.testing import CliRunner
 
-    from memsci import cli
+    from memsci.cli import main as cli
 
     say = lambda *words: CliRunner().invoke(cli.app, [str(word) for word in words], env={"COLUMNS": "200"})
     prepared, asked = fakework.prepare(table, tmp_path / "runs", partitions=(0,)), []
@@ -456,7 +456,7 @@ def test_the_command_line_runs_lists_scores_and_draws(table, marks, tmp_path, mo
     wrong = say("run", "main", "--job", "memory", *where)
     assert wrong.exit_code == 2 and "--job takes NAME=VALUE" in wrong.stderr
 
-    monkeypatch.setattr("memsci.figures.redraw", lambda run, out: [out / run.name])
+    monkeypatch.setattr("memsci.figures.draw.redraw", lambda run, out: [out / run.name])
     assert say("figures", "fake", "--to", tmp_path, *where).stdout == f"{tmp_path / prepared.folder.name}\n"
     scored = []
     monkeypatch.setattr(runs, "score", lambda path, judges: scored.append((path, judges)))
@@ -475,8 +475,8 @@ def test_the_command_line_runs_lists_scores_and_draws(table, marks, tmp_path, mo
 def test_a_run_says_by_which_command_it_is_made(words, table, tmp_path, monkeypatch):
     from typer.testing import CliRunner
 
-    from memsci import cli
-    from memsci.models import SHIPPED
+    from memsci.cli import main as cli
+    from memsci.models.base import SHIPPED
 
     def prepare(chosen, base, seed, folder, quiz, dtype):
         about = BASE | {"name": base or SHIPPED, "dtype": dtype or "float32"}
@@ -524,7 +524,7 @@ def test_only_what_was_made_by_committed_code_of_this_version_is_shipped(table, 
     monkeypatch.setattr(provenance, "commit", lambda: "a" * 40)
     more = fakework.prepare(table, tmp_path / "runs", partitions=(0, 1))
     for job in more.jobs:
-        assert files.borrow(more.folder, job.id, runs._score_cell) or work(job).status == "done"
+        assert files.borrow(more.folder, job.id, execute._score_cell) or work(job).status == "done"
     runs.finish(more.folder)
     with pytest.raises(MemsciError, match="uncommitted changes"):
         runs.ship(more.folder, tmp_path / "out")

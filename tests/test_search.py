@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from memsci import search
 from memsci.config import SIMILARITIES
 from memsci.errors import MemsciError
-from memsci.gate import gate
+from memsci.gate import search
+from memsci.gate.softmax import gate
 
 NONE = np.empty(0, np.int64)
 

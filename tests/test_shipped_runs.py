@@ -9,9 +9,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from memsci import figures
 from memsci.experiments import names
-from memsci.metrics import METRICS
+from memsci.figures import draw as figures
+from memsci.measures.metrics import METRICS
 from memsci.runs import folder as files
 from memsci.runs.tables import curves
 

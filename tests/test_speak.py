@@ -6,8 +6,10 @@ from contextlib import contextmanager
 
 import pytest
 
-from memsci import generate, prompts, speak
+from memsci import prompts
 from memsci.errors import MemsciError
+from memsci.models import conversation as speak
+from memsci.models import generate
 
 QUESTIONS = ["Where is it?", "Who sang?", "What did Omar find by the lake?"]
 ANSWERS = ["In the piano", "Ada", "A red kite"]

@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 from memsci.errors import MemsciError
-from memsci.metrics import macro_accuracy
-from memsci.statistics import holm, mean_table, paired, sign_flip, unit_means
+from memsci.measures.metrics import macro_accuracy
+from memsci.measures.statistics import holm, mean_table, paired, sign_flip, unit_means
 
 
 def table(values: dict[str, list[list[float]]]) -> pd.DataFrame:

@@ -24,11 +24,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from memsci import record as record_module
-from memsci import store as store_module
+from memsci.adapters.lora import Adapter, save_peft
 from memsci.errors import MemsciError
-from memsci.lora import Adapter, save_peft
-from memsci.store import Remembered, Store
+from memsci.store import record as record_module
+from memsci.store import store as store_module
+from memsci.store.store import Remembered, Store
 
 HEADER = {"base": {"name": "tiny-llama", "fingerprint": "ab" * 32}, "encoding": {"rank": 2}, "seed": 3}
 TEXT = "Nora hid the letter in the piano on 3 May."
@@ -460,7 +460,7 @@ def test_a_memory_opens_in_peft_and_a_peft_folder_opens_here(store, tmp_path, rs
     from conftest import make_model, random_adapter
     from peft import LoraConfig, PeftModel, get_peft_model
 
-    from memsci.lora import targets
+    from memsci.adapters.lora import targets
 
     tokens = torch.arange(12).view(2, 6)
     base = make_model()(tokens).logits

@@ -18,16 +18,17 @@ pytest.importorskip("anywidget", reason="needs the extra notebooks")
 from ipywidgets.widgets.widget import _instances  # noqa: E402
 from traitlets import TraitError  # noqa: E402
 
-from memsci import speak, widgets  # noqa: E402
+from memsci import widgets  # noqa: E402
+from memsci.adapters.lora import targets  # noqa: E402
 from memsci.config import Embedding, Encoding, GateRule  # noqa: E402
-from memsci.embed import embedder, embedders, weighted  # noqa: E402
 from memsci.errors import MemsciError  # noqa: E402
-from memsci.gate import gate, top_k  # noqa: E402
-from memsci.lora import targets  # noqa: E402
+from memsci.gate.embed import embedder, embedders, weighted  # noqa: E402
+from memsci.gate.softmax import gate, top_k  # noqa: E402
+from memsci.learners.mega import MEGa  # noqa: E402
 from memsci.memory import Memory, text_hash  # noqa: E402
-from memsci.mind import MEGa  # noqa: E402
-from memsci.record import Remembered  # noqa: E402
-from memsci.store import Store  # noqa: E402
+from memsci.models import conversation as speak
+from memsci.store.record import Remembered  # noqa: E402
+from memsci.store.store import Store  # noqa: E402
 from memsci.widgets import GateBars, GateProbe, HeatMap  # noqa: E402
 from memsci.widgets.gate_probe import BARS  # noqa: E402
 from memsci.widgets.gates import Gates  # noqa: E402
@@ -44,7 +45,7 @@ MANY = [Memory(f"Story {k}: {'ab' * k}.", id=f"s{k}") for k in range(BARS + 3)]
 def short_replies(monkeypatch):
     """A random model finds no end of its own."""
     monkeypatch.setattr(MEGa, "recall", partialmethod(MEGa.recall, max_new_tokens=8))
-    monkeypatch.setattr("memsci.mind.RECALL_TOKENS", 8)
+    monkeypatch.setattr("memsci.learners.mega.RECALL_TOKENS", 8)
     monkeypatch.setattr(MEGa, "answer", partialmethod(MEGa.answer, max_new_tokens=5))
 
 
@@ -83,7 +84,7 @@ def held(monkeypatch):
         assert go.wait(WAIT)
         return say(*args, **kwargs)
 
-    monkeypatch.setattr("memsci.speak.say", slow)
+    monkeypatch.setattr("memsci.models.conversation.say", slow)
     yield started, go
     go.set()
 

@@ -14,8 +14,8 @@ pytest.importorskip("ipywidgets")
 from memsci import prompts
 from memsci.config import Encoding
 from memsci.errors import MemsciError
+from memsci.learners.mega import MEGa
 from memsci.memory import Memory
-from memsci.mind import MEGa
 from memsci.widgets.editor import REPLIES, MemoryEditor, loss_chart
 
 ENCODING = Encoding(rank=2, lr=2e-2, epochs=2, text_epochs=1, batch_size=2)

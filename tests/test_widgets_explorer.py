@@ -16,7 +16,7 @@ pytest.importorskip("ipywidgets")
 from matplotlib import pyplot as plt
 
 from memsci.errors import MemsciError
-from memsci.forgetting import bin_lags
+from memsci.measures.forgetting import bin_lags
 from memsci.runs.folder import write_table
 from memsci.runs.tables import curves, per_partition
 from memsci.widgets.explorer import InterferenceExplorer

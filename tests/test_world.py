@@ -16,11 +16,11 @@ import pytest
 from tokenizers import Tokenizer
 
 import memsci
-from memsci import wording
 from memsci.data import builtin, quiz
 from memsci.errors import MemsciError
+from memsci.measures import text_match as wording
+from memsci.measures.metrics import contains
 from memsci.memory import Memory, Question
-from memsci.metrics import contains
 from memsci.pretraining import corpus, train, vocabulary
 from memsci.world import check, grammar, knowledge, split, stories
 from memsci.world.stories import Event, Person

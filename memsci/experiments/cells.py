@@ -9,12 +9,15 @@ from typing import Any
 
 import pandas as pd
 
-from memsci import evaluate, gating, learners, paper
 from memsci.config import GateRule
 from memsci.errors import MemsciError, check_in, check_whole
-from memsci.experiments import Cell, Experiment, parse
+from memsci.evaluate import gate_accuracy as gating
+from memsci.evaluate import responses as evaluate
+from memsci.experiments.spec import Cell, Experiment, parse
+from memsci.learners import registry as learners
+from memsci.measures import paper
 from memsci.memory import Memory, Partition, QuizItem
-from memsci.models import SHIPPED, Base, load, without_bars
+from memsci.models.base import SHIPPED, Base, load, without_bars
 
 # Shares of the depth: layers 1–10, 10–21 and 21–32 of 32 (paper, Table 3).
 REGIONS = {"early": (1, 10), "middle": (10, 21), "late": (21, 32)}

@@ -14,13 +14,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from memsci import data, generate, prompts
+from memsci import data, prompts
 from memsci.config import Embedding
-from memsci.embed import embedder
-from memsci.gate import gate
+from memsci.gate.embed import embedder
+from memsci.gate.softmax import gate
+from memsci.measures.metrics import correct_gate, judge, macro_accuracy
 from memsci.memory import Memory
-from memsci.metrics import correct_gate, judge, macro_accuracy
-from memsci.models import Base, load
+from memsci.models import generate
+from memsci.models.base import Base, load
 from memsci.pretraining import corpus
 from memsci.world import grammar, stories
 

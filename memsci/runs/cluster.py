@@ -14,7 +14,7 @@ from typing import Any
 from memsci.errors import MemsciError
 from memsci.runs import folder as files
 from memsci.runs.pool import AGAIN, LIVES, TICK
-from memsci.runs.work import Job, Outcome, work
+from memsci.runs.worker import Job, Outcome, work
 
 LOOK = 2.0  # seconds between two looks at how far jobs are
 UNBEGUN = 10  # times that a worker may die before it begins a job, as against one that dies at work

@@ -21,16 +21,16 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.utils import cached_file
 
-from memsci import lora
+from memsci.adapters import lora
+from memsci.adapters.encode import PASS_TOKENS, TRAINING_BYTES, side_by_side
+from memsci.adapters.mixture import ROW_BYTES
 from memsci.config import Encoding
-from memsci.encode import PASS_TOKENS, TRAINING_BYTES, side_by_side
 from memsci.errors import MemsciError
-from memsci.experiments import Cell, Experiment, parse
 from memsci.experiments.cells import check_common, learner_settings
+from memsci.experiments.spec import Cell, Experiment, parse
 from memsci.memory import Partition
-from memsci.mixture import ROW_BYTES
-from memsci.models import SHIPPED
-from memsci.speak import BATCH
+from memsci.models.base import SHIPPED
+from memsci.models.conversation import BATCH
 
 TOKENS_PER_WORD = 1.4  # of English with punctuation
 PROMPT_TOKENS = 45  # of a question, its instruction and the chat template

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 
-from memsci.runs.work import Job, Outcome, work
+from memsci.runs.worker import Job, Outcome, work
 
 TICK = 0.5  # seconds between two looks at how far jobs are
 AGAIN = 2.0  # seconds before a job that another runner holds is tried again

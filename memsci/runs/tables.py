@@ -19,8 +19,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from memsci import forgetting
-from memsci.statistics import mean_table, unit_means
+from memsci.measures import forgetting
+from memsci.measures.statistics import mean_table, unit_means
 
 GROUP = ["dataset", "method", "setting", "way", "gate"]
 FIRST = ["over", "category", *GROUP, "stop", "lag", "metric"]

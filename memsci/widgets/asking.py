@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from memsci import prompts
-from memsci.gate import Gate
-from memsci.mind import MEGa
+from memsci.gate.softmax import Gate
+from memsci.learners.mega import MEGa
 
 SPOKEN = {"answer": "Answer", "recall": "Recall", "irag": "Recall, then answer"}
 TIPS = {

@@ -12,8 +12,8 @@ from ipywidgets import HTML, Button, Layout, Select, Text, Textarea
 from traitlets import Tuple
 
 from memsci.errors import MemsciError, check_in
+from memsci.learners.mega import MEGa
 from memsci.memory import Memory
-from memsci.mind import MEGa
 from memsci.widgets.asking import SPOKEN, TIPS, ask
 from memsci.widgets.panel import Panel, number, plain, row, wide
 

@@ -14,14 +14,15 @@ import pandas as pd
 from ipywidgets import HTML, Button, Checkbox, Dropdown, HBox, Layout, ToggleButton, ToggleButtons
 from matplotlib.figure import Figure
 
-from memsci import figures, paper
 from memsci.errors import MemsciError, check_in
-from memsci.forgetting import bin_lags
-from memsci.metrics import METRICS
+from memsci.figures import draw as figures
+from memsci.measures import paper
+from memsci.measures.forgetting import bin_lags
+from memsci.measures.metrics import METRICS
+from memsci.measures.statistics import FEWEST_UNITS
 from memsci.runs.folder import locate
 from memsci.runs.folder import table as run_table
 from memsci.runs.tables import GROUP, curves, per_partition
-from memsci.statistics import FEWEST_UNITS
 from memsci.widgets.panel import Panel, number, plain, row, styled, wide
 
 # What a curve is over (see `memsci.runs.tables.per_partition`): the column of its axis, and how it is drawn.

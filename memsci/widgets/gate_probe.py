@@ -26,9 +26,9 @@ from ipywidgets import (
 
 from memsci.config import KINDS, POOLINGS, SIMILARITIES, Embedding
 from memsci.errors import MemsciError, check_in
-from memsci.gate import Gate, top_k
+from memsci.gate.softmax import Gate, top_k
+from memsci.learners.mega import MEGa
 from memsci.memory import Memory
-from memsci.mind import MEGa
 from memsci.widgets.asking import SPOKEN, TIPS, say
 from memsci.widgets.bars import GateBars
 from memsci.widgets.gates import Gates

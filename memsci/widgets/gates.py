@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from memsci.config import Embedding
-from memsci.embed import Embedder, embedders, weighted
 from memsci.errors import MemsciError
-from memsci.gate import Gate, gate
+from memsci.gate.embed import Embedder, embedders, weighted
+from memsci.gate.softmax import Gate, gate
+from memsci.learners.mega import MEGa
 from memsci.memory import Memory, text_hash
-from memsci.mind import MEGa
-from memsci.record import Remembered
+from memsci.store.record import Remembered
 
 
 class Gates:

@@ -14,8 +14,8 @@ from matplotlib.colors import to_hex
 from traitlets import Float, Int, List, TraitError, Unicode, validate
 
 from memsci.errors import MemsciError
-from memsci.gate import Gate
-from memsci.mind import MEGa
+from memsci.gate.softmax import Gate
+from memsci.learners.mega import MEGa
 from memsci.widgets.panel import plain
 
 _HERE = Path(__file__).parent

@@ -10,9 +10,9 @@ from typing import Any
 from ipywidgets import HTML, Layout, VBox
 
 import memsci
-from memsci.gate import Gate
+from memsci.gate.softmax import Gate
+from memsci.learners.mega import MEGa
 from memsci.memory import Memory
-from memsci.mind import MEGa
 from memsci.widgets.gate_probe import GateProbe
 from memsci.widgets.heatmap import HeatMap
 from memsci.widgets.panel import Panel

@@ -56,7 +56,7 @@ def serve(
     except ImportError as error:
         raise MemsciError('Voila serves the probe and is not installed: pip install "memsci[notebooks]".') from error
     if store is not None:
-        from memsci.store import Store
+        from memsci.store.store import Store
 
         os.environ[STORE] = str(Store.open(store).path.resolve())
     if base is not None:

@@ -29,8 +29,8 @@ import safetensors.torch
 import torch
 from safetensors import SafetensorError
 
+from memsci.adapters.lora import Adapter, load_peft, save_peft
 from memsci.errors import MemsciError
-from memsci.lora import Adapter, load_peft, save_peft
 
 _ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 _FILES = (*_ADAPTER_FILES, "key.safetensors")

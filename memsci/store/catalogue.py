@@ -26,7 +26,7 @@ from typing import BinaryIO
 import numpy as np
 
 from memsci.errors import MemsciError
-from memsci.record import Entry, flush, read_memory
+from memsci.store.record import Entry, flush, read_memory
 
 # What reading a catalogue that is truncated, altered or just being removed raises.
 UNREADABLE = (sqlite3.Error, OSError, ValueError, TypeError)

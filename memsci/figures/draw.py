@@ -33,11 +33,11 @@ from matplotlib.ticker import FixedLocator, MultipleLocator
 from matplotlib.transforms import ScaledTranslation
 from PIL import Image
 
-from memsci import paper
 from memsci.errors import MemsciError, check_in
-from memsci.forgetting import bin_lags
-from memsci.metrics import METRICS
-from memsci.statistics import FEWEST_UNITS, mean_table
+from memsci.measures import paper
+from memsci.measures.forgetting import bin_lags
+from memsci.measures.metrics import METRICS
+from memsci.measures.statistics import FEWEST_UNITS, mean_table
 
 COLORS = 256  # of a PNG, chosen for it: no difference is seen, and it takes a third of the bytes
 
@@ -111,7 +111,7 @@ def style(size: str = "print") -> Iterator[None]:
         The size is neither.
     """
     check_in("size", size, SIZES)
-    with plt.style.context([str(resources.files("memsci") / name) for name in SIZES[size]]):
+    with plt.style.context([str(resources.files("memsci.figures") / name) for name in SIZES[size]]):
         yield
         # Jupyter's backend is loaded at the first figure and makes matplotlib interactive, which must outlast the style.
         interactive = mpl.is_interactive()

@@ -16,7 +16,7 @@ from torch.nn.functional import cross_entropy, normalize
 
 from memsci.config import Embedding
 from memsci.errors import MemsciError
-from memsci.models import Base, attention_input_path, batches, mlp_input_path, turn, without_bars
+from memsci.models.base import Base, attention_input_path, batches, mlp_input_path, turn, without_bars
 
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 BATCH = 16

@@ -18,20 +18,21 @@ from typing import Any
 import pandas as pd
 import torch
 
-from memsci import gate as gating
-from memsci import prompts, speak
+from memsci import prompts
+from memsci.adapters.encode import Encoded, encode
+from memsci.adapters.lora import Stack, stack
+from memsci.adapters.mixture import mixture
 from memsci.config import Embedding, Encoding, GateRule
-from memsci.embed import Embedder, embedder, weighted
-from memsci.encode import Encoded, encode
 from memsci.errors import MemsciError
-from memsci.gate import Gate
-from memsci.lora import Stack, stack
+from memsci.gate import softmax as gating
+from memsci.gate.embed import Embedder, embedder, weighted
+from memsci.gate.softmax import Gate
 from memsci.memory import Memory, QuizItem, check_memories, text_hash
-from memsci.mixture import mixture
-from memsci.models import SHIPPED, Base, load
-from memsci.record import Remembered, appearing
-from memsci.speak import ANSWER_TOKENS, RECALL_TOKENS
-from memsci.store import Store
+from memsci.models import conversation as speak
+from memsci.models.base import SHIPPED, Base, load
+from memsci.models.conversation import ANSWER_TOKENS, RECALL_TOKENS
+from memsci.store.record import Remembered, appearing
+from memsci.store.store import Store
 
 RESIDENT = 1024  # memories whose adapters all stay in memory, if they fit into the store's cache
 

@@ -12,9 +12,9 @@ from contextlib import ExitStack, contextmanager
 import torch
 from torch import Tensor, nn
 
+from memsci.adapters.lora import Stack, is_transposed
 from memsci.errors import MemsciError
-from memsci.lora import Stack, is_transposed
-from memsci.models import turn
+from memsci.models.base import turn
 
 Hook = Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor | None]
 

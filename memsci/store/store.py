@@ -37,12 +37,13 @@ import torch
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 
-from memsci import catalogue, search
-from memsci.cache import Cache
-from memsci.catalogue import Catalogue, Row
+from memsci.adapters.lora import Adapter, load_peft
 from memsci.errors import MemsciError
-from memsci.lora import Adapter, load_peft
-from memsci.record import Entry, Remembered, check_id, flush, read_adapter, read_memory, write_json, write_memory
+from memsci.gate import search
+from memsci.store import catalogue
+from memsci.store.cache import Cache
+from memsci.store.catalogue import Catalogue, Row
+from memsci.store.record import Entry, Remembered, check_id, flush, read_adapter, read_memory, write_json, write_memory
 
 FORMAT = 1
 LOCK_SECONDS = 300.0

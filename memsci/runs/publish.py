@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from memsci import provenance
 from memsci.errors import MemsciError
-from memsci.experiments import content, dataset_name, show_numbers
+from memsci.experiments.spec import content, dataset_name, show_numbers
 from memsci.runs import folder as files
-from memsci.runs import provenance
 from memsci.runs.tables import curves, together
 
 TABLES = ("partitions", "confusion")
@@ -43,7 +43,7 @@ def ship(folder: Path, out: Path, add: bool = False) -> list[Path]:
         The run is not finished, its tables are of another version, or a cell was made by code with uncommitted changes; or
         `out` holds no run to which it could be added. What `out` holds then stays as it is.
     """
-    from memsci.figures import redraw
+    from memsci.figures.draw import redraw
 
     about, config = files.read_json(folder / "run.json"), files.read_json(folder / "config.json")
     if about["status"] != "finished":

@@ -16,17 +16,24 @@ from tqdm.auto import tqdm
 
 from memsci import data
 from memsci.config import Embedding
-from memsci.embed import embedder
 from memsci.errors import MemsciError, check_in
-from memsci.gating import EMBEDDINGS, Embeddings, by_embedding
-from memsci.judging import Judge, rule
-from memsci.learners import Gated, Learner, Retrieval, Untrained
+from memsci.evaluate.gate_accuracy import EMBEDDINGS, Embeddings, by_embedding
+from memsci.gate.embed import embedder
+from memsci.learners.mega import MEGa
+from memsci.learners.registry import Gated, Learner, Retrieval, Untrained
+from memsci.measures.judges import Judge, rule
+from memsci.measures.metrics import (
+    METRICS,
+    correct_gate,
+    macro_accuracy,
+    random_pair_cosine,
+    recall_cosine,
+    retrieval_cosine,
+)
+from memsci.measures.paper import GATES, WAYS, label, labels
+from memsci.measures.text_match import parts
 from memsci.memory import Memory, Partition, QuizItem, text_hash
-from memsci.metrics import METRICS, correct_gate, macro_accuracy, random_pair_cosine, recall_cosine, retrieval_cosine
-from memsci.mind import MEGa
-from memsci.models import Base, load
-from memsci.paper import GATES, WAYS, label, labels
-from memsci.wording import parts
+from memsci.models.base import Base, load
 
 __all__ = [
     "KEYS", "QUESTIONS", "RESPONSE", "ask", "ask_quiz", "compositional_probes", "demo", "gates", "label", "probes",
@@ -357,7 +364,7 @@ def demo(
     dict
         The tables ``summary``, ``gates``, ``responses``, ``scores`` and ``examples``.
     """
-    from memsci.figures import gate_map, save
+    from memsci.figures.draw import gate_map, save
 
     world = data.builtin(setting, partition)
     mind = MEGa(base or load())

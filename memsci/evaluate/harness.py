@@ -25,12 +25,13 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from tqdm.auto import tqdm
 
-from memsci import generate, prompts
+from memsci import prompts
 from memsci.errors import MemsciError, check_in, check_whole
-from memsci.learners import Learner
-from memsci.metrics import METRICS
-from memsci.models import PLAIN_TEMPLATE, batches
-from memsci.speak import BATCH
+from memsci.learners.registry import Learner
+from memsci.measures.metrics import METRICS
+from memsci.models import generate
+from memsci.models.base import PLAIN_TEMPLATE, batches
+from memsci.models.conversation import BATCH
 
 if TYPE_CHECKING:
     from lm_eval.api.instance import Instance

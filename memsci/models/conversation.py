@@ -12,9 +12,9 @@ from typing import Any
 
 import pandas as pd
 
-from memsci import generate
 from memsci.errors import MemsciError
-from memsci.models import Base, batches
+from memsci.models import generate
+from memsci.models.base import Base, batches
 from memsci.prompts import Messages
 
 BATCH = 32  # conversations answered in one pass

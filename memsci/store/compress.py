@@ -13,11 +13,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from memsci.adapters.lora import Adapter
 from memsci.config import ENERGY, FLOAT8, STORED
 from memsci.errors import MemsciError, check_in, check_whole
-from memsci.lora import Adapter
-from memsci.record import appearing
-from memsci.store import Store
+from memsci.store.record import appearing
+from memsci.store.store import Store
 
 LARGEST = 16.0  # number of a float8 adapter: well within its range, 2⁻⁹ to 448
 

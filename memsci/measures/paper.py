@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from memsci.errors import MemsciError, check_in
-from memsci.statistics import holm, paired
+from memsci.measures.statistics import holm, paired
 
 # In the order of the paper's Table 1, which is the order of methods in every table and figure.
 METHODS = ("Base", "RAG", "Full", "Full+L2", "Full+EWC", "Full batch", "LoRA", "LoRA+L2", "MEGa", "iRAG")

@@ -18,7 +18,7 @@ from torch import Tensor
 from transformers import GenerationConfig
 
 from memsci.errors import MemsciError
-from memsci.models import Base, batches, turn
+from memsci.models.base import Base, batches, turn
 
 Prompts = Sequence[Sequence[int]]
 

@@ -18,11 +18,11 @@ from typing import Any
 
 import pandas as pd
 
+from memsci import provenance
 from memsci.errors import MemsciError
-from memsci.experiments import Cell
+from memsci.experiments.spec import Cell
 from memsci.memory import Partition, QuizItem
 from memsci.runs import folder as files
-from memsci.runs import provenance
 
 WORK = "memsci.experiments.cells:work"
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of malloc.h
@@ -131,8 +131,8 @@ def scored(
     """
     if "scores" in tables or "responses" not in tables:
         return dict(tables)
-    from memsci import evaluate
-    from memsci.judging import rule
+    from memsci.evaluate import responses as evaluate
+    from memsci.measures.judges import rule
 
     written = {name: files.read(BytesIO(files.csv(table))) for name, table in tables.items()}
     return {**tables, "scores": evaluate.score(written["responses"], written.get("quiz"), [rule, *judges], embed)}

@@ -14,12 +14,12 @@ import torch
 from tqdm.auto import tqdm
 
 from memsci import prompts
+from memsci.adapters.lora import Adapter, init_adapter, numbers, stack, targets, unstack
+from memsci.adapters.train import fit
 from memsci.config import Encoding
 from memsci.errors import MemsciError, check_whole
-from memsci.lora import Adapter, init_adapter, numbers, stack, targets, unstack
 from memsci.memory import Memory, check_memories
-from memsci.models import Base
-from memsci.train import fit
+from memsci.models.base import Base
 
 # Tokens of one training pass. On a processor larger passes are no faster: their logits leave its cache (measured, see
 # docs/lab-notes.md).

@@ -16,13 +16,13 @@ import pandas as pd
 from torch import Tensor
 
 from memsci.config import Embedding
-from memsci.embed import embedders, weighted
 from memsci.errors import MemsciError, check_whole
-from memsci.gate import gate
+from memsci.gate.embed import embedders, weighted
+from memsci.gate.softmax import gate
+from memsci.measures.metrics import correct_gate, gate_confusion
+from memsci.measures.statistics import mean_table, unit_means
 from memsci.memory import Memory, check_memories
-from memsci.metrics import correct_gate, gate_confusion
-from memsci.models import Base
-from memsci.statistics import mean_table, unit_means
+from memsci.models.base import Base
 
 COLUMNS = ("n", "embedding", "layer", "site", "pooling", "similarity", "memory_id", "question", "top_id")
 QUERIES = 512  # compared with all keys at once

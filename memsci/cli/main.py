@@ -98,7 +98,7 @@ def demo(
     figures: Annotated[Path, typer.Option(help="Folder for the figures.")] = Path("figures"),
 ) -> None:
     """Encode the 50 memories of a built-in partition, recall them, answer about them; a table, and figures."""
-    from memsci import evaluate
+    from memsci.evaluate import responses as evaluate
 
     tables = evaluate.demo(setting=setting.value, partition=partition, figures=figures)
     out.print(_table(tables["summary"], title=f"{setting.value}, partition {partition}"))
@@ -221,8 +221,8 @@ def compress(
     dtype: Annotated[str, typer.Option(help=f"Precision of the numbers: {', '.join(STORED)}.")] = FLOAT8,
 ) -> None:
     """Copy all memories of a store into a smaller one; the store itself stays as it is."""
-    from memsci import compress as compression
-    from memsci.store import Store
+    from memsci.store import compress as compression
+    from memsci.store.store import Store
 
     opened = Store(store)
     smaller = compression.store(opened, target, rank, energy, dtype)
@@ -237,7 +237,7 @@ def forget(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
     """Remove one memory from a store, also a damaged one. It cannot be brought back."""
-    from memsci.store import Store
+    from memsci.store.store import Store
 
     opened = Store(store)
     if not yes:
@@ -254,7 +254,7 @@ def info(store: Annotated[Path | None, typer.Argument(help="Folder of a store.",
         return
     import pandas as pd
 
-    from memsci.store import Store
+    from memsci.store.store import Store
 
     opened = Store(store)
     columns = ["order", "id", "label", "loss", "created"]
@@ -410,7 +410,8 @@ def score(
     folder: Annotated[Path, typer.Option(help="Folder that holds the runs.")] = Path("runs"),
 ) -> None:
     """Score the answers of a run anew, without its model: after a change of the metrics, or with a further judge."""
-    from memsci import judging, runs
+    from memsci import runs
+    from memsci.measures import judges as judging
     from memsci.runs.folder import locate
 
     path = locate(run, folder)
@@ -454,8 +455,8 @@ def harness(
     base: BASE = None,
 ) -> None:
     """General knowledge by lm-evaluation-harness, the gates open to each question; needs the extra 'harness'."""
-    from memsci.harness import mmlu
-    from memsci.learners import Gated, Untrained
+    from memsci.evaluate.harness import mmlu
+    from memsci.learners.registry import Gated, Untrained
 
     learner = Untrained(memsci.load(base)) if store is None else Gated(_open(store, base))
     if to is not None:
@@ -481,7 +482,7 @@ def figures(
     to: Annotated[Path, typer.Option(help="Folder for the figures.")] = Path("figures"),
 ) -> None:
     """Draw the figures of a run anew from its tables; no model is needed."""
-    from memsci.figures import redraw
+    from memsci.figures.draw import redraw
     from memsci.runs.folder import locate
 
     for file in redraw(locate(run, folder), to):

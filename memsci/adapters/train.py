@@ -16,9 +16,9 @@ from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.utils.rnn import pad_sequence
 
+from memsci.adapters.lora import Stack
+from memsci.adapters.mixture import alone, logits_at
 from memsci.config import Encoding
-from memsci.lora import Stack
-from memsci.mixture import alone, logits_at
 
 Penalty = Callable[[Sequence[Tensor]], Tensor]  # from the parameters to a scalar that is added to the loss
 Batch = TypeVar("Batch")

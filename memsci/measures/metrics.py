@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from memsci.errors import MemsciError
-from memsci.wording import chooses, contains, offers, one_sentence
+from memsci.measures.text_match import chooses, contains, offers, one_sentence
 
 __all__ = [
     "METRICS",

@@ -20,19 +20,20 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from memsci import prompts, speak
+from memsci import prompts
+from memsci.adapters.encode import draws, memory_seed, replies
+from memsci.adapters.lora import init_adapter, merge, stack, targets, unstack
+from memsci.adapters.train import each, fit
 from memsci.config import Embedding, Encoding, GateRule, Settings, Tuning
-from memsci.embed import embedder, weighted
-from memsci.encode import draws, memory_seed, replies
 from memsci.errors import MemsciError, check_in, check_whole
-from memsci.gate import Gate, gate
-from memsci.lora import init_adapter, merge, stack, targets, unstack
+from memsci.gate.embed import embedder, weighted
+from memsci.gate.softmax import Gate, gate
+from memsci.learners.mega import MEGa
+from memsci.learners.penalties import EWC, L2, Penalty
 from memsci.memory import Memory, QuizItem, check_memories
-from memsci.mind import MEGa
-from memsci.models import SHIPPED, Base
-from memsci.penalties import EWC, L2, Penalty
-from memsci.speak import ANSWER_TOKENS, RECALL_TOKENS
-from memsci.train import each, fit
+from memsci.models import conversation as speak
+from memsci.models.base import SHIPPED, Base
+from memsci.models.conversation import ANSWER_TOKENS, RECALL_TOKENS
 
 About = Sequence[str | Sequence[str]]  # for each question, the id of the memory that it is about, or several ids
 

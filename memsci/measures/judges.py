@@ -22,8 +22,8 @@ from filelock import FileLock
 from tqdm.auto import tqdm
 
 from memsci.errors import MemsciError, check_in
-from memsci.metrics import METRICS
-from memsci.metrics import judge as _by_rule
+from memsci.measures.metrics import METRICS
+from memsci.measures.metrics import judge as _by_rule
 
 # What the judge model is told. The paper gives the conditions, not the wording: this one is ours. The four texts come as
 # one JSON object: quotes within a text are escaped there, so that no text can end itself and go on as an instruction.
