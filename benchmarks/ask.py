@@ -21,12 +21,13 @@ from transformers import AutoModelForCausalLM
 from benchmarks.common import ROUNDS, compare, keep, peak
 from memsci import data, prompts
 from memsci.adapters import mixture
-from memsci.adapters.lora import Adapter, init_adapter, stack, targets
+from memsci.adapters.lora import Adapter, init_adapter, stack
 from memsci.config import Embedding, Encoding
 from memsci.gate.embed import embedder
 from memsci.gate.softmax import gate, nucleus
 from memsci.models.base import Base, load
 from memsci.models.generate import converse, generate
+from memsci.models.sites import targets
 
 QUERIES, TOKENS, EPSILON = 32, 24, 1e-3
 ENCODING = Encoding.embedded()

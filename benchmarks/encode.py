@@ -22,11 +22,12 @@ import memsci
 from benchmarks.common import ROUNDS, compare, keep, peak
 from memsci import prompts
 from memsci.adapters.encode import draws, encode, memory_seed, replies
-from memsci.adapters.lora import numbers, targets
+from memsci.adapters.lora import numbers
 from memsci.adapters.train import precision
 from memsci.config import Encoding
 from memsci.memory import Memory
 from memsci.models.base import Base
+from memsci.models.sites import targets
 
 OURS = "memsci, in parallel"
 Steps = list[dict[str, torch.Tensor]]  # the mini-batches of one memory, as a model of transformers takes them

@@ -18,10 +18,11 @@ from transformers import AutoConfig, LlamaConfig, LlamaForCausalLM
 from benchmarks.common import ROUNDS, compare, keep, peak
 from benchmarks.encode import adapted, flop, peft_loop
 from memsci.adapters.encode import TRAINING_BYTES, draws, side_by_side
-from memsci.adapters.lora import init_adapter, numbers, stack, targets
+from memsci.adapters.lora import init_adapter, numbers, stack
 from memsci.adapters.mixture import mixture
 from memsci.adapters.train import fit
 from memsci.config import DTYPES, Encoding
+from memsci.models.sites import targets
 from memsci.runs.plan import KNOWN
 
 SHAPES = {

@@ -32,12 +32,13 @@ import torch
 from benchmarks.ask import silent
 from benchmarks.common import compare, keep, seconds
 from memsci import data
-from memsci.adapters.lora import Adapter, init_adapter, targets
+from memsci.adapters.lora import Adapter, init_adapter
 from memsci.config import Embedding, Encoding, GateRule
 from memsci.gate.embed import embedder
 from memsci.learners.mega import MEGa
 from memsci.memory import text_hash
 from memsci.models.base import Base, load
+from memsci.models.sites import targets
 from memsci.store.store import Remembered, Store
 from memsci.world import grammar, split, stories
 

@@ -16,8 +16,8 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 import memsci
-from memsci.adapters.lora import targets
 from memsci.cli import main as cli
+from memsci.models.sites import targets
 from memsci.store.store import Remembered, Store
 
 

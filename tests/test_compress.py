@@ -13,11 +13,13 @@ from conftest import make_model, random_adapter
 from typer.testing import CliRunner
 
 import memsci
-from memsci.adapters.lora import load_peft, save_peft, stack, targets
+from memsci.adapters.lora import stack
 from memsci.adapters.mixture import mixture
+from memsci.adapters.peft_format import load_peft, save_peft
 from memsci.cli import main as cli
 from memsci.errors import MemsciError
 from memsci.memory import Memory
+from memsci.models.sites import targets
 from memsci.store import compress
 from memsci.store.store import Store
 

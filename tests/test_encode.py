@@ -13,13 +13,15 @@ from conftest import make_model
 from memsci import prompts
 from memsci.adapters import train
 from memsci.adapters.encode import EncodingError, as_measured, draws, encode, memory_seed, side_by_side
-from memsci.adapters.lora import init_adapter, save_peft, stack, targets
+from memsci.adapters.lora import init_adapter, stack
 from memsci.adapters.mixture import alone, mixture
+from memsci.adapters.peft_format import save_peft
 from memsci.adapters.train import fit, losses, rate, surprisal
 from memsci.config import Encoding
 from memsci.errors import MemsciError
 from memsci.memory import Memory
 from memsci.models.base import Base
+from memsci.models.sites import targets
 
 SETTINGS = Encoding(rank=4, lr=2e-3, epochs=3, batch_size=2)
 MEMORIES = [

@@ -12,7 +12,6 @@ import pytest
 from conftest import random_adapter
 
 from memsci import data, prompts
-from memsci.adapters.lora import targets
 from memsci.config import Embedding, Encoding, GateRule
 from memsci.errors import MemsciError
 from memsci.evaluate import responses as evaluate
@@ -23,6 +22,7 @@ from memsci.measures.metrics import METRICS
 from memsci.memory import Memory, Partition, Question, QuizItem, text_hash
 from memsci.models import conversation as speak
 from memsci.models.base import Base
+from memsci.models.sites import targets
 from memsci.runs import folder
 from memsci.store.record import Remembered
 

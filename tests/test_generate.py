@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+import transformers
 from conftest import ARCHITECTURES, make_model, make_tokenizer
 from tokenizers import AddedToken
 from torch.testing import assert_close
@@ -88,6 +89,25 @@ def test_a_second_turn_is_what_it_would_be_read_anew(any_base):
     second = generate(any_base, [longer for _, _, longer in read], 7)
     assert [said for _, said in both] == second and len(set(second)) > 1
     assert converse(any_base, [], follow, (1, 1)) == []
+
+
+@pytest.mark.parametrize("architecture", ["Mistral", "Qwen2", "Gemma2", "Gemma3Text"])
+def test_a_second_turn_under_a_sliding_window(architecture, tokenizer):
+    common = {
+        "vocab_size": 262, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "head_dim": 8,
+        "num_attention_heads": 4, "num_key_value_heads": 2, "initializer_range": 0.3, "sliding_window": 100,
+    }  # fmt: skip
+    more = {"use_sliding_window": True, "max_window_layers": 0} if architecture == "Qwen2" else {}
+    config = getattr(transformers, f"{architecture}Config")(**common, **more)
+    name = architecture.removesuffix("Text")
+    torch.manual_seed(0)
+    base = Base(getattr(transformers, f"{name}ForCausalLM")(config).eval(), tokenizer)
+    assert base.window == 100
+    asked = [base.chat(prompts.recall(word)) for word in WORDS]  # of unequal length, so that columns are hidden
+    follow = lambda k, told: base.chat(prompts.irag(WORDS[k], "Other words."))  # columns of the recall are hidden
+    first = generate(base, asked, 40)
+    second = generate(base, [follow(k, told) for k, told in enumerate(first)], 20)
+    assert converse(base, asked, follow, (40, 20)) == list(zip(first, second))
 
 
 def test_a_second_turn_is_not_read_twice(base):

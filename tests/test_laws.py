@@ -8,13 +8,14 @@ import pytest
 import torch
 from conftest import ARCHITECTURES, make_model, make_tokenizer, random_adapter
 
-from memsci.adapters.lora import Adapter, Stack, init_adapter, stack, targets, unstack
+from memsci.adapters.lora import Adapter, Stack, init_adapter, stack, unstack
 from memsci.adapters.mixture import ROW_COST, alone, folding_pays, logits_at, mixture
 from memsci.config import Embedding, Encoding
 from memsci.errors import MemsciError
 from memsci.gate.embed import embedder
 from memsci.gate.softmax import Gate, nucleus
 from memsci.models.base import Base
+from memsci.models.sites import targets
 
 ENCODING = Encoding(rank=4)
 IDS = torch.randint(0, 256, (3, 12), generator=torch.Generator().manual_seed(0))
@@ -416,7 +417,7 @@ def test_targets_are_explained(model):
         targets(model, layers=[2])
     with pytest.raises(MemsciError, match="'mlp', 'attention', 'all'; 'MLP'"):
         targets(model, "MLP")
-    with pytest.raises(MemsciError, match="No mlp projection is known in Linear"):
+    with pytest.raises(MemsciError, match="No layers with linear maps were found in Linear"):
         targets(torch.nn.Linear(2, 2))
 
 

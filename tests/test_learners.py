@@ -15,7 +15,8 @@ from torch.testing import assert_close
 
 from memsci import prompts
 from memsci.adapters.encode import draws, encode, memory_seed
-from memsci.adapters.lora import merge, save_peft, targets
+from memsci.adapters.lora import merge
+from memsci.adapters.peft_format import save_peft
 from memsci.adapters.train import clip, fit
 from memsci.config import Embedding, Encoding, GateRule, Tuning
 from memsci.errors import MemsciError
@@ -25,6 +26,7 @@ from memsci.learners.registry import LEARNERS, Batch, Given, Learner, Retrieval,
 from memsci.memory import Memory, QuizItem
 from memsci.models import conversation as speak
 from memsci.models.base import SHIPPED, Base
+from memsci.models.sites import targets
 
 SETTINGS = {
     "encoding": Encoding(rank=4, lr=5e-3, epochs=3, batch_size=2, text_copies=2),

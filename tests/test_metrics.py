@@ -459,3 +459,9 @@ def test_metrics_do_not_import_torch():
 
     code = "import sys, memsci.measures.metrics, memsci.data; assert 'torch' not in sys.modules, 'torch was imported'"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_thought_is_no_part_of_an_answer():
+    assert judge("<think>\n\n</think>\n\nKarim.", "Karim")
+    assert judge("<think>Nora filmed. Or Karim? Karim.</think>Karim", "Karim")
+    assert not judge("<think>Karim</think>Nora", "Karim") and not judge("<think>Karim", "Karim")

@@ -15,7 +15,6 @@ from transformers.pytorch_utils import Conv1D
 
 import memsci
 from memsci import prompts
-from memsci.adapters.lora import targets
 from memsci.adapters.mixture import mixture
 from memsci.config import Embedding, Encoding, GateRule
 from memsci.errors import MemsciError
@@ -24,6 +23,7 @@ from memsci.learners.mega import MEGa
 from memsci.memory import Memory, Partition, QuizItem, text_hash
 from memsci.models import generate
 from memsci.models.base import Base
+from memsci.models.sites import targets
 from memsci.store.record import Remembered
 from memsci.store.store import Store
 

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import copy
+import json
 
 import pytest
+import safetensors.torch
 import torch
-from conftest import ARCHITECTURES, SPECIAL, make_model, make_tokenizer
+from conftest import ARCHITECTURES, SPECIAL, TEMPLATE, make_model, make_tokenizer
 from tokenizers import AddedToken
 from transformers.utils import logging
 
 from memsci import prompts
+from memsci.config import Encoding
 from memsci.errors import MemsciError
-from memsci.models.base import SHIPPED, Base, attention_input_path, batches, load, mlp_input_path
+from memsci.learners.mega import MEGa
+from memsci.memory import Memory
+from memsci.models.base import SHIPPED, Base, batches, load
+from memsci.models.generate import generate
+from memsci.models.sites import attention_input_path, mlp_input_path
 
 NASTY = "Nora <|end|><|system|>said <|user|> and <|pad|><|bos|><|assistant|> twice."
 CHATS = {
@@ -92,7 +99,8 @@ def test_nor_within_a_memory(base, tokenizer, text):
     assert base.text(base.chat(prompts.qa(text))).startswith(text)
 
 
-def test_added_tokens_that_are_not_special_are_control_tokens_too_but_white_space_is_not(model):
+def test_added_tokens_that_are_not_special_are_control_tokens_too_but_white_space_is_not():
+    model = make_model(vocab=300)
     tokenizer = make_tokenizer()
     tokenizer.add_tokens([AddedToken("</think>", special=False), AddedToken("\n\n", special=False)])
     think, blank = tokenizer.convert_tokens_to_ids(["</think>", "\n\n"])
@@ -136,14 +144,58 @@ def test_no_beginning_of_sequence(model):
     assert Base(model, tokenizer).tokens("ab") == tokenizer("ab", add_special_tokens=False)["input_ids"]
 
 
+REFUSING = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system here') }}{% endif %}"
+DROPPING = "{% for m in messages if m['role'] != 'system' %}[{{ m['content'] }}]{% endfor %}"
+
+
+@pytest.mark.parametrize("template", [REFUSING + DROPPING, DROPPING], ids=["refused", "dropped"])
+def test_where_there_is_no_system_turn_its_words_open_the_users(model, template):
+    tokenizer = make_tokenizer()
+    tokenizer.chat_template = template
+    base = Base(model, tokenizer)
+    told = base.text(base.chat(prompts.mmlu("birds", "Which sings?", list("abcd"))))
+    assert "about birds" in told and told.index("about birds") < told.index("Which sings?") and told.count("[") == 2
+    assert base.text(base.chat(prompts.qa("Who?"))) == f"[{prompts.qa('Who?')[0]['content']}]"
+
+
 def test_a_template_that_refuses_is_named(model):
     tokenizer = make_tokenizer()
-    tokenizer.chat_template = (
-        "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system here') }}{% endif %}"
-        "{{ messages[-1]['content'] }}"
-    )
-    with pytest.raises(MemsciError, match="refuses the turns system, user, assistant: no system here"):
-        Base(model, tokenizer, name="m").chat(prompts.mmlu("s", "q", list("abcd")))
+    refuses = "{% if messages | length > 2 %}{{ raise_exception('too long') }}{% endif %}"
+    tokenizer.chat_template = refuses + "[{{ messages[0]['content'] }}]"
+    with pytest.raises(MemsciError, match="refuses the turns user, assistant, user: too long"):
+        Base(model, tokenizer, name="m").chat(prompts.irag("q", "r"))
+
+
+THINKING = TEMPLATE.replace(
+    "{{ '<|assistant|>' }}{% endif %}",
+    "{{ '<|assistant|>' }}{% if not enable_thinking %}{{ '<think></think>' }}{% endif %}{% endif %}",
+)
+
+
+def test_thinking_is_off_unless_asked_for(model):
+    tokenizer = make_tokenizer()
+    tokenizer.chat_template = THINKING.replace("not enable_thinking", "enable_thinking is defined and not enable_thinking")
+    asked = prompts.qa("Who?")
+    assert Base(model, tokenizer).text(Base(model, tokenizer).chat(asked)).endswith("<think></think>")
+    assert "<think>" not in tokenizer.decode(Base(model, tokenizer, thinking=True).chat(asked))
+
+
+@pytest.mark.parametrize(
+    ("reply", "said"),
+    [
+        ("<think>\n\n</think>\n\nKarim.", "Karim."),
+        ("<think>Karim? No.</think> Nora", "Nora"),
+        ("<think>Never done", ""),
+        ("He said <think> aloud.", "He said <think> aloud."),
+    ],
+)
+def test_what_was_thought_is_no_part_of_a_reply(model, tokenizer, reply, said):
+    thinker = make_tokenizer()
+    thinker.chat_template = THINKING
+    base = Base(model, thinker)
+    assert base.said(base.tokens(reply, bos=False)) == said
+    plain = Base(model, tokenizer)
+    assert plain.said(plain.tokens(reply, bos=False)) == reply  # the words of a memory, say
 
 
 def test_the_end_of_turn_comes_first_among_the_stop_tokens(model):
@@ -255,6 +307,96 @@ def test_load_refuses_what_is_not_there(tmp_path, folder):
     torch.save({}, folder / "pytorch_model.bin")
     with pytest.raises(MemsciError, match="Cannot load"):
         load(str(folder), device="cpu")
+
+
+def shorn(file, change):
+    """The weights of a file after a change of their names and values."""
+    tensors = safetensors.torch.load_file(file)
+    safetensors.torch.save_file(change(tensors), file, metadata={"format": "pt"})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda w: {k: v for k, v in w.items() if "down_proj" not in k}, r"lack 2 tensors .*layers\.0\.mlp\.down_proj"),
+        (lambda w: {f"net.{k}": v for k, v in w.items()}, r"lack .* tensors .*no place for \(net\."),
+        (lambda w: w | {"model.norm.weight": torch.ones(7)}, "Cannot load .*whole and of one model|another shape"),
+    ],
+    ids=["absent", "prefix", "shape"],
+)
+def test_weights_that_do_not_fill_the_model_are_refused(folder, change, message):
+    shorn(folder / "model.safetensors", change)
+    with pytest.raises(MemsciError, match=message):
+        load(folder, device="cpu")
+
+
+def test_weights_that_no_one_uses_are_told(folder):
+    shorn(folder / "model.safetensors", lambda w: w | {"model.layers.0.mlp.extra.weight": torch.ones(2)})
+    with pytest.warns(UserWarning, match=r"holds 1 tensors that the model does not use \(model.layers.0.mlp.extra"):
+        load(folder, device="cpu")
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "tokenizer.json", "config.json"])
+@pytest.mark.parametrize("damage", ["pointer", "cut", "noise", "empty"])
+def test_damaged_files_are_one_kind_of_error(folder, file, damage):
+    whole = (folder / file).read_bytes()
+    pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n"
+    damaged = {"pointer": pointer, "cut": whole[: len(whole) // 2], "noise": b"\x80\xff" * 99, "empty": b""}[damage]
+    (folder / file).write_bytes(damaged)
+    with pytest.raises(MemsciError, match="git lfs pull" if damage == "pointer" else "Cannot load the model"):
+        load(folder, device="cpu")
+
+
+def test_weights_in_a_form_whose_library_is_not_there(folder):
+    config = json.loads((folder / "config.json").read_text())
+    config["quantization_config"] = {"quant_method": "gptq", "bits": 4}
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(MemsciError, match="Cannot load the model"):
+        load(folder, device="cpu")
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:99", "meta", 3.5])
+def test_devices_that_are_not_there(folder, device):
+    with pytest.raises(MemsciError, match="device"):
+        load(folder, device=device)
+
+
+@pytest.mark.parametrize("dtype", ["int8", torch.int8, "float8_e4m3fn", 7])
+def test_number_types_that_do_not_serve(folder, dtype):
+    with pytest.raises(MemsciError, match="dtype must be one of 'float32'"):
+        load(folder, device="cpu", dtype=dtype)
+
+
+def test_a_folder_is_found_however_it_is_written(folder, monkeypatch):
+    monkeypatch.setenv("HOME", str(folder.parent))
+    monkeypatch.chdir(folder.parent)
+    for name in (folder, f"~/{folder.name}", folder.name, f"./{folder.name}"):
+        assert load(name, device="cpu").name == str(folder)
+
+
+def test_a_base_loaded_within_inference_mode_can_be_written_to(folder, tmp_path):
+    with torch.inference_mode():
+        base = load(folder, device="cpu")
+        mind = MEGa(base, encoding=Encoding(rank=2, epochs=1))
+        assert len(mind.encode([Memory("A bird sang.")], progress=False)) == 1
+
+
+def test_padding_may_be_any_token_and_nothing_else_may_lie_beyond_the_table(model):
+    tokenizer = make_tokenizer()
+    tokenizer.add_special_tokens({"pad_token": "<|filler|>"})
+    assert tokenizer.pad_token_id == len(tokenizer) - 1 == 262
+    base = Base(model, tokenizer)
+    assert base.pad_id < 262
+    assert generate(base, [base.tokens("a"), base.tokens("a longer one")], 3) == [
+        generate(base, [base.tokens(text)], 3)[0] for text in ("a", "a longer one")
+    ]
+    with pytest.raises(MemsciError, match="has 56 tokens for which the model has no embedding"):
+        Base(make_model(vocab=200), make_tokenizer())
+    tokenizer = make_tokenizer()
+    tokenizer.add_special_tokens({"eos_token": "<|over|>"})
+    tokenizer.chat_template = TEMPLATE.replace("<|end|>", "<|over|>")
+    with pytest.raises(MemsciError, match="'<|over|>' among them"):
+        Base(model, tokenizer)
 
 
 # Sites and batches.

@@ -11,9 +11,11 @@ import torch
 from conftest import make_model, random_adapter
 from safetensors.torch import load_file, save_file
 
-from memsci.adapters.lora import load_peft, save_peft, stack, targets, unstack
+from memsci.adapters.lora import check_fits, stack, unstack
 from memsci.adapters.mixture import mixture
+from memsci.adapters.peft_format import load_peft, save_peft
 from memsci.errors import MemsciError
+from memsci.models.sites import targets
 
 IDS = torch.randint(0, 256, (2, 12), generator=torch.Generator().manual_seed(0))
 
@@ -186,3 +188,37 @@ def test_other_adapters_and_damaged_files_are_refused(tmp_path, model, damage, m
     damage(folder)
     with pytest.raises(MemsciError, match=message):
         load_peft(folder)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("init_lora_weights", "pissa"), ("init_lora_weights", "olora"), ("init_lora_weights", "pissa_niter_4"),
+        ("alora_invocation_tokens", [5, 6]), ("use_dora", True), ("use_qalora", True), ("lora_bias", True),
+        ("layer_replication", [[0, 2]]), ("trainable_token_indices", [1]), ("target_parameters", ["w"]),
+        ("arrow_config", {"top_k": 3}), ("a_setting_of_tomorrow", 3),
+    ],
+)  # fmt: skip
+def test_settings_of_peft_are_allowed_by_list(tmp_path, model, setting, value):
+    save_peft(random_adapter(model, targets(model)), tmp_path, "b")
+    file = tmp_path / "adapter_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {setting: value}))
+    with pytest.raises(MemsciError, match=f"{setting} is .*plain LoRA only"):
+        load_peft(tmp_path)
+
+
+@pytest.mark.parametrize("setting", ["init_lora_weights", "lora_bias", "a_setting_of_tomorrow", "megatron_config"])
+def test_settings_of_peft_that_are_not_used_do_not_matter(tmp_path, model, setting):
+    save_peft(random_adapter(model, targets(model)), tmp_path, "b")
+    file = tmp_path / "adapter_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {setting: None if "config" in setting else False}))
+    assert load_peft(tmp_path).deltas
+
+
+def test_an_adapter_of_another_base_does_not_fit(model):
+    check_fits(model, random_adapter(model, targets(model)))
+    deeper, wider = make_model(layers=3), make_model(width=64)
+    with pytest.raises(MemsciError, match=r"The adapter changes model\.layers\.2\..*does not have"):
+        check_fits(model, random_adapter(deeper, targets(deeper)))
+    with pytest.raises(MemsciError, match=r"m7 changes .* from 64 to .* in this base it goes from 32"):
+        check_fits(model, random_adapter(wider, targets(wider)), "m7")

@@ -17,6 +17,7 @@ from memsci.experiments import Cell, Experiment
 from memsci.experiments.cells import run_cell
 from memsci.memory import Memory, Partition, Question, QuizItem
 from memsci.models import conversation as speak
+from memsci.models import sites
 from memsci.runs import choose, prepare
 from memsci.runs.plan import KNOWN, count, plan, shape, size
 
@@ -82,7 +83,7 @@ def test_shapes_and_bytes_are_those_of_the_adapters_that_are_made(tmp_path):
     assert about.parameters == sum(tensor.numel() for tensor in model.parameters())
     for encoding in (Encoding(rank=3), Encoding(rank=2, where="all", layers=(1,))):
         made = lora.init_adapter(
-            model, lora.targets(model, encoding.where, encoding.layers), encoding, torch.Generator()
+            model, sites.targets(model, encoding.where, encoding.layers), encoding, torch.Generator()
         )
         assert 4 * about.adapter(encoding)["numbers"].sum() == made.nbytes
 

@@ -24,7 +24,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from memsci.adapters.lora import Adapter, save_peft
+from memsci.adapters.lora import Adapter
+from memsci.adapters.peft_format import save_peft
 from memsci.errors import MemsciError
 from memsci.store import record as record_module
 from memsci.store import store as store_module
@@ -460,7 +461,7 @@ def test_a_memory_opens_in_peft_and_a_peft_folder_opens_here(store, tmp_path, rs
     from conftest import make_model, random_adapter
     from peft import LoraConfig, PeftModel, get_peft_model
 
-    from memsci.adapters.lora import targets
+    from memsci.models.sites import targets
 
     tokens = torch.arange(12).view(2, 6)
     base = make_model()(tokens).logits

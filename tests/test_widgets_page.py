@@ -12,10 +12,10 @@ from test_widgets_panel import WAIT
 pytest.importorskip("anywidget", reason="needs the extra notebooks")
 
 import memsci
-from memsci.adapters.lora import targets
 from memsci.config import Encoding
 from memsci.learners.mega import MEGa
 from memsci.memory import Memory, text_hash
+from memsci.models.sites import targets
 from memsci.store.record import Remembered
 from memsci.widgets import page as pages
 from memsci.widgets.page import Page

@@ -14,12 +14,13 @@ import torch
 from tqdm.auto import tqdm
 
 from memsci import prompts
-from memsci.adapters.lora import Adapter, init_adapter, numbers, stack, targets, unstack
+from memsci.adapters.lora import Adapter, init_adapter, numbers, stack, unstack
 from memsci.adapters.train import fit
 from memsci.config import Encoding
 from memsci.errors import MemsciError, check_whole
 from memsci.memory import Memory, check_memories
 from memsci.models.base import Base
+from memsci.models.sites import targets
 
 # Tokens of one training pass. On a processor larger passes are no faster: their logits leave its cache (measured, see
 # docs/lab-notes.md).
@@ -121,6 +122,11 @@ def encode(
         A text is too long for the model, or the model has no linear maps that are known.
     """
     memories = check_memories(memories)
+    with torch.inference_mode(False), torch.enable_grad():  # whatever the caller is within
+        return _encode_all(base, memories, encoding, seed, parallel, progress, on_done, on_loss)
+
+
+def _encode_all(base, memories, encoding, seed, parallel, progress, on_done, on_loss) -> list[Encoded]:
     if parallel is not None:
         check_whole("parallel", parallel, 1)
     prompt = base.chat(prompts.encoding(encoding.prompt))

@@ -1,4 +1,4 @@
-"""The adapter of one memory, γ B A on a few linear maps: where it sits, how it starts, how it is stacked and saved.
+"""The adapter of one memory, γ B A on a few linear maps: how it starts, how several are stacked, how one is merged.
 
 Shapes: n memories, r rank, in/out widths of a linear map. A is [r, in], B is [out, r], for every kind of linear map
 (also GPT-2's `Conv1D`, whose own weight is [in, out]), and their file form is PEFT's.
@@ -7,98 +7,17 @@ Shapes: n memories, r rank, in/out widths of a linear map. A is [r, in], B is [o
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from memsci.config import PLACES, Encoding
-from memsci.errors import MemsciError, check_in
-
-# Names inside one layer. The gate projection of a gated MLP is left out, as in the paper.
-NAMES = {
-    "mlp": (
-        "mlp.up_proj",
-        "mlp.down_proj",  # Llama, Qwen, Gemma, Mistral, SmolLM, OLMo
-        "mlp.dense_h_to_4h",
-        "mlp.dense_4h_to_h",  # GPT-NeoX, Pythia
-        "mlp.c_fc",
-        "mlp.c_proj",  # GPT-2
-        "mlp.fc1",
-        "mlp.fc2",  # Phi
-    ),
-    "attention": (
-        "self_attn.q_proj",
-        "self_attn.k_proj",
-        "self_attn.v_proj",
-        "self_attn.o_proj",
-        "self_attn.dense",
-        "attention.query_key_value",
-        "attention.dense",
-        "attn.c_attn",
-        "attn.c_proj",
-    ),
-}
-NAMES["all"] = NAMES["mlp"] + NAMES["attention"]
-_LAYER = re.compile(r"(?!.*vision)(?:.*\.)?(?:layers|h)\.(\d+)\.(.+)")
-
-
-def targets(model: nn.Module, where: str = "mlp", layers: Sequence[int] | None = None) -> list[str]:
-    """Paths of the linear maps that carry an adapter, in the model's own order.
-
-    Parameters
-    ----------
-    model
-        A causal language model of transformers.
-    where
-        "mlp": up- and down-projection, never the gate projection (the paper's choice, Methods); "attention": all its
-        projections; "all": both.
-    layers
-        Layers counted from 0; None means every layer.
-
-    Raises
-    ------
-    MemsciError
-        The architecture is not known, or a layer does not exist.
-    """
-    check_in("where", where, PLACES)
-    found: dict[str, int] = {}
-    linear: list[str] = []
-    for path, module in model.named_modules():
-        match = _LAYER.fullmatch(path)
-        if match and is_linear(module):
-            linear.append(match[2])
-            if match[2] in NAMES[where]:
-                found[path] = int(match[1])
-    if not found:
-        raise MemsciError(
-            f"No {where} projection is known in {type(model).__name__}. Known names: {', '.join(NAMES[where])}; "
-            f"linear maps in its layers: {', '.join(dict.fromkeys(linear)) or 'none'}. "
-            f"Use a model of a known architecture, or add its names to memsci.lora.NAMES."
-        )
-    if layers is None:
-        return list(found)
-    for layer in layers:
-        check_in(f"a layer of {type(model).__name__}", layer, sorted(set(found.values())))
-    return [path for path, layer in found.items() if layer in layers]
-
-
-def is_linear(module: nn.Module) -> bool:
-    """Whether a module is a linear map that can carry an adapter: `nn.Linear`, or GPT-2's `Conv1D`."""
-    return isinstance(module, nn.Linear) or is_transposed(module)
-
-
-def is_transposed(module: nn.Module) -> bool:
-    """Whether the module keeps its weight as [in, out]: GPT-2's `Conv1D`."""
-    return type(module).__name__ == "Conv1D"
+from memsci.config import Encoding
+from memsci.errors import MemsciError
+from memsci.models.sites import is_transposed
 
 
 def _widths(module: nn.Module) -> tuple[int, int]:
@@ -263,94 +182,15 @@ def merge(model: nn.Module, adapter: Adapter) -> None:
         module.weight += (update.T if is_transposed(module) else update).to(module.weight)
 
 
-def save_peft(adapter: Adapter, folder: str | Path, base_name: str) -> None:
-    """Write an adapter as PEFT does: `adapter_config.json` and `adapter_model.safetensors` in `folder`.
-
-    `peft.PeftModel.from_pretrained(base, folder)` opens it. The folder must exist. PEFT scales each map by its own rank;
-    where that is not the adapter's, `rank_pattern` holds it, and `alpha_pattern` the α that keeps the scale.
-
-    Parameters
-    ----------
-    base_name
-        Name of the base model; PEFT shows it and does not check it.
-    """
-    folder = Path(folder)
-    config = {
-        "peft_type": "LORA",
-        "task_type": "CAUSAL_LM",
-        "base_model_name_or_path": base_name,
-        "r": adapter.rank,
-        "lora_alpha": adapter.alpha,
-        "use_rslora": adapter.rslora,
-        "target_modules": list(adapter.deltas),
-        "fan_in_fan_out": adapter.transposed,
-        "bias": "none",
-        "lora_dropout": 0.0,
-        "inference_mode": True,
-    }
-    if smaller := {path: len(A) for path, (A, _) in adapter.deltas.items() if len(A) != adapter.rank}:
-        config["rank_pattern"] = smaller
-        config["alpha_pattern"] = {
-            path: adapter.scale * (math.sqrt(rank) if adapter.rslora else rank) for path, rank in smaller.items()
-        }
-    tensors = {}
+def check_fits(model: nn.Module, adapter: Adapter, what: str = "The adapter") -> None:
+    """Refuse an adapter of another base: of linear maps that this model lacks, or has in other widths."""
+    modules = dict(model.named_modules())
     for path, (A, B) in adapter.deltas.items():
-        tensors[f"base_model.model.{path}.lora_A.weight"] = A.contiguous()
-        tensors[f"base_model.model.{path}.lora_B.weight"] = B.contiguous()
-    (folder / "adapter_config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-    save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
-
-
-# What PEFT can add to a plain LoRA, with the value that means "not used".
-_PLAIN = {"use_dora": False, "bias": "none", "modules_to_save": None}
-_KEY = re.compile(r"base_model\.model\.(.+)\.lora_([AB])\.weight")
-
-
-def load_peft(folder: str | Path) -> Adapter:
-    """Read an adapter that `save_peft`, or PEFT's `save_pretrained`, wrote.
-
-    Where PEFT's `rank_pattern` and `alpha_pattern` give some maps another scale, B takes it up, so that the function is
-    the same.
-
-    Raises
-    ------
-    MemsciError
-        A file is missing or damaged, or the adapter is not a plain LoRA.
-    """
-    folder = Path(folder)
-    try:
-        config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
-        tensors = load_file(folder / "adapter_model.safetensors")
-    except Exception as error:
-        raise MemsciError(
-            f"{folder} cannot be read as an adapter ({error}). It must hold adapter_config.json and "
-            f"adapter_model.safetensors as PEFT writes them."
-        ) from error
-    if config.get("peft_type") != "LORA":
-        raise MemsciError(f"{folder} holds a {config.get('peft_type')} adapter; memsci reads plain LoRA only.")
-    for name, plain in _PLAIN.items():
-        if (config.get(name) or plain) != plain:
-            raise MemsciError(f"{folder}: {name} is {config[name]!r}; memsci reads plain LoRA only ({plain!r}).")
-    halves: dict[str, dict[str, Tensor]] = {}
-    for key, tensor in tensors.items():
-        match = _KEY.fullmatch(key)
-        if match is None:
-            raise MemsciError(f"{folder}: {key} is no lora_A or lora_B of a linear map; memsci reads plain LoRA only.")
-        halves.setdefault(match[1], {})[match[2]] = tensor
-    rslora, transposed = bool(config.get("use_rslora")), bool(config.get("fan_in_fan_out"))
-    whole = Adapter({}, config["r"], config["lora_alpha"], rslora, transposed)
-    deltas = {}
-    for path, pair in halves.items():
-        rank = _by_pattern(config.get("rank_pattern"), path, whole.rank)
-        if set(pair) != {"A", "B"} or pair["A"].shape[0] != rank or pair["B"].shape[1] != rank:
-            raise MemsciError(f"{folder}: lora_A and lora_B of {path} do not both have rank {rank}; a file is damaged.")
-        own = Adapter({}, rank, _by_pattern(config.get("alpha_pattern"), path, whole.alpha), rslora)
-        same = math.isclose(own.scale, whole.scale, rel_tol=1e-12)  # always, in what save_peft wrote
-        deltas[path] = (pair["A"], pair["B"] if same else pair["B"].float() * (own.scale / whole.scale))
-    return dataclasses.replace(whole, deltas=deltas)
-
-
-def _by_pattern(pattern: Mapping[str, Any] | None, path: str, default: Any) -> Any:
-    """What PEFT's pattern says of a linear map: the first key that matches the end of its path, as PEFT matches."""
-    matches = (value for key, value in (pattern or {}).items() if re.match(rf"(.*\.)?({key})$", path))
-    return next(matches, default)
+        if path not in modules or not hasattr(modules[path], "weight"):
+            raise MemsciError(f"{what} changes {path}, which this base does not have. It was made for another base.")
+        widths = _widths(modules[path])
+        if (A.shape[1], B.shape[0]) != widths:
+            raise MemsciError(
+                f"{what} changes {path} from {A.shape[1]} to {B.shape[0]} numbers; in this base it goes from {widths[0]} to "
+                f"{widths[1]}. It was made for another base."
+            )

@@ -12,9 +12,10 @@ from contextlib import ExitStack, contextmanager
 import torch
 from torch import Tensor, nn
 
-from memsci.adapters.lora import Stack, is_transposed
+from memsci.adapters.lora import Stack
 from memsci.errors import MemsciError
 from memsci.models.base import turn
+from memsci.models.sites import is_transposed
 
 Hook = Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor | None]
 

@@ -16,7 +16,8 @@ from torch.nn.functional import cross_entropy, normalize
 
 from memsci.config import Embedding
 from memsci.errors import MemsciError
-from memsci.models.base import Base, attention_input_path, batches, mlp_input_path, turn, without_bars
+from memsci.models.base import Base, batches, turn, without_bars
+from memsci.models.sites import attention_input_path, mlp_input_path
 
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 BATCH = 16

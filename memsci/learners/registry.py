@@ -22,7 +22,7 @@ from tqdm.auto import tqdm
 
 from memsci import prompts
 from memsci.adapters.encode import draws, memory_seed, replies
-from memsci.adapters.lora import init_adapter, merge, stack, targets, unstack
+from memsci.adapters.lora import init_adapter, merge, stack, unstack
 from memsci.adapters.train import each, fit
 from memsci.config import Embedding, Encoding, GateRule, Settings, Tuning
 from memsci.errors import MemsciError, check_in, check_whole
@@ -34,6 +34,7 @@ from memsci.memory import Memory, QuizItem, check_memories
 from memsci.models import conversation as speak
 from memsci.models.base import SHIPPED, Base
 from memsci.models.conversation import ANSWER_TOKENS, RECALL_TOKENS
+from memsci.models.sites import targets
 
 About = Sequence[str | Sequence[str]]  # for each question, the id of the memory that it is about, or several ids
 

@@ -6,6 +6,7 @@ network and is the same tomorrow: the answer contains the true answer, and it is
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -134,6 +135,7 @@ def judge(answer: str, truth: str, question: str = "") -> bool:
     Paper, section "Metrics", where a language model judges by the same two conditions. A rule reads words, not
     meaning: a synonym counts as wrong, and a denial ("it was not Nora") or a list of guesses counts as right.
     """
+    answer = re.sub(r"^\s*<think>.*?(</think>|\Z)", "", answer, flags=re.DOTALL)  # a thought is no part of an answer
     said = answer
     if not one_sentence(truth):  # a name such as "Olympics Go! Paris 2024" ends no sentence
         said = answer.replace(truth.strip().rstrip(".!?"), "X")

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from memsci.models.base import DTYPES, SHIPPED, SITES, Base, attention_input_path, batches, load, mlp_input_path, turn
+from memsci.models.base import DTYPES, SHIPPED, Base, batches, load, turn
 
-__all__ = ["Base", "DTYPES", "SHIPPED", "SITES", "attention_input_path", "batches", "load", "mlp_input_path", "turn"]
+__all__ = ["Base", "DTYPES", "SHIPPED", "batches", "load", "turn"]

@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import os
 import re
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import date
 from functools import cached_property
 from importlib import resources
+from pathlib import Path
 from threading import Lock, RLock
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -31,14 +35,6 @@ PLAIN_TEMPLATE = (
     "{% for message in messages %}{{ '' if loop.first else '\n' }}"
     "{{ message['role'] | capitalize }}: {{ message['content'] }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '\nAssistant:' }}{% endif %}"
-)
-
-# Where the blocks are, and what a block calls its MLP and its attention.
-SITES = (
-    ("model.layers", "mlp", "self_attn"),  # Llama, Mistral, Qwen2, Qwen3, Gemma
-    ("model.language_model.layers", "mlp", "self_attn"),  # Gemma 3 and others with a vision part
-    ("gpt_neox.layers", "mlp", "attention"),
-    ("transformer.h", "mlp", "attn"),  # GPT-2
 )
 
 DTYPES = ("float32", "bfloat16", "float16", "float64")
@@ -61,10 +57,13 @@ class Base:
     Parameters
     ----------
     model : transformers.PreTrainedModel
-        Any causal language model; :data:`SITES` says where its layers are.
+        Any causal language model; `memsci.models.sites` says where its layers are.
     tokenizer : transformers.PreTrainedTokenizerFast
     name : str, optional
         What stores and adapters call this model; by default the name it was loaded under.
+    thinking : bool
+        Let the model think before it speaks, where its chat template has such a switch (``enable_thinking``). What stands
+        in a think block is no part of a reply either way.
 
     Attributes
     ----------
@@ -87,7 +86,7 @@ class Base:
         The tokenizer is not a fast one: only those can be told to take text as nothing but text.
     """
 
-    def __init__(self, model, tokenizer, name: str | None = None):
+    def __init__(self, model, tokenizer, name: str | None = None, thinking: bool = False):
         if not getattr(tokenizer, "is_fast", False):
             raise MemsciError(
                 f"The tokenizer is a {type(tokenizer).__name__}; memsci needs a fast one, with a tokenizer.json. "
@@ -99,13 +98,18 @@ class Base:
         self.name = name or model.config.name_or_path or config.model_type
         self.width: int = config.hidden_size
         self.max_length: int = getattr(config, "max_position_embeddings", None) or tokenizer.model_max_length
+        self.thinking = thinking
         added = tokenizer.added_tokens_decoder
         # Added tokens of white space only (Gemma, GPT-NeoX) are a way of writing text, not a means of control.
         self._control = {i for i, token in added.items() if token.special or not token.content.isspace()}
         self._bos = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
         self._template = _on_one_day(_template(tokenizer))
-        self.stop_ids = self._stop_ids()
-        self.pad_id = next(i for i in (tokenizer.pad_token_id, *self.stop_ids, 0) if i is not None)
+        self._thinks = "<think>" in self._template or any(token.content == "<think>" for token in added.values())
+        # Padding is masked, so any row of the table will do; nothing else may lie beyond the table.
+        rows = model.get_input_embeddings().weight.shape[0]
+        self.stop_ids = tuple(i for i in self._stop_ids() if i < rows)
+        self.pad_id = next(i for i in (tokenizer.pad_token_id, *self.stop_ids, 0) if i is not None and i < rows)
+        self._check_tokens(rows)
 
     def __repr__(self) -> str:
         return f"Base({self.name!r}, width={self.width}, dtype={self.dtype}, device={str(self.device)!r})"
@@ -174,6 +178,20 @@ class Base:
         """Text of token ids, special tokens left out."""
         return self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
 
+    def said(self, ids: Sequence[int]) -> str:
+        """What a reply says: its text without white space at the ends and without what the model thought before it."""
+        text = self.text(ids).strip()
+        return re.sub(r"^<think>.*?(</think>|\Z)", "", text, flags=re.DOTALL).strip() if self._thinks else text
+
+    @property
+    def window(self) -> float:
+        """Tokens that each token can look back on, the fewest of any layer: infinity without a sliding window."""
+        config = self.model.config.get_text_config()
+        own = [getattr(config, name, None) for name in ("sliding_window", "attention_chunk_size", "window_size")]
+        if getattr(config, "use_sliding_window", True) is False:
+            own[0] = None
+        return min((n for n in own if isinstance(n, int) and n > 0), default=math.inf)
+
     def chat(self, messages: Sequence[dict[str, str]]) -> list[int]:
         """Token ids of a conversation, ready for the model to speak next.
 
@@ -225,6 +243,20 @@ class Base:
                 f"{what} takes {length} tokens; {self.name} reads at most {self.max_length}. Shorten it, or split it."
             )
 
+    def _check_tokens(self, rows: int) -> None:
+        """Refuse a tokenizer whose words, or whose turns, the model has no embeddings for."""
+        vocabulary = self.tokenizer.get_vocab()
+        beyond = [token for token, i in vocabulary.items() if i >= rows and i not in self._control]
+        if not beyond:
+            said = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "!"}]
+            used = {*self._bos, *self._encode(self._render(said, generation_prompt=False))}
+            beyond = [token for token, i in vocabulary.items() if i >= rows and i in used]
+        if beyond:
+            raise MemsciError(
+                f"The tokenizer of {self.name} has {len(beyond)} tokens for which the model has no embedding, {beyond[0]!r} "
+                f"among them: the model knows {rows}. Give the tokenizer that belongs to these weights."
+            )
+
     def _encode(self, text: str) -> list[int]:
         return self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
 
@@ -242,15 +274,27 @@ class Base:
 
     def _render(self, messages: Sequence[dict[str, str]], generation_prompt: bool = True) -> str:
         continued = generation_prompt and messages[-1]["role"] == "assistant"
-        try:
+
+        def render(messages: Sequence[dict[str, str]]) -> str:
             return self.tokenizer.apply_chat_template(
                 list(messages),
                 chat_template=self._template,
                 date_string=_DAY.strftime("%d %b %Y"),
+                enable_thinking=self.thinking,
                 add_generation_prompt=generation_prompt and not continued,
                 continue_final_message=continued,
                 tokenize=False,
             )
+
+        try:
+            if messages[0]["role"] != "system":
+                return render(messages)
+            try:
+                text = render(messages)
+            except (TemplateError, ValueError):
+                text = ""
+            # Some templates refuse a system turn, others drop it: its words then open the user's turn.
+            return text if messages[0]["content"].strip() in text and text else render(_without_system(messages))
         except (TemplateError, ValueError) as error:
             roles = ", ".join(message["role"] for message in messages)
             raise MemsciError(
@@ -265,6 +309,12 @@ class Base:
         configured = configured if isinstance(configured, list) else [configured]
         stops = [*end_of_turn, self.tokenizer.eos_token_id, *configured]
         return tuple(dict.fromkeys(i for i in stops if i is not None))
+
+
+def _without_system(messages: Sequence[dict[str, str]]) -> list[dict[str, str]]:
+    """The conversation with the system's words at the head of the first user turn."""
+    system, first, *rest = messages
+    return [{**first, "content": f"{system['content']}\n\n{first['content']}"}, *rest]
 
 
 def _template(tokenizer: Any) -> str:
@@ -283,19 +333,21 @@ def _on_one_day(template: str) -> str:
 
 
 def load(
-    name: str | None = None,
+    name: str | os.PathLike[str] | None = None,
     *,
     device: str | torch.device | None = None,
     dtype: str | torch.dtype | None = None,
     revision: str | None = None,
+    thinking: bool = False,
 ) -> Base:
     """Load a base model: the one that comes with the package, a folder, or a name on the Hugging Face hub.
 
-    Weights are read from safetensors only, and no code that comes with a model is run.
+    Weights are read from safetensors only, no code that comes with a model is run, and weights that do not fill the model
+    whole are refused: what is missing would be drawn at random, anew at each loading.
 
     Parameters
     ----------
-    name : str, optional
+    name : str or path, optional
         Folder or hub name; None for the small model shipped with memsci.
     device : str or torch.device, optional
         By default a CUDA device if there is one, else the CPU.
@@ -303,33 +355,88 @@ def load(
         By default float32 on the CPU and the checkpoint's own type elsewhere.
     revision : str, optional
         Hub branch, tag or commit.
+    thinking : bool
+        As for `Base`.
 
     Returns
     -------
     Base
-
-    Raises
-    ------
-    MemsciError
-        The model cannot be found or read.
     """
-    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    if isinstance(dtype, str):
-        check_in("dtype", dtype, DTYPES)
-        dtype = getattr(torch, dtype)
+    device = _device(device)
+    if dtype is not None:
+        check_in("dtype", str(dtype).removeprefix("torch."), DTYPES)
+        dtype = getattr(torch, str(dtype).removeprefix("torch."))
     dtype = dtype or (torch.float32 if device.type == "cpu" else "auto")
+    if name is not None:
+        name = os.fspath(name)
+        folder = Path(name).expanduser()
+        name = str(folder.absolute()) if folder.is_dir() else name  # a store finds its base again from anywhere
+        _check_pointers(folder)
     source = str(resources.files("memsci") / "assets" / "base") if name is None else name
     known = {"revision": revision, "trust_remote_code": False}
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source, **known)
-        with without_bars() if name is None else nullcontext():
-            model = AutoModelForCausalLM.from_pretrained(source, dtype=dtype, use_safetensors=True, **known)
-    except (OSError, ValueError) as error:
+        # Parameters that are made under inference mode could never be trained around.
+        with torch.inference_mode(False), without_bars() if name is None else nullcontext():
+            tokenizer = AutoTokenizer.from_pretrained(source, **known)
+            model, report = AutoModelForCausalLM.from_pretrained(
+                source, dtype=dtype, use_safetensors=True, output_loading_info=True, **known
+            )
+    except Exception as error:  # whatever a damaged, foreign or unsupported model makes other libraries raise
+        kind = "" if isinstance(error, (OSError, ValueError)) else f"{type(error).__name__}: "
         raise MemsciError(
-            f"Cannot load the model {name or 'shipped with memsci'!r}: {error} "
-            "Give a folder with config.json, model.safetensors and tokenizer.json, or a name on the hub."
+            f"Cannot load the model {name or 'shipped with memsci'!r}: {kind}{error} "
+            "Give a folder with config.json, model.safetensors and tokenizer.json, whole and of one model, or a name on the "
+            "hub."
         ) from error
-    return Base(model.to(device), tokenizer, name=name or SHIPPED)
+    _check_report(name or SHIPPED, report)
+    try:
+        return Base(model.to(device), tokenizer, name=name or SHIPPED, thinking=thinking)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:  # no room on the device, or none of its kind
+        raise MemsciError(f"Cannot put {name or SHIPPED} on {device}: {error}. Give another device, or dtype.") from error
+
+
+def _device(device: str | torch.device | None) -> torch.device:
+    """The device asked for, if this machine has it."""
+    try:
+        found = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    except (RuntimeError, TypeError):
+        raise MemsciError(f"device must be 'cpu', 'cuda', 'cuda:1', 'mps' or the like; {device!r} was given.") from None
+    here = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
+    count = here.get(found.type, 1)
+    if found.type == "meta" or (found.index or 0) >= count:
+        raise MemsciError(f"This machine has no device {str(found)!r}. Give device='cpu', or leave it out.")
+    return found
+
+
+def _check_pointers(folder: Path) -> None:
+    """Refuse files that stand for others: a clone of a hub's repository without git-lfs holds such pointers."""
+    for file in [*folder.glob("*.safetensors"), *folder.glob("*.json")] if folder.is_dir() else []:
+        with open(file, "rb") as stream:
+            if stream.read(40).startswith(b"version https://git-lfs"):
+                raise MemsciError(
+                    f"{file} is a git-lfs pointer, not the file itself. Run 'git lfs pull' in that folder, or load the "
+                    "model by its name on the hub."
+                )
+
+
+def _check_report(name: str, report: Mapping[str, Any]) -> None:
+    """Refuse weights that leave part of the model at random."""
+    missing = sorted(report.get("missing_keys", ()))
+    mismatched = sorted(str(key[0] if isinstance(key, tuple) else key) for key in report.get("mismatched_keys", ()))
+    if absent := missing + mismatched:
+        unused = sorted(report.get("unexpected_keys", ()))
+        more = f" It holds others that the model has no place for ({', '.join(unused[:3])}, ...)." if unused else ""
+        raise MemsciError(
+            f"The weights of {name} lack {len(absent)} tensors of the model, or have them in another shape: "
+            f"{', '.join(absent[:5])}{', ...' if len(absent) > 5 else ''}.{more} Give all files of one checkpoint, with "
+            "the config.json that belongs to them."
+        )
+    if unused := sorted(report.get("unexpected_keys", ())):
+        warnings.warn(
+            f"{name} holds {len(unused)} tensors that the model does not use ({', '.join(unused[:3])}"
+            f"{', ...' if len(unused) > 3 else ''}).",
+            stacklevel=3,
+        )
 
 
 def turn(model: torch.nn.Module) -> AbstractContextManager:
@@ -356,44 +463,6 @@ def without_bars() -> Iterator[None]:
     finally:
         if shown:
             logging.enable_progress_bar()
-
-
-def mlp_input_path(model, layer: int = -1) -> str:
-    """Path of the module whose *input* is f's site: the MLP of a layer (paper, section on the context key).
-
-    Parameters
-    ----------
-    model : transformers.PreTrainedModel
-    layer : int
-        Index of the layer; negative counts from the last, which is the paper's choice.
-
-    Raises
-    ------
-    MemsciError
-        The architecture is not in :data:`SITES`, or there is no such layer.
-    """
-    return _site(model, layer, 1)
-
-
-def attention_input_path(model, layer: int = -1) -> str:
-    """Path of the attention module of a layer; as :func:`mlp_input_path` (paper, Fig. 7)."""
-    return _site(model, layer, 2)
-
-
-def _site(model, layer: int, column: int) -> str:
-    modules = dict(model.named_modules())
-    for row in SITES:
-        if f"{row[0]}.0.{row[1]}" in modules:
-            count = len(modules[row[0]])
-            if not -count <= layer < count:
-                raise MemsciError(
-                    f"Layer {layer} was asked for; this model has layers 0 to {count - 1}, or -1 for the last."
-                )
-            return f"{row[0]}.{layer % count}.{row[column]}"
-    raise MemsciError(
-        f"The layers of a {type(model).__name__} are not known; memsci knows {', '.join(row[0] for row in SITES)}. "
-        "Add a row to memsci.models.SITES."
-    )
 
 
 def batches(lengths: Sequence[int], size: int | None) -> list[list[int]]:

@@ -53,7 +53,7 @@ def generate(base: Base, prompts: Prompts, max_new_tokens: int, batch_size: int 
         ids, mask = base.pad([prompts[k] for k in group], left=True)
         replies, _ = _greedy(base, ids, mask, max_new_tokens)
         for k, reply in zip(group, replies, strict=True):
-            texts[k] = base.text(reply).strip()
+            texts[k] = base.said(reply)
     return texts
 
 
@@ -90,7 +90,7 @@ def converse(
     _check(base, prompts, max_new_tokens[0])
     ids, mask = base.pad(prompts, left=True)
     replies, cache = _greedy(base, ids, mask, max_new_tokens[0])
-    first = [base.text(reply).strip() for reply in replies]
+    first = [base.said(reply) for reply in replies]
     longer = [follow(k, text) for k, text in enumerate(first)]
     _check(base, longer, max_new_tokens[1])
     # Columns of the cache: the padding, the prompt, and all of the reply but its last token, which was never read.
@@ -101,7 +101,8 @@ def converse(
         pairs = takewhile(lambda pair: pair[0] == pair[1], zip(read, second[:-1]))  # one token at least is left to read
         common.append(sum(1 for _ in pairs))
     rest, rest_mask = base.pad([second[n:] for second, n in zip(longer, common)], left=True)
-    if width + rest.shape[1] + max_new_tokens[1] > base.max_length:  # columns that are hidden count there too
+    # Columns that are hidden count there too, and in a sliding window.
+    if width + rest.shape[1] + max_new_tokens[1] > min(base.max_length, base.window):
         return list(zip(first, generate(base, longer, max_new_tokens[1])))
     seen = torch.zeros(len(prompts), width, dtype=mask.dtype, device=mask.device)
     for row, (prompt, n) in enumerate(zip(prompts, common)):
@@ -109,7 +110,7 @@ def converse(
     # The model is shown where it has read, not what: columns of the cache may hold any token here.
     ids = torch.cat([torch.full_like(seen, base.pad_id), rest], dim=1)
     replies, _ = _greedy(base, ids, torch.cat([seen, rest_mask], dim=1), max_new_tokens[1], cache)
-    return [(told, base.text(reply).strip()) for told, reply in zip(first, replies, strict=True)]
+    return [(told, base.said(reply)) for told, reply in zip(first, replies, strict=True)]
 
 
 @torch.no_grad()

@@ -29,6 +29,7 @@ from memsci.errors import MemsciError
 from memsci.experiments.cells import check_common, learner_settings
 from memsci.experiments.spec import Cell, Experiment, parse
 from memsci.memory import Partition
+from memsci.models import sites
 from memsci.models.base import SHIPPED
 from memsci.models.conversation import BATCH
 
@@ -164,7 +165,7 @@ class Shape:
     def adapter(self, encoding: Encoding) -> pd.DataFrame:
         """Shapes of one memory's adapter: columns map (name within a layer), A, B, layers, numbers (all layers)."""
         rows: dict[str, list] = {}
-        for path in lora.targets(self.model, encoding.where, encoding.layers):
+        for path in sites.targets(self.model, encoding.where, encoding.layers):
             module = self.model.get_submodule(path)
             width_out, width_in = module.weight.shape[::-1] if lora.is_transposed(module) else module.weight.shape
             name = path.split(".", path.split(".").index(next(p for p in path.split(".") if p.isdigit())) + 1)[-1]

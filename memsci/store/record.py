@@ -29,7 +29,8 @@ import safetensors.torch
 import torch
 from safetensors import SafetensorError
 
-from memsci.adapters.lora import Adapter, load_peft, save_peft
+from memsci.adapters.lora import Adapter
+from memsci.adapters.peft_format import load_peft, save_peft
 from memsci.errors import MemsciError
 
 _ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")

@@ -37,7 +37,8 @@ import torch
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 
-from memsci.adapters.lora import Adapter, load_peft
+from memsci.adapters.lora import Adapter
+from memsci.adapters.peft_format import load_peft
 from memsci.errors import MemsciError
 from memsci.gate import search
 from memsci.store import catalogue
