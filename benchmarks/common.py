@@ -18,10 +18,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import memsci  # isort: skip  (before torch)
 import pandas as pd
 import torch
-
-import memsci
 
 RESULTS = Path(__file__).parent / "results"
 ROUNDS = 6

@@ -13,6 +13,9 @@ Names are loaded when first used, so that ``import memsci`` costs nothing.
 
 from __future__ import annotations
 
+import os
+import sys
+import warnings
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +46,28 @@ _HOMES = {
 }
 
 __all__ = [*_HOMES, "data", "__version__"]
+
+SPIN = "1000"  # turns for which a waiting thread of OpenMP spins before it sleeps: benchmarks/busy.py
+
+
+def _be_gentle() -> None:
+    """Let OpenMP's waiting threads sleep soon, so that other programs on the same cores cost little.
+
+    A setting of the user's own stands. OpenMP reads it when torch is loaded, and processes that are started inherit it.
+    """
+    if any(name in os.environ for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")):
+        return
+    if "torch" in sys.modules and sys.platform == "linux":
+        warnings.warn(
+            "torch was imported before memsci, so its threads will spin while they wait, and other programs on this "
+            f"machine slow it down more than they need to. Import memsci first, or set GOMP_SPINCOUNT={SPIN} in the "
+            "environment.",
+            stacklevel=3,
+        )
+    os.environ["GOMP_SPINCOUNT"] = SPIN
+
+
+_be_gentle()
 
 
 def __getattr__(name: str) -> Any:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
+import memsci  # noqa: F401  # isort: skip  (before torch, whose threads then wait as it says)
 import pytest
 import torch
 import transformers
