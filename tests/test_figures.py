@@ -20,6 +20,7 @@ from memsci.errors import MemsciError
 from memsci.figures import draw as figures
 from memsci.measures import paper
 from memsci.measures.forgetting import bin_lags
+from memsci.measures.methods import METHODS
 from memsci.runs.tables import curves
 
 IDS = ["m", "c", "x"]  # in the order of encoding, which is not that of the alphabet
@@ -254,7 +255,7 @@ def test_lags_are_drawn_in_bins_each_pooled_within_its_partition(monkeypatch, tm
 
 def test_each_method_is_known_without_its_colour():
     styles = figures.METHODS_STYLE
-    assert tuple(styles) == paper.METHODS
+    assert tuple(styles) == METHODS
     for kind in ("color", "marker"):
         assert len({one[kind] for one in styles.values()}) == len(styles)
     assert figures.look("Full") == styles["Full"]

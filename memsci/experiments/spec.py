@@ -21,7 +21,7 @@ from typing import Any
 
 from memsci import data
 from memsci.errors import MemsciError, check_in, check_whole
-from memsci.measures.paper import WAYS
+from memsci.measures.methods import WAYS
 from memsci.memory import Partition, QuizItem
 from memsci.prompts import FINE_TUNING_PROMPTS
 

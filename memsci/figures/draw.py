@@ -36,6 +36,7 @@ from PIL import Image
 from memsci.errors import MemsciError, check_in
 from memsci.measures import paper
 from memsci.measures.forgetting import bin_lags
+from memsci.measures.methods import learner_of, order
 from memsci.measures.metrics import METRICS
 from memsci.measures.statistics import FEWEST_UNITS, mean_table
 
@@ -119,12 +120,12 @@ def style(size: str = "print") -> Iterator[None]:
 
 
 def look(label: str) -> dict[str, Any]:
-    """Colour, marker and line of a method by its label (`memsci.paper.label`).
+    """Colour, marker and line of a method by its label (`memsci.measures.methods.label`).
 
     "iRAG on X" and "X, true gate" have X's, with hollow markers and a dotted line. Other names are grey.
     """
-    base = METHODS_STYLE.get(_learner(label), {"color": "#666666", "marker": ".", "linestyle": "-"})
-    return dict(base) if _learner(label) == label else {**base, "linestyle": ":", "markerfacecolor": "white"}
+    base = METHODS_STYLE.get(learner_of(label), {"color": "#666666", "marker": ".", "linestyle": "-"})
+    return dict(base) if learner_of(label) == label else {**base, "linestyle": ":", "markerfacecolor": "white"}
 
 
 def forgetting_curve(
@@ -300,7 +301,7 @@ def differences(
     if both.empty:
         raise MemsciError(f"None of the methods {list(methods)} was tested against another.")
     _check_single(both, ["better", "worse"])
-    others = sorted(dict.fromkeys(both["worse"]), key=_order)
+    others = sorted(dict.fromkeys(both["worse"]), key=order)
     there = [name for name in methods if name in set(both["better"])]
     with style(size):
         ax = _axes(ax, down=0.3 + 0.075 * len(others))
@@ -948,7 +949,7 @@ def _series(frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, dict[str, Any]
     A line is a method; a method with several settings has a line for each, of one colour from dark to light.
     """
     settings = frame["setting"].fillna("") if "setting" in frame else pd.Series("", index=frame.index)
-    labels = sorted(dict.fromkeys(frame["label"]), key=lambda one: _order(one))
+    labels = sorted(dict.fromkeys(frame["label"]), key=order)
     names, looks = {}, {}
     for label in labels:
         own = list(dict.fromkeys(settings[frame["label"] == label]))
@@ -961,16 +962,6 @@ def _series(frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, dict[str, Any]
             names[label, setting] = name = written
             looks[name] = look(label) if len(own) == 1 else _variant(look(label), place, len(own))
     return frame.assign(series=[names[pair] for pair in zip(frame["label"], settings)]), looks
-
-
-def _order(label: str) -> int:
-    """Place of a method: the paper's, "iRAG on X" and "X, true gate" with X, names of others last."""
-    known = [name for name in (label, _learner(label)) if name in paper.METHODS]
-    return paper.METHODS.index(known[0]) if known else len(paper.METHODS)
-
-
-def _learner(label: str) -> str:
-    return label.removesuffix(", true gate").removeprefix("iRAG on ")
 
 
 def _parts(setting: str) -> dict[str, str]:

@@ -18,6 +18,7 @@ from memsci.errors import MemsciError, check_in
 from memsci.figures import draw as figures
 from memsci.measures import paper
 from memsci.measures.forgetting import bin_lags
+from memsci.measures.methods import METHODS
 from memsci.measures.metrics import METRICS
 from memsci.measures.statistics import FEWEST_UNITS
 from memsci.runs.folder import locate
@@ -374,7 +375,7 @@ def _by_default(label: str) -> bool:
 
 def _order(label: str) -> tuple[int, str]:
     """The paper's order of methods; iRAG on a learner after all."""
-    return (paper.METHODS.index(label), "") if label in paper.METHODS else (len(paper.METHODS), label)
+    return (METHODS.index(label), "") if label in METHODS else (len(METHODS), label)
 
 
 def _named(partitions: Sequence[Any]) -> str:
