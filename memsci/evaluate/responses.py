@@ -364,7 +364,7 @@ def demo(
     dict
         The tables ``summary``, ``gates``, ``responses``, ``scores`` and ``examples``.
     """
-    from memsci.figures.draw import gate_map, save
+    from memsci.figures import gate_map, save
 
     world = data.builtin(setting, partition)
     mind = MEGa(base or load())

@@ -14,8 +14,8 @@ import pandas as pd
 from ipywidgets import HTML, Button, Checkbox, Dropdown, HBox, Layout, ToggleButton, ToggleButtons
 from matplotlib.figure import Figure
 
+from memsci import figures
 from memsci.errors import MemsciError, check_in
-from memsci.figures import draw as figures
 from memsci.measures import paper
 from memsci.measures.forgetting import bin_lags
 from memsci.measures.methods import METHODS
