@@ -241,6 +241,14 @@ def test_each_method_is_known_without_its_colour():
     assert true["marker"] == styles["iRAG"]["marker"] and true["linestyle"] != styles["iRAG"]["linestyle"]
 
 
+def test_a_learner_from_elsewhere_has_a_look_of_its_own():
+    known = figures.METHODS_STYLE.values()
+    mine, yours = figures.look("Mine"), figures.look("Yours")
+    assert mine == figures.look("Mine") and mine != yours and figures.look("iRAG on Mine")["color"] == mine["color"]
+    for kind in ("color", "marker"):
+        assert {mine[kind], yours[kind]}.isdisjoint({one[kind] for one in known})
+
+
 def test_settings_of_a_method_have_lines_of_their_own():
     key = {"metric": "qa", "method": "Full+L2"}
     frame = pd.DataFrame([point(0.3 * s, **key, setting=f"strength={s}", stop=t) for s in (0.1, 1.0) for t in STOPS])

@@ -8,6 +8,7 @@ from importlib import resources
 from io import BytesIO
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -37,6 +38,8 @@ METHODS_STYLE: dict[str, dict[str, Any]] = {
     "MEGa": {"color": "#D55E00", "marker": "X", "linestyle": "-"},
     "iRAG": {"color": "#CC79A7", "marker": "h", "linestyle": "-"},
 }
+_OTHER_COLORS = ("#332288", "#44AA99", "#999933", "#882255", "#AA4499", "#661100")  # Paul Tol's "muted"
+_OTHER_MARKERS = ("p", "*", "H", "d", ">")
 _DASHES = ("-", "--", ":", "-.", (0, (5, 1, 1, 1, 1, 1)))
 _MARKERS = "osD^vPXh<>"
 REFERENCE = {"color": "#555555", "linestyle": (0, (1, 1.5)), "linewidth": 1.2}  # lines that are no method
@@ -56,7 +59,8 @@ def style(size: str = "print") -> Iterator[None]:
 def look(label: str) -> dict[str, Any]:
     """Colour, marker and line of a method by its label (`memsci.measures.methods.label`).
 
-    "iRAG on X" and "X, true gate" have X's, with hollow markers and a dotted line. Other names are grey.
+    "iRAG on X" and "X, true gate" have X's, with hollow markers and a dotted line. A method that is not in `METHODS_STYLE`
+    has a look that follows from its name, the same in every figure and on every machine.
 
     Examples
     --------
@@ -64,9 +68,13 @@ def look(label: str) -> dict[str, Any]:
     {'color': '#0072B2', 'marker': 'o', 'linestyle': '-'}
     >>> look("iRAG on Full")
     {'color': '#0072B2', 'marker': 'o', 'linestyle': ':', 'markerfacecolor': 'white'}
+    >>> look("Mine")
+    {'color': '#44AA99', 'marker': 'H', 'linestyle': '-'}
     """
     name = learner_of(label)
-    base = METHODS_STYLE.get(name, {"color": "#666666", "marker": ".", "linestyle": "-"})
+    code = crc32(name.encode())
+    color, marker = _OTHER_COLORS[code % len(_OTHER_COLORS)], _OTHER_MARKERS[code % len(_OTHER_MARKERS)]
+    base = METHODS_STYLE.get(name, {"color": color, "marker": marker, "linestyle": "-"})
     return dict(base) if name == label else {**base, "linestyle": ":", "markerfacecolor": "white"}
 
 
