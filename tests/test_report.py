@@ -197,3 +197,12 @@ def test_a_method_that_the_papers_table_lacks_has_its_figures(monkeypatch, tmp_p
 def test_a_folder_that_is_no_run_is_refused(tmp_path):
     with pytest.raises(MemsciError, match="has no curves.csv"):
         report.draw(tmp_path)
+
+
+def test_figures_are_not_drawn_into_a_file(tmp_path):
+    run = write_run(tmp_path / "mine-0", results("all memories"))
+    (file := tmp_path / "file").write_text("kept")
+    for out in (file, file / "below"):
+        with pytest.raises(MemsciError, match="is no folder, and none can be made there"):
+            report.draw(run, out)
+    assert file.read_text() == "kept"

@@ -18,7 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_hex, to_rgb
 from PIL import Image
 
-from memsci.errors import check_in
+from memsci.errors import MemsciError, check_in
 from memsci.measures.methods import learner_of
 
 COLORS = 256  # of a PNG, chosen for it: no difference is seen, and it takes a third of the bytes
@@ -104,8 +104,14 @@ def cycle(names: Iterable[str]) -> dict[str, dict[str, Any]]:
 
 
 def make_folder(path: str | Path) -> Path:
-    """A folder for figures, made if it is not there."""
-    Path(path).mkdir(parents=True, exist_ok=True)
+    """A folder for figures, made if it is not there; refused where a file lies in its way."""
+    try:
+        Path(path).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise MemsciError(
+            f"Figures cannot be put into {path}: it is no folder, and none can be made there ({error.strerror}). "
+            "Give a folder, or a path where nothing lies yet."
+        ) from None
     return Path(path)
 
 
