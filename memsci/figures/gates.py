@@ -1,6 +1,6 @@
 """Figures of the gate: which memory it opens, by layer, embedding and number of memories. Tidy tables in, Axes out.
 
-ax, title and size are those of `memsci.figures.methods`. Embeddings keep the order in which a table first names them.
+metric, ax, title and size are those of `memsci.figures.methods`. Embeddings stand in the order in which a table names them.
 """
 
 from __future__ import annotations
@@ -17,18 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MultipleLocator
 
 from memsci.errors import MemsciError
-from memsci.figures.draw import (
-    canvas,
-    check_columns,
-    check_single,
-    legend,
-    lines,
-    memory_axis,
-    per_cent,
-    rows_axis,
-    rows_of,
-    value_axis,
-)
+from memsci.figures import draw
 from memsci.figures.style import cycle, style, variant
 
 NAMED = 20  # so many memories have their names at a map of their gates
@@ -48,10 +37,8 @@ def gate_by_layer(curves: pd.DataFrame, ax: Axes | None = None, *, title: str = 
     curves
         Columns layer (counted from 0), site ("mlp", "attention" or "both"), metric ("correct gate"), mean, low, high; lines
         are also told apart by pooling and similarity where the table has several.
-    ax, title, size
-        See `memsci.figures.methods`.
     """
-    frame = rows_of(curves, "correct gate", "layer", "site")
+    frame = draw.rows_of(curves, "correct gate", "layer", "site")
     kinds = [name for name in ("pooling", "similarity") if name in frame and frame[name].nunique() > 1]
     variants = frame[kinds].astype(str).agg(", ".join, axis=1) if kinds else pd.Series("", index=frame.index)
     variants = variants.str.replace("idf^0.5", "√IDF", regex=False).str.replace("idf", "IDF", regex=False)
@@ -60,7 +47,7 @@ def gate_by_layer(curves: pd.DataFrame, ax: Axes | None = None, *, title: str = 
     alone = len(sites) == 1 and len(rules) > 1
     if alone:
         title = ", ".join(filter(None, (title, _site(sites[0]))))
-    with canvas(ax, title, size, across=1.2) as ax:  # names are long
+    with draw.canvas(ax, title, size, across=1.2) as ax:  # names are long
         if alone:
             frame, looks = frame.assign(series=variants), cycle(rules)
         else:
@@ -73,12 +60,12 @@ def gate_by_layer(curves: pd.DataFrame, ax: Axes | None = None, *, title: str = 
                 for site in sites
                 for index, rule in enumerate(rules)
             }
-        notes = lines(ax, frame, "layer", looks)
+        notes = draw.lines(ax, frame, "layer", looks)
         layers = sorted(frame["layer"].unique())
         ax.set_xticks(layers[:: 1 + len(layers) // 16])
         ax.set_xlabel("layer of the embedding, counted from 0")
-        value_axis(ax, "correct gate")
-        legend(ax, notes)
+        draw.value_axis(ax, "correct gate")
+        draw.legend(ax, notes)
     return ax
 
 
@@ -87,34 +74,25 @@ def _site(site: str) -> str:
 
 
 def embedding_curve(
-    curves: pd.DataFrame,
-    metric: str = "correct gate",
-    ax: Axes | None = None,
-    *,
-    x: str = "stop",
-    title: str = "",
+    curves: pd.DataFrame, metric: str = "correct gate", ax: Axes | None = None, *, x: str = "stop", title: str = "",
     size: str = "print",
-) -> Axes:
+) -> Axes:  # fmt: skip
     """A metric against the number of memories stored, a line per embedding of the gate (paper, Figs 8 and 9).
 
     Parameters
     ----------
     curves
         Columns embedding, `x`, metric, mean, low, high.
-    metric
-        Which of the table's metrics.
     x
         Column with the number of memories.
-    ax, title, size
-        See `memsci.figures.methods`.
     """
-    frame = rows_of(curves, metric, "embedding", x)
+    frame = draw.rows_of(curves, metric, "embedding", x)
     frame = frame.assign(series=frame["embedding"].map(_wrapped))
-    with canvas(ax, title, size, across=1.2) as ax:  # names are long
-        notes = lines(ax, frame, x, cycle(dict.fromkeys(frame["series"])))
-        value_axis(ax, metric)
-        memory_axis(ax, frame[x])
-        legend(ax, notes)
+    with draw.canvas(ax, title, size, across=1.2) as ax:  # names are long
+        notes = draw.lines(ax, frame, x, cycle(dict.fromkeys(frame["series"])))
+        draw.value_axis(ax, metric)
+        draw.memory_axis(ax, frame[x])
+        draw.legend(ax, notes)
     return ax
 
 
@@ -131,13 +109,11 @@ def gate_per_partition(rates: pd.DataFrame, ax: Axes | None = None, *, title: st
     rates
         Columns embedding, partition, mean: a dot each. The line across is their mean. The axis begins at the ten per cent
         below the lowest.
-    ax, title, size
-        See `memsci.figures.methods`.
     """
-    check_columns(rates, ["embedding", "partition", "mean"])
-    check_single(rates, ["embedding", "partition"])
+    draw.check_columns(rates, ["embedding", "partition", "mean"])
+    draw.check_single(rates, ["embedding", "partition"])
     embeddings = list(dict.fromkeys(rates["embedding"]))
-    with canvas(ax, title, size, down=0.3 + 0.1 * len(embeddings)) as ax:
+    with draw.canvas(ax, title, size, down=0.3 + 0.1 * len(embeddings)) as ax:
         for index, (embedding, one) in enumerate(cycle(embeddings).items()):
             values = rates.loc[rates["embedding"] == embedding, "mean"].sort_values()
             # Partitions of the same rate stand beside one another.
@@ -145,8 +121,8 @@ def gate_per_partition(rates: pd.DataFrame, ax: Axes | None = None, *, title: st
             dots = {"color": one["color"], "alpha": 0.75, "markeredgewidth": 0, "clip_on": False}
             ax.plot(values, index + 0.085 * same.clip(-4, 4), one["marker"], **dots)
             ax.vlines(values.mean(), index - 0.38, index + 0.38, color="black", linewidth=1.2)
-        rows_axis(ax, [_wrapped(name) for name in embeddings], margin=0.5)
-        value_axis(ax, "correct gate", "x")
+        draw.rows_axis(ax, [_wrapped(name) for name in embeddings], margin=0.5)
+        draw.value_axis(ax, "correct gate", "x")
         ax.set_xlim(left=max(np.ceil(10 * rates["mean"].min() - 1) / 10, 0))
         ax.xaxis.set_major_locator(MultipleLocator(0.1))
         ax.set_xlabel(f"{ax.get_xlabel()}\na point per partition, their mean as a line")
@@ -154,13 +130,9 @@ def gate_per_partition(rates: pd.DataFrame, ax: Axes | None = None, *, title: st
 
 
 def confusion(
-    shares: pd.DataFrame,
-    ax: Axes | None = None,
-    *,
-    ids: Sequence[str] | None = None,
-    title: str = "",
+    shares: pd.DataFrame, ax: Axes | None = None, *, ids: Sequence[str] | None = None, title: str = "",
     size: str = "print",
-) -> Axes:
+) -> Axes:  # fmt: skip
     """Which memory the gate opens most for questions about each memory (paper, Fig 8).
 
     Parameters
@@ -170,18 +142,16 @@ def confusion(
         `memsci.measures.metrics.gate_confusion` has them once it is stacked; pairs that are not there never occurred.
     ids
         Order of the memories; by default that in which column memory_id first names them, then top_id.
-    ax, title, size
-        See `memsci.figures.methods`.
     """
-    check_columns(shares, ["memory_id", "top_id", "share"])
-    check_single(shares, ["memory_id", "top_id"])
+    draw.check_columns(shares, ["memory_id", "top_id", "share"])
+    draw.check_single(shares, ["memory_id", "top_id"])
     named = list(dict.fromkeys([*shares["memory_id"], *shares["top_id"]]))
     ids = named if ids is None else list(ids)
     if lacking := [id for id in named if id not in ids]:
         raise MemsciError(f"ids must name every memory of the table, and {lacking[0]!r} is not among the {len(ids)} given.")
     grid = shares.pivot(index="memory_id", columns="top_id", values="share").reindex(index=ids, columns=ids).fillna(0)
     edge, ticks = len(ids) + 0.5, _numbers(len(ids))
-    with canvas(ax, title, size, across=0.72, down=1.15) as ax:
+    with draw.canvas(ax, title, size, across=0.72, down=1.15) as ax:
         # A power scale: a third of the questions of one memory must be seen beside a diagonal of ones.
         scale = mpl.colors.PowerNorm(0.6, 0, 1)
         image = ax.imshow(
@@ -189,7 +159,7 @@ def confusion(
         )
         bar = ax.figure.colorbar(image, ax=ax, shrink=0.7, ticks=[0, 0.1, 0.33, 0.67, 1])
         bar.set_label("share of the questions (%)")
-        bar.ax.yaxis.set_major_formatter(per_cent)
+        bar.ax.yaxis.set_major_formatter(draw.per_cent)
         bar.outline.set_visible(False)
         ax.set_xticks(ticks)
         ax.set_yticks(ticks)

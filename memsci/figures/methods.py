@@ -3,6 +3,7 @@
 A table must hold one dataset, and one row per line and point (`memsci.figures.draw`). Order, colours and markers of the
 methods are the same in every figure (`memsci.figures.look`). All functions take
 
+- metric: which of the table's metrics
 - ax: axes to draw into; by default a new figure
 - methods: labels of the methods to draw; by default all but "iRAG on X", and "iRAG" where the metric is in `WAYLESS`
 - title: over the axes
@@ -18,23 +19,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from memsci.errors import MemsciError, check_in
-from memsci.figures.draw import (
-    UNITS,
-    between,
-    canvas,
-    check_columns,
-    check_single,
-    interval,
-    legend,
-    lines,
-    memory_axis,
-    note,
-    per_cent,
-    rows_axis,
-    rows_of,
-    value_axis,
-    whiskers,
-)
+from memsci.figures import draw
 from memsci.figures.series import WAYLESS, chosen, series, values_of
 from memsci.figures.style import REFERENCE, look, paler
 from memsci.measures.methods import order
@@ -51,15 +36,9 @@ _SWEPT = {
 
 
 def forgetting_curve(
-    curves: pd.DataFrame,
-    metric: str = "recall cos",
-    ax: Axes | None = None,
-    *,
-    methods: Sequence[str] | None = None,
-    random: float | None = None,
-    title: str = "The first memory, as more are stored",
-    size: str = "print",
-) -> Axes:
+    curves: pd.DataFrame, metric: str = "recall cos", ax: Axes | None = None, *, methods: Sequence[str] | None = None,
+    random: float | None = None, title: str = "The first memory, as more are stored", size: str = "print",
+) -> Axes:  # fmt: skip
     """A metric of the first memory against the number of memories stored, a line per method (paper, Figs 2, 3 and 6).
 
     Parameters
@@ -67,13 +46,9 @@ def forgetting_curve(
     curves
         Columns method (way and gate too, where there are several), stop, metric, mean, low, high. Where a method comes with
         several settings, each has its line.
-    metric
-        Which of the table's metrics.
     random
         Height of the line for random pairs of memories, what the recall of a wrong memory would score; by default the mean
         of the metric "random pair cos" in the table, if it is there. For "recall cos" alone.
-    ax, methods, title, size
-        See `memsci.figures.methods`.
     """
     if random is None and (curves["metric"] == "random pair cos").any():
         random = curves.loc[curves["metric"] == "random pair cos", "mean"].mean()
@@ -82,14 +57,9 @@ def forgetting_curve(
 
 
 def retention_curve(
-    curves: pd.DataFrame,
-    metric: str = "qa",
-    ax: Axes | None = None,
-    *,
-    methods: Sequence[str] | None = None,
-    title: str = "All memories, by how many memories were learnt since",
-    size: str = "print",
-) -> Axes:
+    curves: pd.DataFrame, metric: str = "qa", ax: Axes | None = None, *, methods: Sequence[str] | None = None,
+    title: str = "All memories, by how many memories were learnt since", size: str = "print",
+) -> Axes:  # fmt: skip
     """A metric against the lag, the number of memories learnt since (not in the paper).
 
     The table is of means of `memsci.measures.forgetting.retention_by_lag`. Parameters are those of `forgetting_curve`, with
@@ -100,14 +70,9 @@ def retention_curve(
 
 
 def knowledge_curve(
-    curves: pd.DataFrame,
-    ax: Axes | None = None,
-    *,
-    methods: Sequence[str] | None = None,
-    chance: float | None = 0.25,
-    title: str = "General knowledge, as more memories are stored",
-    size: str = "print",
-) -> Axes:
+    curves: pd.DataFrame, ax: Axes | None = None, *, methods: Sequence[str] | None = None, chance: float | None = 0.25,
+    title: str = "General knowledge, as more memories are stored", size: str = "print",
+) -> Axes:  # fmt: skip
     """General knowledge (the metric "knowledge") along the sequence of memories (paper, Fig 4).
 
     Parameters are those of `forgetting_curve`; `chance` is the height of the line for guesses among four options.
@@ -116,42 +81,31 @@ def knowledge_curve(
 
 
 def _over_memories(
-    curves: pd.DataFrame,
-    x: str,
-    metric: str,
-    ax: Axes | None,
-    methods: Sequence[str] | None,
-    references: Mapping[str, float | None],
-    title: str,
-    size: str,
-) -> Axes:
+    curves: pd.DataFrame, x: str, metric: str, ax: Axes | None, methods: Sequence[str] | None,
+    references: Mapping[str, float | None], title: str, size: str,
+) -> Axes:  # fmt: skip
     """A metric against a number of memories, and level lines to compare it with."""
-    frame, looks = series(chosen(rows_of(curves, metric, "method", x), metric, methods))
+    frame, looks = series(chosen(draw.rows_of(curves, metric, "method", x), metric, methods))
     bins = frame.groupby("lag")["until"].first() if x == "lag" and "until" in frame else None
     if bins is not None:
         frame = frame.assign(lag=frame["lag"].map(list(bins.index).index))
-    with canvas(ax, title, size) as ax:
-        notes = lines(ax, frame, x, looks)
+    with draw.canvas(ax, title, size) as ax:
+        notes = draw.lines(ax, frame, x, looks)
         for name, height in references.items():
             if height is not None:
                 ax.axhline(height, label=name, zorder=1, **REFERENCE)
-        value_axis(ax, metric)
-        memory_axis(ax, frame[x], "memories learnt since" if x == "lag" else "memories stored")
+        draw.value_axis(ax, metric)
+        draw.memory_axis(ax, frame[x], "memories learnt since" if x == "lag" else "memories stored")
         if bins is not None:
-            ax.set_xticks(range(len(bins)), [between(first, last) for first, last in bins.items()])
-        legend(ax, notes)
+            ax.set_xticks(range(len(bins)), [draw.between(first, last) for first, last in bins.items()])
+        draw.legend(ax, notes)
     return ax
 
 
 def method_bars(
-    curves: pd.DataFrame,
-    metric: str = "qa",
-    ax: Axes | None = None,
-    *,
-    methods: Sequence[str] | None = None,
-    title: str = "",
-    size: str = "print",
-) -> Axes:
+    curves: pd.DataFrame, metric: str = "qa", ax: Axes | None = None, *, methods: Sequence[str] | None = None,
+    title: str = "", size: str = "print",
+) -> Axes:  # fmt: skip
     """A bar per method or setting, with the interval of its mean, and mean ± SD in figures (paper, Tables 1 to 3).
 
     Parameters
@@ -159,25 +113,21 @@ def method_bars(
     curves
         Columns method (way, gate, setting too, where there are several), metric, mean, sd, low, high, n. Values in a
         column ``paper`` (see `memsci.measures.paper.beside`) are set beside ours as hollow diamonds.
-    metric
-        Which of the table's metrics.
-    ax, methods, title, size
-        See `memsci.figures.methods`.
     """
-    frame, looks = series(chosen(rows_of(curves, metric, "method", "sd"), metric, methods))
-    check_single(frame, ["series"])
+    frame, looks = series(chosen(draw.rows_of(curves, metric, "method", "sd"), metric, methods))
+    draw.check_single(frame, ["series"])
     frame = frame.set_index("series").loc[list(looks)]
     heights = np.arange(len(frame))
     # Another prompting mode, or another gate, has an empty bar, beside the filled ones of the learner.
     empty = ["markerfacecolor" in look(label) for label in frame["label"]]
-    with canvas(ax, title, size, down=0.3 + 0.075 * len(frame)) as ax:
+    with draw.canvas(ax, title, size, down=0.3 + 0.075 * len(frame)) as ax:
         for height, mean, one, hollow in zip(heights, frame["mean"], looks.values(), empty):
             # Paler than the lines of the same methods, so that the interval is seen on every bar.
             fill = "white" if hollow and not all(empty) else paler(one["color"], 0.45)
             ax.barh(height, mean, height=0.66, color=fill, edgecolor=one["color"], linewidth=1, clip_on=False)
-        text = interval(frame)
+        text = draw.interval(frame)
         if bounded := frame["low"].notna().any():
-            ax.errorbar(frame["mean"], heights, fmt="none", label=text, **whiskers(frame))
+            ax.errorbar(frame["mean"], heights, fmt="none", label=text, **draw.whiskers(frame))
         if "paper" in frame and frame["paper"].notna().any():
             ax.plot(
                 frame["paper"], heights, linestyle="", marker="D", markerfacecolor="white", markeredgecolor="black",
@@ -187,23 +137,18 @@ def method_bars(
         for height, mean, sd in zip(heights, frame["mean"], frame["sd"]):
             at = {"xy": (1, height), "xycoords": ax.get_yaxis_transform(), "xytext": (6, 0)}
             ax.annotate(_printed(mean, sd, metric), **at, va="center", **beside)
-        rows_axis(ax, frame.index)
-        value_axis(ax, metric, "x")
+        draw.rows_axis(ax, frame.index)
+        draw.value_axis(ax, metric, "x")
         heading = "mean ± SD" if frame["sd"].notna().any() else "mean"
         ax.annotate(heading, (1, 1), xycoords="axes fraction", xytext=(6, 2), **beside)
-        legend(ax, [note(text)] if text and not bounded else [], below=4)
+        draw.legend(ax, [draw.note(text)] if text and not bounded else [], below=4)
     return ax
 
 
 def differences(
-    tests: pd.DataFrame,
-    metric: str = "qa",
-    ax: Axes | None = None,
-    *,
-    methods: Sequence[str] = ("MEGa", "iRAG"),
-    title: str = "",
-    size: str = "print",
-) -> Axes:
+    tests: pd.DataFrame, metric: str = "qa", ax: Axes | None = None, *, methods: Sequence[str] = ("MEGa", "iRAG"),
+    title: str = "", size: str = "print",
+) -> Axes:  # fmt: skip
     """By how much a method, or several, is above each of the others, partition by partition, with the interval of that.
 
     Parameters
@@ -211,14 +156,10 @@ def differences(
     tests
         `memsci.measures.paper.tested` for one dataset: columns metric, better, worse, difference, low, high, n. Points
         whose interval is missing (few partitions) have none.
-    metric
-        Which of the table's metrics.
     methods
         The methods that the others are set against.
-    ax, title, size
-        See `memsci.figures.methods`.
     """
-    check_columns(tests, ["metric", "better", "worse", "difference", "low", "high", "n"])
+    draw.check_columns(tests, ["metric", "better", "worse", "difference", "low", "high", "n"])
     check_in("metric", metric, list(dict.fromkeys(tests["metric"])))
     tests = tests[tests["metric"] == metric]
     swapped = tests.assign(better=tests["worse"], worse=tests["better"], difference=-tests["difference"])
@@ -229,38 +170,32 @@ def differences(
     both = both[both["better"].isin(list(methods)) & ~both["worse"].isin(list(methods))]
     if both.empty:
         raise MemsciError(f"None of the methods {list(methods)} was tested against another.")
-    check_single(both, ["better", "worse"])
+    draw.check_single(both, ["better", "worse"])
     others = sorted(dict.fromkeys(both["worse"]), key=order)
     present = [name for name in methods if name in set(both["better"])]
-    unit, text = METRICS[metric].unit, interval(both, "\n")
-    with canvas(ax, title, size, down=0.3 + 0.075 * len(others)) as ax:
+    unit, text = METRICS[metric].unit, draw.interval(both, "\n")
+    with draw.canvas(ax, title, size, down=0.3 + 0.075 * len(others)) as ax:
         ax.axvline(0, zorder=1, **REFERENCE)
         for index, name in enumerate(present):
             rows = both[both["better"] == name].set_index("worse").reindex(others)
             heights = np.arange(len(others)) + 0.3 * (index - (len(present) - 1) / 2)
             looks = look(name) | {"linestyle": ""}
-            bars = whiskers(rows, middle="difference") | {"ecolor": looks["color"]}
+            bars = draw.whiskers(rows, middle="difference") | {"ecolor": looks["color"]}
             ax.errorbar(rows["difference"], heights, label=name, **bars, **looks)
-        rows_axis(ax, others)
+        draw.rows_axis(ax, others)
         what = f"{METRICS[metric].label}: {' and '.join(present)} less this method"
-        ax.set_xlabel(what + _DIFFERENCES.get(unit, UNITS[unit]))
+        ax.set_xlabel(what + _DIFFERENCES.get(unit, draw.UNITS[unit]))
         if unit == "share":
-            ax.xaxis.set_major_formatter(per_cent)
+            ax.xaxis.set_major_formatter(draw.per_cent)
         ax.grid(True, axis="x")
-        legend(ax, [note(text)] if text else [])
+        draw.legend(ax, [draw.note(text)] if text else [])
     return ax
 
 
 def sweep(
-    curves: pd.DataFrame,
-    setting: str,
-    metric: str = "qa",
-    ax: Axes | None = None,
-    *,
-    methods: Sequence[str] | None = None,
-    title: str = "",
-    size: str = "print",
-) -> Axes:
+    curves: pd.DataFrame, setting: str, metric: str = "qa", ax: Axes | None = None, *,
+    methods: Sequence[str] | None = None, title: str = "", size: str = "print",
+) -> Axes:  # fmt: skip
     """A metric against the values of one setting, a line per method: rank, β, λ, paraphrases (paper, Table 4).
 
     Parameters
@@ -270,12 +205,8 @@ def sweep(
         high. Rows whose setting does not name the swept one are left out.
     setting
         Name of the swept setting, e.g. "rank". Its values stand in order and at equal distances, "inf" last.
-    metric
-        Which of the table's metrics.
-    ax, methods, title, size
-        See `memsci.figures.methods`.
     """
-    frame = chosen(rows_of(curves, metric, "method", "setting"), metric, methods)
+    frame = chosen(draw.rows_of(curves, metric, "method", "setting"), metric, methods)
     parts = [values_of(text) for text in frame["setting"].fillna("")]
     if not any(setting in one for one in parts):
         raise MemsciError(f"No row has the setting {setting!r}; settings of the table: {sorted(set(frame['setting']))}.")
@@ -284,12 +215,12 @@ def sweep(
     frame, looks = series(frame.dropna(subset="value"))
     values = sorted(frame["value"].unique())
     frame = frame.assign(index=frame["value"].map(values.index))
-    with canvas(ax, title, size) as ax:
-        notes = lines(ax, frame, "index", looks)
+    with draw.canvas(ax, title, size) as ax:
+        notes = draw.lines(ax, frame, "index", looks)
         ax.set_xticks(range(len(values)), ["∞" if np.isinf(value) else f"{value:g}" for value in values])
         ax.set_xlabel(_SWEPT.get(setting, setting))
-        value_axis(ax, metric)
-        legend(ax, notes)
+        draw.value_axis(ax, metric)
+        draw.legend(ax, notes)
     return ax
 
 
@@ -303,21 +234,17 @@ def prompt_categories(
     curves
         Columns category, prompt, metric, mean, low, high: a row per prompt, drawn as a dot, and for each category a row
         with an empty prompt for all of them together, drawn with its interval. Categories stand as first named.
-    metric
-        Which of the table's metrics.
-    ax, title, size
-        See `memsci.figures.methods`.
     """
-    frame = rows_of(curves, metric, "category", "prompt").fillna({"prompt": ""})
-    check_single(frame, ["category", "prompt"])
+    frame = draw.rows_of(curves, metric, "category", "prompt").fillna({"prompt": ""})
+    draw.check_single(frame, ["category", "prompt"])
     whole, single = frame[frame["prompt"] == ""].set_index("category", drop=False), frame[frame["prompt"] != ""]
     categories = list(dict.fromkeys(frame["category"]))
     if sorted(categories) != sorted(whole["category"]):
         raise MemsciError(
             f"Each of the categories {categories} needs a row with an empty prompt, for all its prompts together."
         )
-    together = ", ".join(filter(None, ("all prompts", interval(whole))))
-    with canvas(ax, title, size) as ax:
+    together = ", ".join(filter(None, ("all prompts", draw.interval(whole))))
+    with draw.canvas(ax, title, size) as ax:
         for index, category in enumerate(categories):
             dots = single.loc[single["category"] == category, "mean"].sort_values()
             # From left to right in order of height: no two dots hide one another.
@@ -325,14 +252,14 @@ def prompt_categories(
             named = ("one prompt", together) if index == 0 else (None, None)
             ax.plot(across, dots, "o", color="#56B4E9", alpha=0.8, markeredgewidth=0, label=named[0])
             row = whole.loc[[category]]
-            ax.errorbar(index + 0.36, row["mean"], fmt="D", color="black", label=named[1], **whiskers(row, "y"))
+            ax.errorbar(index + 0.36, row["mean"], fmt="D", color="black", label=named[1], **draw.whiskers(row, "y"))
         counts = [int((single["category"] == category).sum()) for category in categories]
         ticks = [f"{name} ({count})".replace(" ", "\n") for name, count in zip(categories, counts)]
         ax.set_xticks(range(len(categories)), ticks)
         ax.set_xlim(-0.5, len(categories) - 0.35)
         ax.set_xlabel("kind of encoding prompt (number of prompts)")
-        value_axis(ax, metric)
-        legend(ax, below=6)
+        draw.value_axis(ax, metric)
+        draw.legend(ax, below=6)
     return ax
 
 

@@ -44,19 +44,7 @@ class Drawing:
 
 @dataclass(frozen=True)
 class Results:
-    """The tables of a run, as far as they are of one data set.
-
-    Parameters
-    ----------
-    folder, dataset
-        Of the run; name of the data set.
-    curves
-        Its curves, without the correct gate of the true gate, which is correct by construction.
-    paper_table
-        The table of the paper that the experiment repeats, if it does.
-    tests
-        What `memsci.measures.paper.tested` gives, if it does.
-    """
+    """The tables of a run, as far as they are of one data set, and the tests against the paper's table, if there is one."""
 
     folder: Path
     dataset: str
@@ -317,9 +305,5 @@ def confusion(results: Results) -> Iterator[Drawing]:
 
 
 FIGURES: dict[str, Callable[[Results], Iterator[Drawing]]] = {
-    one.__name__: one
-    for one in (
-        forgetting_curve, retention_curve, knowledge_curve, prompt_categories, sweep, method_bars, differences,
-        gate_by_layer, embedding_curve, gate_per_partition, confusion,
-    )
-}  # fmt: skip
+    name: globals()[name] for name in (*experiments.FIGURES, *experiments.GATE_FIGURES)
+}

@@ -56,11 +56,6 @@ class InterferenceExplorer(Panel):
     run
         The folder of a finished run, as it is or as it was shipped; or its table "partitions"; or its table "scores".
 
-    Raises
-    ------
-    MemsciError
-        A column is missing, the run is not there or not finished, or nothing was asked at more than one number of memories.
-
     Examples
     --------
     ::
