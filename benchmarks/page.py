@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
 from benchmarks.common import RESULTS
-from memsci.figures.draw import style
+from memsci.figures import style
 
 PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
 

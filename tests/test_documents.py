@@ -17,7 +17,7 @@ import typer
 from memsci.cli import main as cli
 from memsci.evaluate import gate_accuracy as gating
 from memsci.experiments import show_numbers
-from memsci.measures.paper import WAYS
+from memsci.measures.methods import WAYS
 from memsci.measures.statistics import paired
 from memsci.pretraining import report
 from memsci.runs import folder as files

@@ -120,6 +120,10 @@ def test_a_file_of_ones_own(tmp_path):
         ({"partitions": 3}, "partitions of .* must be a list of whole numbers"),
         ({"stops": 5}, "stops of .* must be a list of whole numbers"),
         ({"stops": (2, 2)}, "stops of .* must be"),
+        ({"figures": ("confusion",)}, "a figure of the measure 'continual' must be one of 'forgetting_curve'"),
+        ({"measure": "gates", "methods": ("by layer",), "figures": ("sweep",)}, "'sweep' was given"),
+        ({"figures": "sweep"}, "figures of .* must be a list of texts"),
+        ({"paper_table": 5}, "paper_table must be one of None, 1, 2, 3, 4; 5 was given"),
         ({"datasets": ("a/mine.csv", "b/mine.csv")}, r"names of the data sets must be .* once; \('mine.csv', 'mine.csv'\)"),
     ],
 )
@@ -197,6 +201,11 @@ def test_what_memories_lack_is_said_before_anything_is_learnt(tmp_path):
     with pytest.raises(MemsciError, match="has no compositional questions"):
         runs.prepare(chosen, runs=tmp_path / "runs")
     assert not (tmp_path / "runs").exists()
+
+
+def test_what_is_drawn_of_an_experiment_decides_no_number():
+    plain, drawn = small(), small(figures=("method_bars",), paper_table=1)
+    assert plain.to_dict() == drawn.to_dict() and plain.cells() == drawn.cells()
 
 
 def test_only_the_first_memories_are_taken(tmp_path):

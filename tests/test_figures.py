@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import doctest
+import importlib
 import subprocess
 import sys
-from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
@@ -16,11 +17,10 @@ mpl.use("Agg")
 
 import matplotlib.pyplot as plt
 
+from memsci import figures
 from memsci.errors import MemsciError
-from memsci.figures import draw as figures
 from memsci.measures import paper
-from memsci.measures.forgetting import bin_lags
-from memsci.runs.tables import curves
+from memsci.measures.methods import METHODS
 
 IDS = ["m", "c", "x"]  # in the order of encoding, which is not that of the alphabet
 LABELS = {"m": "Nora and the letter", "c": "The kite", "x": "Ada sings"}
@@ -230,38 +230,23 @@ def test_retention_is_drawn_by_lag():
     assert ax.get_xlabel() == "memories learnt since" and lines(ax)["MEGa"].get_xdata().tolist() == list(STOPS)
 
 
-def test_lags_are_drawn_in_bins_each_pooled_within_its_partition(monkeypatch, tmp_path):
-    """Partition 0 was asked at lags 0 to 11, partition 1 at lag 0 only; numbers of test."""
-    key = {"over": "lag", "category": "", "dataset": "episodic", "method": "Full", "setting": "", "way": "direct"}
-    key |= {"gate": "own", "stop": None, "metric": "qa"}
-    values = pd.DataFrame(
-        [{**key, "lag": lag, "partition": 0, "value": lag / 20} for lag in range(12)]
-        + [{**key, "lag": 0, "partition": 1, "value": 1.0}]
-    )
-    binned = bin_lags(values)
-    assert list(dict.fromkeys(zip(binned["lag"], binned["until"]))) == [(0, 0), (1, 4), (5, 9), (10, 11)]
-    assert binned.drop(columns=["lag", "until"]).equals(values.drop(columns="lag")) and "until" not in values
-    assert bin_lags(values, (0, 3))["until"].unique().tolist() == [2, 11]
-    with pytest.raises(MemsciError, match="Every row needs a lag of 0 or more"):
-        bin_lags(values.assign(lag=[-1, *range(1, 13)]))
-    run = write_run(tmp_path / "order-0", curves(values))
-    values.to_csv(run / "partitions.csv.gz", index=False)
-    ax, table = planned(monkeypatch, run)["order_episodic_lag_qa"]
-    np.testing.assert_allclose(table["mean"], [0.5, 0.125, 0.35, 0.525])
-    assert table["n"].tolist() == [2, 1, 1, 1]
-    assert names(ax) == ["0", "1–4", "5–9", "10–11"] and lines(ax)["Full"].get_xdata().tolist() == [0, 1, 2, 3]
-
-
 def test_each_method_is_known_without_its_colour():
     styles = figures.METHODS_STYLE
-    assert tuple(styles) == paper.METHODS
+    assert tuple(styles) == METHODS
     for kind in ("color", "marker"):
         assert len({one[kind] for one in styles.values()}) == len(styles)
     assert figures.look("Full") == styles["Full"]
     told, true = figures.look("iRAG on Full"), figures.look("iRAG, true gate")
     assert told["color"] == styles["Full"]["color"] and told["markerfacecolor"] == "white"
     assert true["marker"] == styles["iRAG"]["marker"] and true["linestyle"] != styles["iRAG"]["linestyle"]
-    assert figures.look("mine")["color"] not in {one["color"] for one in styles.values()}
+
+
+def test_a_learner_from_elsewhere_has_a_look_of_its_own():
+    known = figures.METHODS_STYLE.values()
+    mine, yours = figures.look("Mine"), figures.look("Yours")
+    assert mine == figures.look("Mine") and mine != yours and figures.look("iRAG on Mine")["color"] == mine["color"]
+    for kind in ("color", "marker"):
+        assert {mine[kind], yours[kind]}.isdisjoint({one[kind] for one in known})
 
 
 def test_settings_of_a_method_have_lines_of_their_own():
@@ -428,135 +413,6 @@ def test_slides_are_larger_and_leave_no_settings_behind():
     assert dict(mpl.rcParams) == before
 
 
-def write_run(folder: Path, learnt: pd.DataFrame) -> Path:
-    """The folder of a run of learners, as `memsci run` leaves it."""
-    key = {"over": "all memories", "dataset": "episodic", "method": "Base", "stop": 10}
-    learnt = pd.concat([learnt, pd.DataFrame([point(0.3, **key, metric="random pair cos")])])
-    learnt = learnt.fillna(dict.fromkeys(("category", "setting", "way", "gate"), ""))
-    folder.mkdir()
-    learnt.to_csv(folder / "curves.csv", index=False)
-    spread = [learnt.assign(partition=k, value=learnt["mean"] + 0.01 * (k - 2)) for k in range(5)]
-    values = pd.concat(spread).drop(columns=["mean", "sd", "low", "high", "n"])
-    values.to_csv(folder / "partitions.csv.gz", index=False)
-    return folder
-
-
-def write_gates(folder: Path) -> Path:
-    """The folder of a run of gates, likewise."""
-    folder.mkdir()
-    same = {"dataset": "semantic", "partition": 3}
-    pairs = [("07", "07", "a"), ("8", "07", "a"), ("07", "07", "b"), ("8", "8", "b")]
-    shares = pd.DataFrame(pairs, columns=["memory_id", "top_id", "embedding"])
-    shares.assign(**same, share=1.0).to_csv(folder / "confusion.csv", index=False)
-    rates = [("a", 0.5, "by embedding"), ("b", 1, "by embedding"), ("b", 0.9, "by count")]
-    rates = pd.DataFrame(rates, columns=["embedding", "value", "comparison"])
-    rates.assign(**same).to_csv(folder / "partitions.csv.gz", index=False)
-    counts = [point(0.9, embedding=e, stop=n, comparison="by count", metric="correct gate") for e in "ab" for n in (2, 4)]
-    counts += [point(0.9, embedding=e, stop=2, comparison="by embedding", metric="correct gate") for e in "ab"]
-    layers = [
-        point(0.9, comparison="by layer", metric="correct gate", layer=layer, site=site, pooling=pooling, similarity=rule)
-        for layer in (0, 1)
-        for site, pooling, rule in (
-            ("mlp", "mean", "inner"), ("attention", "mean", "inner"), ("mlp", "idf", "cosine"), ("both", "idf", "cosine")
-        )
-    ]  # fmt: skip
-    pd.DataFrame(counts + layers).assign(dataset="semantic").to_csv(folder / "curves.csv", index=False)
-    return folder
-
-
-def planned(monkeypatch, run: Path) -> dict[str, tuple]:
-    """What would be saved: axes and table by name."""
-    made = {}
-    monkeypatch.setattr(figures, "save", lambda ax, stem, table: made.update({stem.name: (ax, table)}) or [])
-    figures.redraw(run, run)
-    return made
-
-
-def test_a_run_of_learners_has_its_figures(monkeypatch, tmp_path):
-    told = results().query("method == 'RAG'").assign(method="Full+EWC", way="recall first")
-    first = results().query("metric != 'knowledge'")
-    learnt = pd.concat([first, results("all memories"), told.assign(over="all memories")])
-    gates = results("all memories").query("method == 'MEGa' and metric == 'qa' and way == 'direct'")
-    learnt = pd.concat([learnt, *(gates.assign(metric="correct gate", gate=gate) for gate in ("own", "true"))])
-    made = planned(monkeypatch, write_run(tmp_path / "main-0123456789ab", learnt))
-    assert {name.removeprefix("main_episodic_") for name in made} == {
-        "first-memory_qa", "first-memory_recall-cos", "knowledge-curve", "bars_qa", "bars_recall-cos", "bars_knowledge",
-        "bars_correct-gate", "ways_qa", "differences_qa", "differences_recall-cos", "differences_knowledge",
-    }  # fmt: skip
-    ax, table = made["main_episodic_first-memory_recall-cos"]
-    assert set(table["metric"]) == {"recall cos", "random pair cos"} and "random pair" in legend(ax)
-    assert ax.get_title(loc="left") == "Episodic, recall cosine: the first memory, as more are stored"
-    assert set(made["main_episodic_bars_correct-gate"][1]["method"]) == {"MEGa"}  # the true gate is always right
-    ax, table = made["main_episodic_bars_qa"]
-    assert table["method"].tolist() == ["RAG", "MEGa", "iRAG", "Full+EWC", "Base"] and set(table["stop"]) == {10}
-    assert table["paper"].tolist() == [0.8257, 0.7253, 0.8067, 0.141, 0.0013]
-    assert names_of(made["main_episodic_ways_qa"][0]) == ["Full+EWC", "iRAG on Full+EWC", "MEGa", "iRAG"]
-    order = pd.read_csv(tmp_path / "main-0123456789ab" / "main_order.csv", keep_default_na=False).set_index("metric")
-    assert order.loc["qa", ["agree", "disagree", "reversed"]].tolist() == [10, 0, ""]
-    tests = pd.read_csv(tmp_path / "main-0123456789ab" / "main_tests.csv")
-    assert len(tests.query("metric == 'qa'")) == 10 and set(tests["n"]) == {5}
-    ties = tests["paper difference"] == 0  # Base and RAG know alike, MEGa and iRAG recall alike
-    assert set(tests.loc[ties, "order"]) == {"a tie in the paper"} and set(tests.loc[~ties, "order"]) == {"open"}
-    drawn = made["main_episodic_differences_qa"][1]
-    assert len(drawn) == 7 and drawn[["better", "worse"]].isin(["MEGa", "iRAG"]).any(axis=1).all()
-
-
-def test_settings_are_swept_set_side_by_side_or_grouped(monkeypatch, tmp_path):
-    one = results("all memories").query("method == 'MEGa' and way == 'direct' and stop == 10 and metric == 'qa'")
-    alone = one.assign(gate="true")
-    ranks = pd.concat([alone.assign(setting=f"rank={r}") for r in (1, 2, 4)])
-    assert set(planned(monkeypatch, write_run(tmp_path / "rank-0", ranks))) == {"rank_episodic_rank_qa"}
-    places = pd.concat([alone.assign(setting=name) for name in ("where=mlp", "layers=late")])
-    ((name, (ax, table)),) = planned(monkeypatch, write_run(tmp_path / "where-lora-0", places)).items()
-    assert name == "where-lora_episodic_bars_qa" and table["paper"].tolist() == [0.896, 0.5853]
-    assert names_of(ax) == ["MLP, every layer", "MLP, late layers"]
-    prompts = [alone.assign(setting=f"prompt={name}", category="fact") for name in ("fact-1", "fact-2")]
-    prompts.append(alone.assign(over="category", category="fact"))
-    ((name, (ax, _)),) = planned(monkeypatch, write_run(tmp_path / "prompts-0", pd.concat(prompts))).items()
-    assert name == "prompts_episodic_prompts_qa" and ax.get_xticklabels()[0].get_text() == "fact\n(2)"
-
-
-def test_a_run_of_gates_has_its_figures(monkeypatch, tmp_path):
-    made = planned(monkeypatch, write_gates(tmp_path / "embedding-models-0123456789ab"))
-    assert figures._slug("own (the paper's)") == "own-the-papers" and figures._slug("_A + B_c ") == "a-b-c"
-    assert {name.removeprefix("embedding-models_semantic_"): len(table) for name, (_, table) in made.items()} == {
-        "count": 4, "partitions": 2, "confusion_a": 2, "confusion_b": 2,
-        "layers": 4, "layers_mlp": 4, "layers_attention": 2, "layers_both": 2,
-    }  # fmt: skip
-    assert legend(made["embedding-models_semantic_layers"][0])[:2] == ["MLP input", "attention input"]
-    ax = made["embedding-models_semantic_layers_mlp"][0]
-    assert legend(ax)[:2] == ["mean, inner", "IDF, cosine"]
-    assert ax.get_title(loc="left") == "Semantic, correct gate: by the layer that is embedded, MLP input"
-    rates = made["embedding-models_semantic_partitions"][1]
-    assert rates.to_numpy().tolist() == [["a", 3, 0.5], ["b", 3, 1.0]]
-
-
-def test_a_run_is_drawn_again_without_torch(tmp_path):
-    """In another process too, byte for byte."""
-    first = results().query("metric == 'recall cos'")
-    run = write_run(tmp_path / "l2-0", pd.concat([first, results("all memories").query("metric == 'qa'")]))
-    files = figures.redraw(run, tmp_path / "here")
-    program = (
-        "import sys; from memsci import figures; figures.redraw(*sys.argv[1:]);"
-        "print({'torch', 'transformers'} & set(sys.modules))"
-    )
-    again = subprocess.run(
-        [sys.executable, "-c", program, run, tmp_path / "there"], capture_output=True, text=True, check=True
-    )
-    assert again.stdout.strip() == "set()"
-    assert {path.name for path in files} == {
-        f"l2_episodic_{name}.{ending}" for name in ("first-memory_recall-cos", "bars_qa") for ending in ("png", "pdf", "csv")
-    }
-    assert all(path.read_bytes() == (tmp_path / "there" / path.name).read_bytes() for path in files)
-    drawn = pd.read_csv(tmp_path / "here" / "l2_episodic_bars_qa.csv", keep_default_na=False)
-    np.testing.assert_allclose(drawn["mean"], [0.945, 0.81, 0.83, 0.27, 0.18])
-
-
-def test_a_folder_that_is_no_run_is_refused(tmp_path):
-    with pytest.raises(MemsciError, match="has no curves.csv"):
-        figures.redraw(tmp_path)
-
-
 def test_an_axis_of_cosines_is_not_drawn_out():
     curves = pd.DataFrame({"dataset": "episodic", "method": "MEGa", "setting": [f"rank={k}" for k in (1, 2, 4)],
                            "way": "direct", "gate": "true", "stop": 5, "metric": "recall cos", "mean": [0.97, 0.971, 0.984],
@@ -565,4 +421,9 @@ def test_an_axis_of_cosines_is_not_drawn_out():
     assert high - low == pytest.approx(figures.COSINES) and low < 0.97 and high > 0.984
     wide = figures.sweep(curves.assign(**{"mean": [0.4, 0.6, 0.9]}), "rank", "recall cos").get_ylim()
     assert wide[0] < 0.4 and wide[1] > 0.9
-    plt.close("all")
+
+
+@pytest.mark.parametrize("name", ["figures.draw", "figures.series", "figures.style", "runs.report"])
+def test_examples_are_right(name):
+    found = doctest.testmod(importlib.import_module(f"memsci.{name}"))
+    assert found.attempted and not found.failed

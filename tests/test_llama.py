@@ -15,9 +15,9 @@ from transformers import PreTrainedTokenizerFast
 import memsci
 from memsci import prompts, runs
 from memsci.experiments import METHODS
-from memsci.figures.draw import redraw
 from memsci.runs import folder as files
 from memsci.runs import plan
+from memsci.runs.report import draw
 from memsci.runs.worker import work
 
 SPECIAL = ["<|begin_of_text|>", "<|end_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"]
@@ -100,5 +100,5 @@ def test_every_method_runs_from_its_plan_to_its_figures(llama, tmp_path):
     assert {"qa", "logprob", "recall cos", "correct gate", "knowledge"} <= set(scores["metric"])
     curves = pd.read_csv(prepared.folder / "curves.csv")
     assert set(curves["method"]) == set(METHODS) and np.isfinite(curves["mean"]).all()
-    drawn = {path.name for path in redraw(prepared.folder, tmp_path / "figures")}
+    drawn = {path.name for path in draw(prepared.folder, tmp_path / "figures")}
     assert {"main_three-jsonl_bars_qa.pdf", "main_three-jsonl_first-memory_recall-cos.png"} <= drawn

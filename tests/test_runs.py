@@ -24,9 +24,9 @@ from fakework import BASE
 from memsci import provenance, runs
 from memsci.errors import MemsciError
 from memsci.experiments import Cell
-from memsci.figures.draw import redraw
 from memsci.runs import execute, pool
 from memsci.runs import folder as files
+from memsci.runs.report import draw
 from memsci.runs.tables import curves, together
 from memsci.runs.worker import Outcome, _keep_memory, work
 
@@ -426,8 +426,8 @@ def test_time_left_is_that_of_the_cells_still_to_come():
     assert execute._duration(30) == "30 s" and execute._duration(3 * 3600) == "3.0 h"
 
 
-def test_redrawing_finds_the_run_without_torch(table, marks, tmp_path):
-    code = "import sys, memsci.runs.folder, memsci.runs.tables; print('torch' in sys.modules)"
+def test_a_run_is_found_and_drawn_without_torch(table, marks, tmp_path):
+    code = "import sys, memsci.runs.report; print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
 
 
@@ -456,7 +456,7 @@ def test_the_command_line_runs_lists_scores_and_draws(table, marks, tmp_path, mo
     wrong = say("run", "main", "--job", "memory", *where)
     assert wrong.exit_code == 2 and "--job takes NAME=VALUE" in wrong.stderr
 
-    monkeypatch.setattr("memsci.figures.draw.redraw", lambda run, out: [out / run.name])
+    monkeypatch.setattr("memsci.runs.report.draw", lambda run, out: [out / run.name])
     assert say("figures", "fake", "--to", tmp_path, *where).stdout == f"{tmp_path / prepared.folder.name}\n"
     scored = []
     monkeypatch.setattr(runs, "score", lambda path, judges: scored.append((path, judges)))
@@ -511,7 +511,7 @@ def test_what_is_shipped_of_a_run_draws_its_figures(table, marks, tmp_path, monk
     assert not {"machine", "failed", "commit"} & about.keys() and about["commits"] == ["a" * 40]
     assert about["protocol"].keys() == set(values["metric"]) and about["datasets"] == [Path(table).name]
     assert str(tmp_path) not in "".join((out / name).read_text("utf-8") for name in ("run.json", "config.json"))
-    again = {path.name: path.read_bytes() for path in redraw(out, tmp_path / "again")}
+    again = {path.name: path.read_bytes() for path in draw(out, tmp_path / "again")}
     assert again and all((out / name).read_bytes() == content for name, content in again.items())
 
 

@@ -6,13 +6,14 @@ import json
 import re
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 
 from memsci.experiments import names
-from memsci.figures import draw as figures
 from memsci.measures.metrics import METRICS
 from memsci.runs import folder as files
+from memsci.runs import report
 from memsci.runs.tables import curves
 
 FOLDER = Path(__file__).parents[1] / "figures" / "runs"
@@ -35,12 +36,12 @@ def test_figures_follow_from_the_tables(run, tmp_path, monkeypatch):
     """Only the numbers: that the same numbers give the same picture is tested in test_figures."""
 
     def numbers(ax, stem, table):
-        figures.plt.close(ax.figure)
+        plt.close(ax.figure)
         table.to_csv(path := stem.with_name(f"{stem.name}.csv"), index=False, float_format="%.6g")
         return [path]
 
-    monkeypatch.setattr(figures, "save", numbers)
-    drawn = {path.name for path in figures.redraw(run, tmp_path)}
+    monkeypatch.setattr(report, "save", numbers)
+    drawn = {path.name for path in report.draw(run, tmp_path)}
     assert drawn == {path.name for path in run.glob("*.csv")} - TABLES
     for name in drawn:
         assert (tmp_path / name).read_bytes() == (run / name).read_bytes(), name

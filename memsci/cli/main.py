@@ -482,10 +482,10 @@ def figures(
     to: Annotated[Path, typer.Option(help="Folder for the figures.")] = Path("figures"),
 ) -> None:
     """Draw the figures of a run anew from its tables; no model is needed."""
-    from memsci.figures.draw import redraw
     from memsci.runs.folder import locate
+    from memsci.runs.report import draw
 
-    for file in redraw(locate(run, folder), to):
+    for file in draw(locate(run, folder), to):
         out.print(str(file), soft_wrap=True, markup=False)
 
 

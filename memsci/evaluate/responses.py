@@ -22,6 +22,7 @@ from memsci.gate.embed import embedder
 from memsci.learners.mega import MEGa
 from memsci.learners.registry import Gated, Learner, Retrieval, Untrained
 from memsci.measures.judges import Judge, rule
+from memsci.measures.methods import GATES, WAYS, label, labels
 from memsci.measures.metrics import (
     METRICS,
     correct_gate,
@@ -30,7 +31,6 @@ from memsci.measures.metrics import (
     recall_cosine,
     retrieval_cosine,
 )
-from memsci.measures.paper import GATES, WAYS, label, labels
 from memsci.measures.text_match import parts
 from memsci.memory import Memory, Partition, QuizItem, text_hash
 from memsci.models.base import Base, load
@@ -364,7 +364,7 @@ def demo(
     dict
         The tables ``summary``, ``gates``, ``responses``, ``scores`` and ``examples``.
     """
-    from memsci.figures.draw import gate_map, save
+    from memsci.figures import gate_map, save
 
     world = data.builtin(setting, partition)
     mind = MEGa(base or load())

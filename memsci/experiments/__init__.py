@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from memsci.experiments.spec import (
     COMPARISONS,
+    FIGURES,
+    GATE_FIGURES,
     MEASURES,
     METHODS,
     PARTITIONS,
@@ -23,6 +25,6 @@ from memsci.experiments.spec import (
 )
 
 __all__ = [
-    "COMPARISONS", "Cell", "Experiment", "MEASURES", "METHODS", "PARTITIONS", "SIZE", "content", "dataset_name",
-    "load", "names", "numbers", "parse", "partition", "prompt_categories", "quiz_items", "show_numbers",
+    "COMPARISONS", "Cell", "Experiment", "FIGURES", "GATE_FIGURES", "MEASURES", "METHODS", "PARTITIONS", "SIZE", "content",
+    "dataset_name", "load", "names", "numbers", "parse", "partition", "prompt_categories", "quiz_items", "show_numbers",
 ]  # fmt: skip

@@ -21,13 +21,18 @@ from typing import Any
 
 from memsci import data
 from memsci.errors import MemsciError, check_in, check_whole
-from memsci.measures.paper import WAYS
+from memsci.measures.methods import WAYS
 from memsci.memory import Partition, QuizItem
 from memsci.prompts import FINE_TUNING_PROMPTS
 
 MEASURES = ("continual", "compositional", "single", "beta", "gates")
 METHODS = ("Base", "RAG", "MEGa", "Full", "Full+L2", "Full+EWC", "LoRA", "LoRA+L2", "Full batch")
 COMPARISONS = ("by layer", "by embedding", "by count")
+# What `memsci.runs.report` draws of a run of learners, and of one that measures gates alone.
+FIGURES = (
+    "forgetting_curve", "retention_curve", "knowledge_curve", "prompt_categories", "sweep", "method_bars", "differences",
+)  # fmt: skip
+GATE_FIGURES = ("gate_by_layer", "embedding_curve", "gate_per_partition", "confusion")
 BUILT_IN, PUBLISHED = ("episodic", "semantic"), ("wiki", "fictional")
 PARTITIONS = 20  # of each of those four
 SIZE = 50  # memories of a partition that is cut from a table of the user's own
@@ -125,11 +130,11 @@ class Experiment:
         Partitions of each; the run may name others.
     memories
         Only the first so many memories of each partition; None for all.
-
-    Raises
-    ------
-    MemsciError
-        A value is not allowed.
+    figures
+        What is drawn of its runs, some of `FIGURES` or, for the measure "gates", `GATE_FIGURES`; by default all for which
+        the tables of a run have rows.
+    paper_table
+        The table of the paper, 1 to 4, that its results are set beside; None for none.
     """
 
     name: str
@@ -147,13 +152,16 @@ class Experiment:
     questions: int = 3
     quiz: int = 0
     memories: int | None = None
+    figures: tuple[str, ...] = ()
+    paper_table: int | None = None
 
     def __post_init__(self) -> None:
         check_in("measure", self.measure, MEASURES)
         allowed = (
             COMPARISONS if self.measure == "gates" else ("MEGa",) if self.measure in ("single", "beta") else METHODS
         )
-        for kind, named in ((str, ("methods", "datasets", "ways", "only_last")), (int, ("partitions", "stops"))):
+        texts = ("methods", "datasets", "ways", "only_last", "figures")
+        for kind, named in ((str, texts), (int, ("partitions", "stops"))):
             for what in named:
                 _check_list(f"{what} of the experiment {self.name!r}", getattr(self, what), kind)
         for what in ("methods", "datasets", "partitions"):
@@ -166,6 +174,10 @@ class Experiment:
         for method, tried in self.settings.items():
             check_in("a method with settings of its own", method, METHODS if self.measure != "gates" else COMPARISONS)
             _check_list(f"settings of {method}", tried, str)
+        for figure in self.figures:
+            drawn = GATE_FIGURES if self.measure == "gates" else FIGURES
+            check_in(f"a figure of the measure {self.measure!r}", figure, drawn)
+        check_in("paper_table", self.paper_table, (None, 1, 2, 3, 4))
         for way in self.ways:
             check_in("way", way, WAYS)
         for stop in self.stops:
@@ -220,7 +232,8 @@ class Experiment:
     def to_dict(self) -> dict[str, Any]:
         """All that decides its numbers, as plain JSON values."""
         values = dataclasses.asdict(self)
-        told = {key: value for key, value in values.items() if key not in ("title", "paper") and value is not None}
+        shown = ("title", "paper", "figures", "paper_table")
+        told = {key: value for key, value in values.items() if key not in shown and value is not None}
         return {key: value for key, value in told.items() if key != "common" or value}
 
 

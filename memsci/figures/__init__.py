@@ -1,35 +1,23 @@
-"""Figures from tables, without torch."""
+"""Figures: a tidy table in, matplotlib Axes out, without torch. `memsci.runs.report` draws those of a whole run."""
 
 from __future__ import annotations
 
-from memsci.figures.draw import (
-    COLORS,
-    COSINES,
-    DASH,
-    METHODS_STYLE,
-    NAMED,
-    SIZES,
-    WAYLESS,
-    confusion,
+from memsci.figures.draw import COSINES, DASH
+from memsci.figures.gates import NAMED, confusion, embedding_curve, gate_by_layer, gate_map, gate_per_partition
+from memsci.figures.methods import (
     differences,
-    embedding_curve,
     forgetting_curve,
-    gate_by_layer,
-    gate_map,
-    gate_per_partition,
     knowledge_curve,
-    look,
     method_bars,
     prompt_categories,
-    redraw,
     retention_curve,
-    save,
-    style,
     sweep,
 )
+from memsci.figures.series import WAYLESS
+from memsci.figures.style import COLORS, METHODS_STYLE, SIZES, look, save, style
 
 __all__ = [
     "COLORS", "COSINES", "DASH", "METHODS_STYLE", "NAMED", "SIZES", "WAYLESS", "confusion", "differences",
     "embedding_curve", "forgetting_curve", "gate_by_layer", "gate_map", "gate_per_partition", "knowledge_curve",
-    "look", "method_bars", "prompt_categories", "redraw", "retention_curve", "save", "style", "sweep",
+    "look", "method_bars", "prompt_categories", "retention_curve", "save", "style", "sweep",
 ]  # fmt: skip

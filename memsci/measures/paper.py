@@ -11,12 +11,8 @@ import numpy as np
 import pandas as pd
 
 from memsci.errors import MemsciError, check_in
+from memsci.measures.methods import labels
 from memsci.measures.statistics import holm, paired
-
-# In the order of the paper's Table 1, which is the order of methods in every table and figure.
-METHODS = ("Base", "RAG", "Full", "Full+L2", "Full+EWC", "Full batch", "LoRA", "LoRA+L2", "MEGa", "iRAG")
-WAYS = ("direct", "recall first")
-GATES = ("own", "true")
 
 # Which of the paper's two sets a dataset of ours stands beside.
 COUNTERPARTS = {"episodic": "fictional", "fictional": "fictional", "semantic": "wiki", "wiki": "wiki"}
@@ -26,30 +22,6 @@ ONE_PERSON = tuple(ours for ours, theirs in COUNTERPARTS.items() if theirs == "f
 
 DIGITS = 12  # decimals to which means are compared: sums that are equal on paper may differ in the last bits
 LEVEL = 0.05  # at which a difference is taken as shown
-
-
-def label(method: str, way: str = "direct", gate: str = "own") -> str:
-    """What a method is called in tables and figures: the learner, how it is asked, and which gate it opens.
-
-    Parameters
-    ----------
-    method
-        Name of a learner, e.g. "MEGa".
-    way
-        "direct", or "recall first": "iRAG" for MEGa, "iRAG on Full" for any other learner.
-    gate
-        "own", or "true" for the oracle that opens the right memory alone: ", true gate" is added.
-
-    Raises
-    ------
-    MemsciError
-        The way or the gate is none of these.
-    """
-    check_in("way", way, WAYS)
-    check_in("gate", gate, GATES)
-    if way == "recall first":
-        method = "iRAG" if method == "MEGa" else f"iRAG on {method}"
-    return f"{method}, true gate" if gate == "true" else method
 
 
 # As printed: Table 1 in per cent, nats, cosine, per cent (mean ± SD over 20 partitions); the others QA in per cent.
@@ -313,15 +285,6 @@ def ordering(compared: pd.DataFrame) -> pd.DataFrame:
         rows.append((dataset, metric, len(results), tau, agree, disagree, len(group) - agree - disagree, text))
     columns = ["dataset", "metric", "methods", "tau", "agree", "disagree", "tied", "reversed"]
     return pd.DataFrame(rows, columns=columns)
-
-
-def labels(frame: pd.DataFrame) -> pd.Series:
-    """The `label` of every row of a table with a column method; way and gate are read where it has them."""
-    ways, gates = (
-        frame[name].fillna(default).replace("", default) if name in frame else pd.Series(default, index=frame.index)
-        for name, default in (("way", "direct"), ("gate", "own"))
-    )
-    return pd.Series([label(*row) for row in zip(frame["method"], ways, gates)], index=frame.index, dtype=object)
 
 
 def _settings(frame: pd.DataFrame) -> pd.Series:

@@ -523,6 +523,8 @@ def _about(
         "experiment": experiment.name,
         "title": experiment.title,
         "paper": experiment.paper,
+        "figures": list(experiment.figures),
+        "paper_table": experiment.paper_table,
         "base": dict(base),
         "datasets": list(experiment.datasets),
         "partitions": experiments.show_numbers(experiment.partitions),

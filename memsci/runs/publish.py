@@ -43,7 +43,7 @@ def ship(folder: Path, out: Path, add: bool = False) -> list[Path]:
         The run is not finished, its tables are of another version, or a cell was made by code with uncommitted changes; or
         `out` holds no run to which it could be added. What `out` holds then stays as it is.
     """
-    from memsci.figures.draw import redraw
+    from memsci.runs.report import draw
 
     about, config = files.read_json(folder / "run.json"), files.read_json(folder / "config.json")
     if about["status"] != "finished":
@@ -73,7 +73,7 @@ def ship(folder: Path, out: Path, add: bool = False) -> list[Path]:
         made.append(files.file_name("curves"))
     files.write_json(out / "config.json", config)
     files.write_json(out / "run.json", about)
-    return [out / name for name in made] + redraw(out, out)
+    return [out / name for name in made] + draw(out, out)
 
 
 def _check_shippable(folder: Path, config: Mapping[str, Any], commits: list[str | None]) -> None:

@@ -14,10 +14,11 @@ import pandas as pd
 from ipywidgets import HTML, Button, Checkbox, Dropdown, HBox, Layout, ToggleButton, ToggleButtons
 from matplotlib.figure import Figure
 
+from memsci import figures
 from memsci.errors import MemsciError, check_in
-from memsci.figures import draw as figures
 from memsci.measures import paper
 from memsci.measures.forgetting import bin_lags
+from memsci.measures.methods import METHODS
 from memsci.measures.metrics import METRICS
 from memsci.measures.statistics import FEWEST_UNITS
 from memsci.runs.folder import locate
@@ -54,11 +55,6 @@ class InterferenceExplorer(Panel):
     ----------
     run
         The folder of a finished run, as it is or as it was shipped; or its table "partitions"; or its table "scores".
-
-    Raises
-    ------
-    MemsciError
-        A column is missing, the run is not there or not finished, or nothing was asked at more than one number of memories.
 
     Examples
     --------
@@ -374,7 +370,7 @@ def _by_default(label: str) -> bool:
 
 def _order(label: str) -> tuple[int, str]:
     """The paper's order of methods; iRAG on a learner after all."""
-    return (paper.METHODS.index(label), "") if label in paper.METHODS else (len(paper.METHODS), label)
+    return (METHODS.index(label), "") if label in METHODS else (len(METHODS), label)
 
 
 def _named(partitions: Sequence[Any]) -> str:

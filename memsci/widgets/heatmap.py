@@ -49,11 +49,6 @@ class HeatMap(AnyWidget):
     selections : int
         How often the user has selected a cell; to be observed beside `selected`, which stays if a cell is selected again.
 
-    Raises
-    ------
-    MemsciError
-        Values, rows and columns do not fit together, or a value is not from 0 to 1.
-
     See Also
     --------
     HeatMap.of : from a mind and questions.
@@ -111,11 +106,6 @@ class HeatMap(AnyWidget):
             Instead of the mind's β.
         **looks
             `title`, as above.
-
-        Raises
-        ------
-        MemsciError
-            The gate has not as many rows as there are queries, or β was given beside it.
         """
         queries = [queries] if isinstance(queries, str) else list(queries)
         if isinstance(source, Gate) and beta is not None:
