@@ -456,9 +456,9 @@ def harness(
 ) -> None:
     """General knowledge by lm-evaluation-harness, the gates open to each question; needs the extra 'harness'."""
     from memsci.evaluate.harness import mmlu
-    from memsci.learners.registry import Gated, Untrained
+    from memsci.learners import BaseAlone
 
-    learner = Untrained(memsci.load(base)) if store is None else Gated(_open(store, base))
+    learner = BaseAlone(memsci.load(base)) if store is None else _open(store, base)
     if to is not None:
         try:  # what cannot be written is said now, not after hours
             if to.is_dir():

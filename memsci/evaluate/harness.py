@@ -27,7 +27,7 @@ from tqdm.auto import tqdm
 
 from memsci import prompts
 from memsci.errors import MemsciError, check_in, check_whole
-from memsci.learners.registry import Learner
+from memsci.learners.base import Learner
 from memsci.measures.metrics import METRICS
 from memsci.models import generate
 from memsci.models.base import PLAIN_TEMPLATE, batches
@@ -88,7 +88,7 @@ class _Model:
         rows = list(asked)
         found: list[tuple[float, bool]] = [(0.0, False)] * len(requests)
         run = lambda group: generate.weigh(
-            self._learner.speaker,
+            self._learner.base,
             [rows[i].prompt for i in group],
             [[target for _, target in asked[rows[i]]] for i in group],
         )
@@ -115,7 +115,7 @@ class _Model:
             by_length[most].append((k, _Row(*_cues(request), tuple(prompt)), stops))
         for most, several in by_length.items():
             rows = [row for _, row, _ in several]
-            run = lambda group: generate.generate(self._learner.speaker, [rows[i].prompt for i in group], most)  # noqa: B023
+            run = lambda group: generate.generate(self._learner.base, [rows[i].prompt for i in group], most)  # noqa: B023
             for i, reply in self._run(rows, run, "answering", disable_tqdm):
                 k, _, stops = several[i]
                 replies[k] = reply[: min([reply.find(stop) for stop in stops if stop in reply], default=None)]
@@ -126,27 +126,27 @@ class _Model:
 
         `add_generation_prompt` follows from that, and is not looked at.
         """
-        base = self._learner.speaker
+        base = self._learner.base
         return _Chat(base.tokenizer.decode(base.chat(chat_history)), list(chat_history))
 
     def chat_template(self, chat_template: bool | str = False) -> str:
         """The template that conversations are written with, for lm_eval's logs."""
-        return self._learner.speaker.tokenizer.chat_template or PLAIN_TEMPLATE
+        return self._learner.base.tokenizer.chat_template or PLAIN_TEMPLATE
 
     @property
     def tokenizer_name(self) -> str:
         """The name of the base, by which lm_eval keeps requests apart that it stores."""
-        return self._learner.speaker.name
+        return self._learner.base.name
 
     def _prompt(self, context: str) -> list[int]:
-        base = self._learner.speaker
+        base = self._learner.base
         if isinstance(context, _Chat):
             return base.chat(context.messages)
         return base.tokens(context) or list(base.stop_ids[:1])  # an empty text, and a tokenizer without BOS
 
     def _pair(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
         """Token ids of a context, and those that the continuation adds to it."""
-        base = self._learner.speaker
+        base = self._learner.base
         if not isinstance(context, _Chat):
             # As in lm_eval: a word is written with the space before it, wherever the task has put that space.
             text = context.rstrip()
@@ -171,7 +171,7 @@ class _Model:
 
     def _fitted(self, prompt: list[int], more: int) -> list[int]:
         """The prompt, cut at its start if that is allowed and there is no room for it and so many tokens more."""
-        base = self._learner.speaker
+        base = self._learner.base
         room = base.max_length - more
         if len(prompt) <= room:
             return prompt
@@ -314,7 +314,7 @@ def ask(
             check_whole(name, value, least)
     model = as_lm(learner, batch_size, cut)
     if chat is None:
-        chat = wording == "paper" or bool(learner.speaker.tokenizer.chat_template)
+        chat = wording == "paper" or bool(learner.base.tokenizer.chat_template)
     loaded = _load([tasks] if isinstance(tasks, str) else list(tasks), folder)
     for name, task in loaded["tasks"].items():
         _check_task(name, task, wording)

@@ -118,7 +118,7 @@ def learner_settings(cell: Cell, base_name: str, layers: int) -> dict[str, Any]:
         return {}
     given = learners.resolve(cell.method, base_name, seed=cell.seed, **_overrides(cell, layers))
     for rule in cell.rules:
-        _gate_rule(given.rule, rule)
+        _gate_rule(given.parts["rule"], rule)
     return given.to_dict()
 
 
@@ -254,10 +254,10 @@ def _beta(cell: Cell, base: Base, partition: Partition, quiz: Sequence[QuizItem]
     steps = len(cell.rules) + 1
     report(0, steps)
     made = {"training": [_learn(learner, memories, cell)], "responses": []}
-    rule = learner.mind.rule
+    rule = learner.rule
     for place, text in enumerate(cell.rules):
         report(place + 1, steps)
-        learner.mind.rule, kind = _gate_rule(rule, text)
+        learner.rule, kind = _gate_rule(rule, text)
         if kind == "single":
             asked = evaluate.probes(memories, cell.questions)
         else:
