@@ -72,11 +72,6 @@ def by_embedding(base: Base | None, memories: Sequence[Memory], embeddings: Embe
         A row per embedding and question: n (memories stored), embedding, layer (counted from 0), site, pooling,
         similarity, memory_id (the one asked about), question, top_id (the one with the highest gate). Layer, site and
         pooling ("idf", "idf, whitened") are missing where the embedding is not of the base's activations.
-
-    Raises
-    ------
-    MemsciError
-        No memory has a question, two memories cannot be told apart, or an embedding cannot be made.
     """
     memories = check_memories(memories)
     asked = _asked(memories)
@@ -85,6 +80,13 @@ def by_embedding(base: Base | None, memories: Sequence[Memory], embeddings: Embe
         [_best(base, name, *embeddings[name], *vectors[name], memories, asked) for name in embeddings],
         ignore_index=True,
     )
+
+
+def gates(base: Base, memories: Sequence[Memory], embeddings: Embeddings = EMBEDDINGS) -> pd.DataFrame:
+    """How often each embedding puts the right memory first: columns embedding, correct gate %, n (questions)."""
+    table = by_embedding(base, memories, embeddings)
+    hits = table.assign(hit=correct_gate(table["memory_id"], table["top_id"])).groupby("embedding", sort=False)["hit"]
+    return pd.DataFrame({"correct gate %": 100 * hits.mean(), "n": hits.size()}).reset_index()
 
 
 def by_layer(
@@ -114,11 +116,6 @@ def by_layer(
     -------
     pandas.DataFrame
         As `by_embedding`, for every combination; embedding is "own".
-
-    Raises
-    ------
-    MemsciError
-        As `by_embedding`.
     """
     layers = range(base.model.config.get_text_config().num_hidden_layers)
     embeddings = {
@@ -158,11 +155,6 @@ def by_count(
     -------
     pandas.DataFrame
         As `by_embedding`, behind a column partition: that of the memory asked about.
-
-    Raises
-    ------
-    MemsciError
-        As `by_embedding`; also if an n is not a whole number from 1 to the number of all memories.
     """
     memories = check_memories(memory for part in partitions.values() for memory in part)
     owner = {memory.id: name for name, part in partitions.items() for memory in part}
@@ -205,11 +197,6 @@ def unify_names(partitions: Mapping[Hashable, Sequence[Memory]], person: str = P
         Each with stories about a person of its own.
     person
         First and last name of the one person.
-
-    Raises
-    ------
-    MemsciError
-        A partition has no name that half of its memories share, or `person` is not two words.
     """
     if len(person.split()) != 2:
         raise MemsciError(f"person must be a first and a last name; {person!r} was given.")
@@ -229,11 +216,6 @@ def partition_rates(gates: pd.DataFrame) -> pd.DataFrame:
     pandas.DataFrame
         A row per group and partition: the columns of the table that are not of one question (n is called stop, as in all
         curves), metric ("correct gate"), partition, value.
-
-    Raises
-    ------
-    MemsciError
-        A column is missing or the table is empty.
     """
     # Without the words of the question, which no rate needs, a table may come from a file.
     if missing := [name for name in ("partition", *COLUMNS) if name not in (*gates.columns, "question")]:

@@ -14,6 +14,7 @@ text, examples and all. Each request is mixed by its own gate, whatever else is 
 from __future__ import annotations
 
 import difflib
+import string
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from lm_eval.api.model import LM
 
 WORDINGS = ("harness", "paper")
+LETTERS = string.ascii_uppercase  # that options can be named by
 REPLY_TOKENS = 256  # longest reply where a task does not say: as in lm_eval's own models
 EXAMPLE_SEED = 1234  # of the choice of examples, for tasks that draw them: lm_eval's own default
 _LENGTHS = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")  # names for one thing, best first
@@ -239,12 +241,6 @@ def as_lm(learner: Learner, batch_size: int = BATCH, cut: bool = False) -> LM:
         memsci: a conversation by the base's chat template, into which no text can forge a turn; a plain text with the
         beginning-of-sequence token in front if the tokenizer has one.
 
-    Raises
-    ------
-    MemsciError
-        lm_eval is not installed. Later: a request asks for sampling or for the perplexity of a text, the chat template
-        refuses a conversation, or a context is too long.
-
     Examples
     --------
     ::
@@ -296,12 +292,6 @@ def ask(
     pandas.DataFrame
         One row per question: subject, item (its number from 0), question, chosen and answer (indices), correct, as
         `memsci.evaluate.ask_quiz` gives them and `memsci.evaluate.score` takes them; and task, protocol.
-
-    Raises
-    ------
-    MemsciError
-        lm_eval is not installed, a task is not known, is not multiple choice or its data cannot be had, a value is not
-        allowed, or as in `as_lm`.
     """
     check_in("wording", wording, WORDINGS)
     if wording == "paper" and (chat is False or num_fewshot):
@@ -353,11 +343,6 @@ def mmlu(learner: Learner, tasks: str | Sequence[str] = "mmlu", limit: int | Non
         One row per subject: method, subject, metric ("knowledge"), n (questions), correct (how many), accuracy (their
         share), protocol, higher_is_better. The mean of accuracy is the macro average, the paper's figure; lm_eval's own
         total of MMLU weighs subjects by their size.
-
-    Raises
-    ------
-    MemsciError
-        As in `ask`.
     """
     asked = ask(learner, tasks, limit, **how)
     by_subject = asked.groupby(["task", "subject", "protocol"], sort=False)["correct"]
@@ -406,17 +391,24 @@ def _check_task(name: str, task: Any, wording: str) -> None:
             f"The questions of {name!r} have no {sorted(lacking)[0]!r}, which the paper's wording needs; they have "
             f"{', '.join(task.features)}. Take wording='harness'."
         )
+    if wording == "paper":
+        for number, doc in enumerate(task.eval_docs):
+            if not 2 <= len(doc["choices"]) <= len(LETTERS):
+                raise MemsciError(
+                    f"Question {number} of {name!r} has {len(doc['choices'])} options; the paper's wording, which names each by "
+                    f"a letter, takes from 2 to {len(LETTERS)}. Take wording='harness'."
+                )
 
 
 def _reword(task: Any) -> None:
-    """Give a task of MMLU the paper's prompt, see `memsci.prompts.mmlu`."""
-    letters = prompts.MMLU_LETTERS
-    options = "\n".join(f"{letter}) {{{{choices[{k}]}}}}" for k, letter in enumerate(letters))
+    """Give a task of MMLU the paper's prompt, see `memsci.prompts.mmlu`, with as many letters as there are options."""
+    option = f"{{{{'{LETTERS}'[loop.index0]}}}}) {{{{choices[loop.index0]}}}}"
+    options = "{% for _ in choices %}" + option + "{{'' if loop.last else '\n'}}{% endfor %}"
     for key, value in {
         "description": prompts.MMLU_SYSTEM.format(subject=_subject(task).replace("_", " ")),
         "doc_to_text": prompts.MMLU_USER.format(question="{{question}}", options=options),
         "gen_prefix": prompts.MMLU_PREFIX,
-        "doc_to_choice": list(letters),
+        "doc_to_choice": f"{{{{'{LETTERS}'[:choices | length] | list}}}}",
         "doc_to_target": "answer",
         "target_delimiter": " ",
         "num_fewshot": 0,

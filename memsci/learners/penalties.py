@@ -23,11 +23,6 @@ class Penalty(ABC):
     ----------
     strength
         λ, from 0 up.
-
-    Raises
-    ------
-    MemsciError
-        The strength is negative or not finite.
     """
 
     def __init__(self, strength: float) -> None:

@@ -39,13 +39,6 @@ def matrix(scores: pd.DataFrame, metric: str) -> pd.DataFrame:
     pandas.DataFrame
         Index stop and columns position, both ascending; missing where p > t or nothing was asked.
 
-    Raises
-    ------
-    MemsciError
-        If a column is missing, the metric does not occur or belongs to no memory, the table holds several groups, no
-        question of a memory was asked at all its stops, a value is missing, or a memory was asked about before it was
-        learnt.
-
     Notes
     -----
     The paper asks about the first memory at each stop; which questions of the others are asked is *not stated*.
@@ -75,11 +68,6 @@ def first_memory_curve(known: pd.DataFrame) -> pd.DataFrame:
     -------
     pandas.DataFrame
         Columns stop and value, without the stops at which the first memory was not asked about.
-
-    Raises
-    ------
-    MemsciError
-        If the matrix has no first memory.
 
     Notes
     -----
@@ -129,11 +117,6 @@ def bin_lags(values: pd.DataFrame, firsts: Sequence[int] = BINS) -> pd.DataFrame
         The same rows, with the first lag of the bin in the column lag, and in a new column until its last; no bin ends
         after the largest lag of the table. `memsci.statistics.mean_table` by both columns pools the lags of a bin within
         each partition, every lag counting alike, before its mean and interval over partitions.
-
-    Raises
-    ------
-    MemsciError
-        The column lag is missing, a lag too, or one is below the first bin.
     """
     check_in("a column of the table of values", "lag", [*values.columns])
     if values["lag"].isna().any() or (values["lag"] < firsts[0]).any():
@@ -188,11 +171,6 @@ def over_groups(scores: pd.DataFrame, measure: Callable[[pd.DataFrame], pd.DataF
     pandas.DataFrame
         The columns of `GROUP`, metric, and those that the measure gives (value alone for a number), groups in the order of
         their first rows; ready for `memsci.statistics.mean_table`.
-
-    Raises
-    ------
-    MemsciError
-        As `matrix`.
 
     Examples
     --------

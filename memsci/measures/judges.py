@@ -24,6 +24,7 @@ from tqdm.auto import tqdm
 from memsci.errors import MemsciError, check_in
 from memsci.measures.metrics import METRICS
 from memsci.measures.metrics import judge as _by_rule
+from memsci.measures.text_match import check_truth, without_thoughts
 
 # What the judge model is told. The paper gives the conditions, not the wording: this one is ours. The four texts come as
 # one JSON object: quotes within a text are escaped there, so that no text can end itself and go on as an instruction.
@@ -77,15 +78,15 @@ class RuleJudge:
         responses
             Columns question, target and answer; a missing answer (an empty one, read back from a CSV file) is an empty
             one.
-
-        Raises
-        ------
-        MemsciError
-            If a column is missing or a true answer has no word in it.
         """
         _check_columns(responses, ["question", "target", "answer"])
-        texts = zip(responses["answer"].fillna(""), responses["target"], responses["question"], strict=True)
-        return np.array([_by_rule(*map(str, row)) for row in texts], dtype=bool)
+        rows = responses[["answer", "target", "question"]].fillna("").astype(str)
+        for number, truth, question in rows[["target", "question"]].drop_duplicates().itertuples():
+            try:
+                check_truth(truth)
+            except MemsciError as error:
+                raise MemsciError(f"Row {number} of the responses, question {question!r}: {error}") from None
+        return np.array([_by_rule(*row) for row in rows.itertuples(index=False)], dtype=bool)
 
 
 rule = RuleJudge()
@@ -117,11 +118,6 @@ class LLMJudge:
         Requests under way at one time.
     progress
         Show a progress bar.
-
-    Raises
-    ------
-    MemsciError
-        If the package ``openai`` is missing, the endpoint is no URL or the cache cannot be read.
 
     Examples
     --------
@@ -169,15 +165,10 @@ class LLMJudge:
         ----------
         responses
             Columns original, question, target, answer.
-
-        Raises
-        ------
-        MemsciError
-            If a column is missing, the key is not set, the endpoint cannot be reached or refuses, or replies twice with
-            something else than 1 or 0. Verdicts had before that are in the cache.
         """
         _check_columns(responses, list(COLUMNS.values()))
-        texts = responses[list(COLUMNS.values())].fillna("").astype(str).itertuples(index=False)
+        texts = responses[list(COLUMNS.values())].fillna("").astype(str)
+        texts = texts.assign(answer=texts["answer"].map(without_thoughts)).itertuples(index=False)
         requests = [self._request(dict(zip(COLUMNS, row, strict=True))) for row in texts]
         hashes = [hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest() for request in requests]
         new = {hashed: request for hashed, request in zip(hashes, requests, strict=True) if hashed not in self._known}
@@ -276,22 +267,17 @@ def agreement(labels: Sequence[bool], judged: Sequence[bool]) -> Agreement:
     ----------
     labels, judged
         n truth values each (or 0 and 1), in the same order.
-
-    Raises
-    ------
-    MemsciError
-        If there are none, not as many of the one as of the other, or they are no truth values.
     """
     given, found = pd.Series(list(labels)), pd.Series(list(judged))
     if len(given) != len(found) or not len(given) or not (given.isin([0, 1]).all() and found.isin([0, 1]).all()):
         raise MemsciError(
             f"As many verdicts as labels are needed, at least one, all 0 or 1; given: {len(found)} and {len(given)}."
         )
-    a, b = given.to_numpy(dtype=float), found.to_numpy(dtype=float)
-    accuracy = float((a == b).mean())
-    chance = float(a.mean() * b.mean() + (1 - a.mean()) * (1 - b.mean()))
-    kappa = (accuracy - chance) / (1 - chance) if chance < 1 else float("nan")
-    return Agreement(accuracy, kappa, int((b > a).sum()), int((a > b).sum()), len(a))
+    from sklearn.metrics import cohen_kappa_score  # slow to import, and needed only here
+
+    a, b = given.to_numpy(dtype=int), found.to_numpy(dtype=int)
+    kappa = cohen_kappa_score(a, b) if len({*a, *b}) > 1 else float("nan")
+    return Agreement(float((a == b).mean()), float(kappa), int((b > a).sum()), int((a > b).sum()), len(a))
 
 
 def _openai() -> Any:

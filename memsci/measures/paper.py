@@ -87,11 +87,6 @@ def table(number: int) -> pd.DataFrame:
     pandas.DataFrame
         Columns dataset ("fictional" or "wiki"), method, setting ("", "where=attention", "strength=0.1"), metric (one of
         memsci's names; "knowledge" is MMLU), mean, sd (missing where none is printed), in the units of memsci's tables.
-
-    Raises
-    ------
-    MemsciError
-        There is no such table.
     """
     check_in("table", number, (1, 2, 3, 4))
     if number == 1:
@@ -124,11 +119,6 @@ def beside(ours: pd.DataFrame, number: int = 1) -> pd.DataFrame:
     pandas.DataFrame
         All rows and columns of `ours`, way and gate taken up into method (see `label`), and columns paper and paper sd,
         missing where that table has no counterpart.
-
-    Raises
-    ------
-    MemsciError
-        There is no such table, a column is missing, or a row is there twice.
     """
     if missing := [name for name in ("dataset", "method", "metric", "mean") if name not in ours.columns]:
         raise MemsciError(f"A table of results needs the column {missing[0]!r}; it has {list(ours.columns)}.")
@@ -157,11 +147,6 @@ def compare(ours: pd.DataFrame, number: int = 1) -> pd.DataFrame:
     pandas.DataFrame
         The columns of `beside`, and rank and paper rank: they count from 1, the best, among the rows of one dataset and
         metric that both have; ties share their mean rank. Rows stand by dataset and metric, methods in the paper's order.
-
-    Raises
-    ------
-    MemsciError
-        As `beside`; also if no row has a counterpart.
 
     Notes
     -----
@@ -221,11 +206,6 @@ def tested(compared: pd.DataFrame, values: pd.DataFrame) -> pd.DataFrame:
         low, high (95 % interval), p, p adjusted (for all pairs of the dataset and metric, Holm), wins and losses
         (partitions), n, and order: "the paper's" or "the other" if p adjusted is below 0.05, else "open"; "a tie in the
         paper" where it has one.
-
-    Raises
-    ------
-    MemsciError
-        A mean has no values in any partition that the other of its pair has too.
 
     Notes
     -----

@@ -63,12 +63,6 @@ def mean_table(
         The columns `by`, then mean, sd, low, high and n (units), groups in the order of their first rows. With a single
         unit sd is missing: one repetition tells nothing of the spread. With fewer than five low and high are.
 
-    Raises
-    ------
-    MemsciError
-        If a column is missing, is named twice or is to be made here, there are no rows, a value is missing or no finite
-        number, a row has no unit, or the confidence is not between 0 and 1.
-
     Notes
     -----
     Of normal values, nominal 95 % intervals held the true mean in 91 % of cases with five units, 95 % with eight and 94 %
@@ -169,11 +163,6 @@ def paired(
     pandas.DataFrame
         The columns `by`, then method, against, difference (mean of d), sd, low, high, p, wins (units with d > 0), losses
         (d < 0) and n. With fewer than five units low and high are missing, with one sd too.
-
-    Raises
-    ------
-    MemsciError
-        As `mean_table`; also if one of the methods does not occur, or not on the same units as the other.
     """
     _check_confidence(confidence)
     by = _columns(by)
@@ -204,11 +193,6 @@ def sign_flip(differences: Sequence[float], seed: int = 0) -> float:
     """Two-sided p of the sign-flip permutation test of n paired differences; see `paired`.
 
     The smallest p that n differences can give is 2 / 2ⁿ.
-
-    Raises
-    ------
-    MemsciError
-        If there is no difference, or one is not a finite number.
     """
     d = np.asarray(differences, dtype=float)
     if d.ndim != 1 or not len(d) or not np.isfinite(d).all():
