@@ -188,6 +188,20 @@ def test_the_quiz_is_put_to_a_learner(mega):
     assert table["subject"].tolist() == ["sums", "sums", "more"]
 
 
+def test_a_true_answer_that_nothing_can_be_judged_by_is_refused_before_learning():
+    """And named; a symbol is one that answers can be judged by."""
+    dots = Memory("Nora hid it.", id="dots", questions=[("Where?", "There"), ("And?", "...")])
+    with pytest.raises(MemsciError, match=r"Memory dots, question 'And\?': The true answer '\.\.\.' has no word"):
+        evaluate.probes([*MEMORIES, dots])
+    world = Partition("w", (*MEMORIES, dots), (Question("Both?", "–", ("m", "c")),))
+    with pytest.raises(MemsciError, match=r"Memory m c, question 'Both\?'"):
+        evaluate.compositional_probes(world)
+    starred = RESPONSES.assign(target=["★", *RESPONSES["target"][1:]], answer=["It has a ★.", *RESPONSES["answer"][1:]])
+    assert values(evaluate.score(starred, embed=fake), "qa") == values(evaluate.score(RESPONSES, embed=fake), "qa")
+    with pytest.raises(MemsciError, match=r"Row 2 of the responses, question 'q1': The true answer '\.\.\.'"):
+        evaluate.score(RESPONSES.assign(target=[*RESPONSES["target"][:2], "...", *RESPONSES["target"][3:]]), embed=fake)
+
+
 # Scoring
 
 

@@ -219,6 +219,30 @@ def test_a_loss_that_is_not_finite_ends_the_training(name):
         make(name, base).learn([MEMORIES[0], Memory("word " * 200, id="long")], progress=False)
 
 
+@pytest.mark.filterwarnings("default:.*were cut off")
+def test_a_recall_is_as_long_as_the_longest_memory_needs_and_is_told_to_be_cut(monkeypatch):
+    monkeypatch.undo()  # replies as long as they are
+    base, lengths = tiny(), []
+    say = speak.say
+    talk = lambda base, turns, most, *within: lengths.append(most) or ["word " * most] * len(turns)
+    monkeypatch.setattr(speak, "say", talk)
+    learner = make("Base", base)
+    with pytest.warns(UserWarning, match="1 of 1 recalls of Base were cut off at 128 tokens"):
+        learner.recall("Who?")
+    three = [Memory("Ada sang.", id="a"), Memory("Nora " * 40, id="long"), Memory("Tom left.", id="b")]
+    learner.learn(three, progress=False)
+    longest = len(base.reply("Nora " * 40))
+    assert longest > 128
+    with pytest.warns(UserWarning, match=f"2 of 2 recalls of Base were cut off at {longest} tokens"):
+        learner.recall(["Who?", "When?"])
+    learner.recall("Who?", max_new_tokens=7)  # a length asked for is no surprise
+    assert lengths == [128, longest, 7]
+    monkeypatch.setattr(speak, "say", say)
+    mind = make("MEGa", base, **SETTINGS)
+    mind.learn([Memory("Nora " * 40, id="long")], progress=False)
+    assert mind.recall_tokens == longest
+
+
 # Each by hand
 
 

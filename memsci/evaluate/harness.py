@@ -395,8 +395,8 @@ def _check_task(name: str, task: Any, wording: str) -> None:
         for number, doc in enumerate(task.eval_docs):
             if not 2 <= len(doc["choices"]) <= len(LETTERS):
                 raise MemsciError(
-                    f"Question {number} of {name!r} has {len(doc['choices'])} options; the paper's wording, which names each by "
-                    f"a letter, takes from 2 to {len(LETTERS)}. Take wording='harness'."
+                    f"Question {number} of {name!r} has {len(doc['choices'])} options; the paper's wording, a letter for each, "
+                    f"takes from 2 to {len(LETTERS)}. Take wording='harness'."
                 )
 
 

@@ -32,8 +32,9 @@ class Learner(ABC):
     """Something that learns memories one after another and speaks.
 
     A subclass names its method, ``class Mine(Learner, method=Method(name="Mine", ...))``, and is then found by name
-    (`memsci.learners.make`); a method that is entered already may be given by its name. What it must define is `_learn`. If
-    nothing else is redefined, it speaks as one model: `base` answers the paper's prompts as it is.
+    (`memsci.learners.make`); a method that is entered already may be given by its name. It must define `_learn`. If nothing
+    else is redefined, it speaks as one model: `base` answers the paper's prompts as it is. A learner that puts something
+    into its prompts redefines `_turns`; one that alters what `base` computes redefines `within`. See docs/extending.md.
 
     Parameters
     ----------
@@ -164,6 +165,8 @@ class Learner(ABC):
             As many as were asked for; None in their place from a learner that recalls nothing (RAG).
         """
         queries = several(query)
+        if not self.recalls:
+            return _like(query, [None] * len(queries))
         turns = [prompts.recall(text) for text in queries]
         most = max_new_tokens or self.recall_tokens
         recalled = conversation.say(self.base, turns, most, self.within(queries, turns, beta, gate, passes=most))
@@ -294,6 +297,8 @@ class Learner(ABC):
 
     def _asked(self, queries, via_recall, beta, gate, recalled, passes: int = 0) -> tuple[list[prompts.Messages], Within]:
         """The conversations that end in each question, and what they run within."""
+        if (via_recall or recalled is not None) and not self.recalls:
+            raise MemsciError(f"{self.name} recalls nothing, so it cannot answer from a recall. Ask it directly.")
         if via_recall and recalled is None:
             recalled = self.recall(queries, beta, gate)
         recalled = None if recalled is None else several(recalled)

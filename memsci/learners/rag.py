@@ -11,7 +11,7 @@ import torch
 
 from memsci import prompts
 from memsci.config import Embedding
-from memsci.errors import MemsciError, check_whole
+from memsci.errors import check_whole
 from memsci.gate.embed import embedder, weighted
 from memsci.gate.softmax import Gate, gate
 from memsci.learners.base import Learner, Trained, several
@@ -59,10 +59,6 @@ class RAG(Learner, method="RAG"):
             self._texts += texts
         return [(math.nan, (time.perf_counter() - begun) / len(texts)) for _ in texts]
 
-    def recall(self, query: str | Sequence[str], beta=None, gate=None, max_new_tokens=None) -> Any:
-        """It recalls nothing: None for each question."""
-        return None if isinstance(query, str) else [None] * len(query)
-
     def top(self, query: str | Sequence[str]) -> list[str | None]:
         return self._compare(several(query)).top() if self._texts else super().top(query)
 
@@ -71,8 +67,6 @@ class RAG(Learner, method="RAG"):
         return gate(*compared, similarity=self._similarity, ids=self.learnt)
 
     def _turns(self, queries: list[str], recalled: list[str] | None) -> list[prompts.Messages]:
-        if recalled is not None:
-            raise MemsciError("RAG recalls nothing, so it cannot answer from a recall. Ask it directly.")
         if not self._texts:
             return super()._turns(queries, None)
         best = self._compare(queries).scores.argsort(dim=1, descending=True, stable=True)[:, : self._k].tolist()
