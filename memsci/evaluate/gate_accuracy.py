@@ -136,18 +136,16 @@ def by_count(
 ) -> pd.DataFrame:
     """Which memory comes first as more and more are stored together, up to all partitions (paper, Fig. 9).
 
-    The memories of all partitions stand in one row and are cut into sets of n neighbours; each question is asked of the
-    set that its memory is in, so that every n is measured on the same questions. If n does not divide the number of
-    memories, the last set takes its missing memories from the set before it. (That partitions are put one behind the
-    other is the paper's; the cut into sets is *not stated in the paper*.)
+    The memories of all partitions stand in one row (paper) and are cut into sets of n neighbours (*not stated in the
+    paper*); each question is asked of the set that its memory is in, so that every n is measured on the same questions.
+    If n does not divide the number of memories, the last set takes its missing memories from the set before it.
 
     Parameters
     ----------
     base, embeddings
         As for `by_embedding`.
     partitions
-        By the name in the table. For stories about one person each, unify the names first (`unify_names`), or the name
-        would tell the partitions apart.
+        By the name in the table. Unify names first (`unify_names`) where they would tell the partitions apart.
     ns
         Numbers of memories. Default: as many as are in the first 1, 2, 4, 8, ... partitions, and all.
 
@@ -188,15 +186,8 @@ def unify_names(partitions: Mapping[Hashable, Sequence[Memory]], person: str = P
     """The same partitions, each about one and the same person (paper, Fig. 9, fictional set).
 
     A partition's person is the name that most of its memories have, in text or questions, and the capitalised word that
-    follows it most often ("Nora", "Blake"). Both are replaced wherever they stand in texts, labels, paraphrases, questions
-    and answers; pronouns stay as they are. How the paper unifies the names is *not stated in the paper*.
-
-    Parameters
-    ----------
-    partitions
-        Each with stories about a person of its own.
-    person
-        First and last name of the one person.
+    follows it most often ("Nora", "Blake"). Both are replaced in all texts by those of `person`, first and last name;
+    pronouns stay. How the paper unifies the names is *not stated in the paper*.
     """
     if len(person.split()) != 2:
         raise MemsciError(f"person must be a first and a last name; {person!r} was given.")
@@ -230,15 +221,8 @@ def partition_rates(gates: pd.DataFrame) -> pd.DataFrame:
 
 
 def correct_rate(gates: pd.DataFrame) -> pd.DataFrame:
-    """The same as curves over partitions (paper, Figs 7 and 9).
-
-    Parameters and errors are those of `partition_rates`.
-
-    Returns
-    -------
-    pandas.DataFrame
-        A row per group, with mean, sd, low, high, n over partitions, see `memsci.statistics.mean_table`.
-    """
+    """The means of `partition_rates` over partitions, as `memsci.measures.statistics.mean_table` gives them (Figs 7 and
+    9)."""
     return mean_table(partition_rates(gates))
 
 
@@ -254,7 +238,7 @@ def confusions(gates: pd.DataFrame) -> pd.DataFrame:
     -------
     pandas.DataFrame
         Columns dataset, partition, embedding, memory_id, top_id, share: the pairs that occur, see
-        `memsci.metrics.gate_confusion`.
+        `memsci.measures.metrics.gate_confusion`.
     """
     parts = []
     for dataset, rows in gates.groupby("dataset", sort=False):

@@ -1,14 +1,13 @@
 """Any learner under lm-evaluation-harness: general knowledge by its tasks, MMLU with all 57 subjects first of all.
 
-`as_lm` makes a learner a model of that package, so that `lm_eval.simple_evaluate` and all else there can ask it; `ask` and
-`mmlu` ask it and give tables of memsci. They need the extra ``harness``. The paper asks four subjects in words of its own,
-without examples (`memsci.evaluate.ask_quiz`); the harness has a wording of its own, and figures of the two wordings cannot
-be compared. ``wording="paper"`` asks the harness's data in the paper's words.
+`as_lm` makes a learner a model of that package; `ask` and `mmlu` ask it and give tables of memsci. They need the extra
+``harness``. The paper asks four subjects in words of its own (`memsci.evaluate.ask_quiz`), the harness in its own:
+figures of the two wordings cannot be compared. ``wording="paper"`` asks the harness's data in the paper's words.
 
-What opens the gates of a learner is *not stated in the paper* for such requests. Here it is the question of each request,
-as MEGa's own rule has it for a quiz: where the task's document has a field ``question`` (as MMLU's have) its text, otherwise
-the last turn of the user; with the rule's cue "prompt" always that turn. Without a chat template that turn is the whole
-text, examples and all. Each request is mixed by its own gate, whatever else is in its batch.
+What opens the gates for such requests is *not stated in the paper*. Here it is the question of each request: the field
+``question`` of the task's document if there is one, otherwise, and always with the gate rule's cue "prompt", the last
+turn of the user (without a chat template the whole text). Each request is mixed by its own gate, whatever else is in its
+batch.
 """
 
 from __future__ import annotations
@@ -77,10 +76,8 @@ class _Model:
         self._learner, self._batch_size, self._cut = learner, batch_size, cut
 
     def loglikelihood(self, requests: Sequence[Instance], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
-        """Log probability of each continuation, and whether it is the greedy one.
-
-        Continuations of one context that differ in their last token alone, such as letters, share one pass.
-        """
+        """Log probability of each continuation, and whether it is the greedy one; those of one context that differ in their
+        last token alone, such as letters, share one pass."""
         asked: dict[_Row, list[tuple[int, list[int]]]] = defaultdict(list)
         for k, request in enumerate(requests):
             context, continuation = request.args
@@ -124,10 +121,8 @@ class _Model:
         return replies
 
     def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
-        """The conversation, ready for the model to speak next; a last turn of the assistant is gone on with.
-
-        `add_generation_prompt` follows from that, and is not looked at.
-        """
+        """The conversation, ready for the model to speak next; a last turn of the assistant is continued, whatever
+        `add_generation_prompt` says."""
         base = self._learner.base
         return _Chat(base.tokenizer.decode(base.chat(chat_history)), list(chat_history))
 
@@ -231,21 +226,19 @@ def as_lm(learner: Learner, batch_size: int = BATCH, cut: bool = False) -> LM:
     batch_size
         Requests in one pass, those of like length together.
     cut
-        Leave out the start of contexts that are too long for the model, as lm_eval's own models do. Otherwise such a context
-        is an error.
+        Leave out the start of contexts that are too long for the model, as lm_eval's own models do, instead of an error.
 
     Returns
     -------
     lm_eval.api.model.LM
-        With `loglikelihood` (multiple choice) and `generate_until` (greedy alone). Texts are tokenized as everywhere in
-        memsci: a conversation by the base's chat template, into which no text can forge a turn; a plain text with the
-        beginning-of-sequence token in front if the tokenizer has one.
+        With `loglikelihood` (multiple choice) and `generate_until` (greedy alone). A conversation is written by the base's
+        chat template, in which no text can forge a turn; a plain text begins with the tokenizer's BOS token, if any.
 
     Examples
     --------
     ::
 
-        model = memsci.harness.as_lm(learner)
+        model = memsci.evaluate.harness.as_lm(learner)
         lm_eval.simple_evaluate(model, tasks=["arc_easy"], apply_chat_template=True)
     """
     check_whole("batch_size", batch_size, 1)
@@ -268,16 +261,14 @@ def ask(
 
     Parameters
     ----------
-    learner
-        Who is asked.
     tasks
         Names of tasks, groups or tags of lm_eval, or paths of task files (YAML). "mmlu": all 57 subjects;
         ``["mmlu_abstract_algebra", "mmlu_anatomy", "mmlu_astronomy", "mmlu_business_ethics"]``: the paper's four.
     limit
         Most questions of each task, from its beginning; None for all.
     wording
-        "harness": as the task words it. "paper": the same questions in the paper's words and form, as
-        `memsci.learners.Learner.choose` puts them (for tasks with MMLU's fields question, choices and answer).
+        "harness": as the task words it. "paper": the same questions as `memsci.learners.Learner.choose` puts them, for tasks
+        with MMLU's fields question, choices (2 to 26) and answer.
     num_fewshot
         Solved examples before each question; None for as many as the task says, which is none for MMLU.
     chat
@@ -290,8 +281,7 @@ def ask(
     Returns
     -------
     pandas.DataFrame
-        One row per question: subject, item (its number from 0), question, chosen and answer (indices), correct, as
-        `memsci.evaluate.ask_quiz` gives them and `memsci.evaluate.score` takes them; and task, protocol.
+        One row per question: the columns of `memsci.evaluate.ask_quiz`, and task, protocol.
     """
     check_in("wording", wording, WORDINGS)
     if wording == "paper" and (chat is False or num_fewshot):
@@ -384,7 +374,7 @@ def _check_task(name: str, task: Any, wording: str) -> None:
     if not simple or "acc" not in task.aggregation():
         raise MemsciError(
             f"The task {name!r} is not a question with options of which one is right, scored by accuracy. Give it to "
-            "lm_eval.simple_evaluate with memsci.harness.as_lm(learner) as the model."
+            "lm_eval.simple_evaluate with memsci.evaluate.harness.as_lm(learner) as the model."
         )
     if wording == "paper" and (lacking := {"question", "choices", "answer"} - set(task.features)):
         raise MemsciError(
@@ -395,8 +385,8 @@ def _check_task(name: str, task: Any, wording: str) -> None:
         for number, doc in enumerate(task.eval_docs):
             if not 2 <= len(doc["choices"]) <= len(LETTERS):
                 raise MemsciError(
-                    f"Question {number} of {name!r} has {len(doc['choices'])} options; the paper's wording, a letter for each, "
-                    f"takes from 2 to {len(LETTERS)}. Take wording='harness'."
+                    f"Question {number} of {name!r} has {len(doc['choices'])} options; the paper's wording "
+                    f"has a letter for each, so it takes from 2 to {len(LETTERS)}. Take wording='harness'."
                 )
 
 

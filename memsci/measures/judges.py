@@ -45,7 +45,7 @@ class Judge(Protocol):
 
     @property
     def metric(self) -> str:
-        """The name of its verdicts in `memsci.metrics.METRICS`."""
+        """The name of its verdicts in `memsci.measures.metrics.METRICS`."""
 
     @property
     def protocol(self) -> str:
@@ -56,7 +56,7 @@ class Judge(Protocol):
 
 
 class RuleJudge:
-    """`memsci.metrics.judge` for a table: no network, no cost, and the same verdict tomorrow.
+    """`memsci.measures.metrics.judge` for a table: no network, no cost, and the same verdict tomorrow.
 
     Notes
     -----
@@ -71,14 +71,7 @@ class RuleJudge:
     protocol = METRICS["qa"].protocol
 
     def __call__(self, responses: pd.DataFrame) -> np.ndarray:
-        """Whether each of b answers is right, [b] of bool.
-
-        Parameters
-        ----------
-        responses
-            Columns question, target and answer; a missing answer (an empty one, read back from a CSV file) is an empty
-            one.
-        """
+        """Whether each of b answers is right, [b] of bool; columns question, target, answer (a missing one is empty)."""
         _check_columns(responses, ["question", "target", "answer"])
         rows = responses[["answer", "target", "question"]].fillna("").astype(str)
         for number, truth, question in rows[["target", "question"]].drop_duplicates().itertuples():
@@ -95,9 +88,7 @@ rule = RuleJudge()
 class LLMJudge:
     """A language model behind an OpenAI-compatible endpoint, asked once per answer (paper, Metrics).
 
-    It is given article, question, true answer and the model's answer, and says 1 only if the answer contains the correct
-    answer and is at most one sentence. Nothing is sent before the judge is called with responses; then their texts go to
-    the endpoint, whoever runs it.
+    Nothing is sent before the judge is called with responses; then their texts go to the endpoint, whoever runs it.
 
     Parameters
     ----------
@@ -109,8 +100,8 @@ class LLMJudge:
         Environment variable that holds the key, which is kept nowhere else. None: OPENAI_API_KEY for api.openai.com, and
         for any other endpoint no key.
     cache
-        File (JSON Lines) in which verdicts are kept, each as soon as it is there: an interrupted call goes on where it
-        was, and the same content is never paid for twice. None keeps them for the life of this object.
+        File (JSON Lines) in which verdicts are kept, each as soon as it is there, so that nothing is paid for twice. None
+        keeps them for the life of this object.
     options
         Further parameters of the request, e.g. ``{"temperature": 0}``; by default those of the endpoint, since models
         that reason accept none (*not stated in the paper*).
@@ -159,13 +150,7 @@ class LLMJudge:
         return f"{METRICS[self.metric].protocol} Judge: {self.model}{settings}."
 
     def __call__(self, responses: pd.DataFrame) -> np.ndarray:
-        """Whether each of b answers is right, [b] of bool. Answers of the same content are judged once.
-
-        Parameters
-        ----------
-        responses
-            Columns original, question, target, answer.
-        """
+        """Whether each of b answers is right, [b] of bool. Answers of the same content are judged once."""
         _check_columns(responses, list(COLUMNS.values()))
         texts = responses[list(COLUMNS.values())].fillna("").astype(str)
         texts = texts.assign(answer=texts["answer"].map(without_thoughts)).itertuples(index=False)
@@ -243,14 +228,11 @@ class Agreement:
     Parameters
     ----------
     accuracy
-        Share of the n cases in which both say the same.
+        Fraction of the n cases in which both say the same.
     kappa
-        Cohen's κ = (accuracy − e) / (1 − e), e the agreement that two independent judges with these shares of 1 would
-        reach; missing (NaN) if both always say the same one thing.
+        Cohen's κ; missing (NaN) if both always say the same one thing.
     false_right, false_wrong
         Cases judged right but labelled wrong, and the other way round.
-    n
-        Number of cases.
     """
 
     accuracy: float
@@ -261,12 +243,12 @@ class Agreement:
 
 
 def agreement(labels: Sequence[bool], judged: Sequence[bool]) -> Agreement:
-    """Compare verdicts with labels, case by case.
+    """Compare verdicts with labels, case by case: n truth values each (or 0 and 1), in the same order.
 
-    Parameters
-    ----------
-    labels, judged
-        n truth values each (or 0 and 1), in the same order.
+    Examples
+    --------
+    >>> agreement([True, True, False, False], [True, False, False, False])
+    Agreement(accuracy=0.75, kappa=0.5, false_right=0, false_wrong=1, n=4)
     """
     given, found = pd.Series(list(labels)), pd.Series(list(judged))
     if len(given) != len(found) or not len(given) or not (given.isin([0, 1]).all() and found.isin([0, 1]).all()):

@@ -216,14 +216,15 @@ def judge(answer: str, truth: str, question: str = "") -> bool:
         choose: it has no "or", and where the order in time is asked for no word that the question has not. Any sentence
         about the mural would contain the truth, whatever it says (*not in the paper*, whose judge reads meaning).
 
-    Returns
-    -------
-    bool
-
     Notes
     -----
     Paper, section "Metrics", where a language model judges by the same two conditions. A rule reads words, not
     meaning: a synonym counts as wrong, and a denial ("it was not Nora") or a list of guesses counts as right.
+
+    Examples
+    --------
+    >>> judge("It took place on May 3rd.", "3 May"), judge("In May. It was warm.", "May")
+    (True, False)
     """
     answer = said = without_thoughts(answer)
     if not one_sentence(truth):  # a name such as "Olympics Go! Paris 2024" ends no sentence
@@ -245,10 +246,8 @@ def recall_cosine(recalled: Sequence[str], originals: Sequence[str], embed: Call
         different embeddings cannot be compared.
     """
     if isinstance(recalled, str) or isinstance(originals, str) or len(recalled) != len(originals):
-        raise MemsciError(
-            "As many recalled texts as originals are needed, in two lists; given: "
-            f"{_count(recalled)} and {_count(originals)}."
-        )
+        given = f"{_count(recalled)} and {_count(originals)}"
+        raise MemsciError(f"As many recalled texts as originals are needed, in two lists; given: {given}.")
     scores = np.zeros(len(recalled))
     rows = [row for row, text in enumerate(recalled) if text.strip()]
     if rows:
@@ -268,30 +267,26 @@ def random_pair_cosine(texts: Sequence[str], embed: Callable[[list[str]], Any]) 
 
 
 def retrieval_cosine(hits: Iterable[bool], random_pair: float) -> np.ndarray:
-    """Recall cosine of RAG: hit · 1 + (1 − hit) · c, [b]; the mean is the paper's formula with the hit rate.
+    """Recall cosine of RAG: hit · 1 + (1 − hit) · c, [b], with c from `random_pair_cosine` (paper, section "Metrics").
 
-    Parameters
-    ----------
-    hits
-        For each of b questions, whether the right memory was retrieved.
-    random_pair
-        c, from `random_pair_cosine`.
+    What RAG retrieves is a stored text, so a hit is a perfect recall and a miss is another memory.
 
-    Notes
-    -----
-    Paper, section "Metrics": what RAG retrieves is a stored text, so a hit is a perfect recall and a miss is another memory.
+    Examples
+    --------
+    >>> retrieval_cosine([True, False], 0.5).tolist()
+    [1.0, 0.5]
     """
     hit = np.array(list(hits), dtype=float)
     return hit + (1 - hit) * random_pair
 
 
 def macro_accuracy(frame: pd.DataFrame) -> float:
-    """Mean over subjects of the share of right answers, each subject counting alike whatever its size.
+    """Mean over subjects of the fraction of right answers, each subject counting alike whatever its size.
 
-    Parameters
-    ----------
-    frame
-        One row per question: columns ``subject`` and ``correct`` (truth values).
+    Examples
+    --------
+    >>> macro_accuracy(pd.DataFrame({"subject": ["law", "law", "art"], "correct": [True, False, True]}))
+    0.75
     """
     if missing := [column for column in ("subject", "correct") if column not in frame.columns]:
         raise MemsciError(f"The table of answers needs the column {missing[0]!r}; it has {list(frame.columns)}.")
@@ -301,27 +296,20 @@ def macro_accuracy(frame: pd.DataFrame) -> float:
 
 
 def correct_gate(target_ids: Iterable[str | Sequence[str]], top_ids: Iterable[str]) -> np.ndarray:
-    """For each query, whether the memory with the highest gate is the right one, [b] of bool.
+    """For each query, whether the memory with the highest gate is the right one, or one of several that are, [b] of bool.
 
     The mean is the paper's correct-gate rate.
 
-    Parameters
-    ----------
-    target_ids
-        The id of the right memory of each query, or several ids of which any will do (compositional questions).
-    top_ids
-        The id with the highest gate for each query.
+    Examples
+    --------
+    >>> correct_gate(["a", ["a", "b"], "c"], ["a", "b", "b"]).tolist()
+    [True, True, False]
     """
     targets, tops = list(target_ids), list(top_ids)
     if len(targets) != len(tops):
         raise MemsciError(f"As many right ids as top ids are needed; given: {len(targets)} and {len(tops)}.")
-    return np.array(
-        [
-            top == target if isinstance(target, str) else top in target
-            for target, top in zip(targets, tops, strict=True)
-        ],
-        dtype=bool,
-    )
+    about = [[target] if isinstance(target, str) else target for target in targets]
+    return np.array([top in several for several, top in zip(about, tops, strict=True)], dtype=bool)
 
 
 def gate_confusion(
@@ -332,8 +320,8 @@ def gate_confusion(
     Parameters
     ----------
     target_ids
-        The id of the right memory of each query, or several ids; a query with several counts by equal shares in the rows
-        of all of them.
+        The id of the right memory of each query, or several ids, in whose rows the query counts by equal parts (*not stated
+        in the paper*).
     top_ids
         The id with the highest gate for each query.
     ids
@@ -342,12 +330,13 @@ def gate_confusion(
     Returns
     -------
     pandas.DataFrame
-        Share of the queries about the row's memory for which the column's memory had the highest gate. A row sums to 1;
-        the row of a memory that no query is about is missing values. The diagonal is the correct-gate rate by memory.
+        Fraction of the queries about the row's memory for which the column's memory had the highest gate (paper, Fig. 8). A
+        row sums to 1, or is missing if no query is about its memory. The diagonal is the correct-gate rate by memory.
 
-    Notes
-    -----
-    Paper, Fig. 8. How queries about two memories are counted is *not stated in the paper*.
+    Examples
+    --------
+    >>> gate_confusion(["a", "a", "b"], ["a", "b", "b"], ["a", "b"]).to_numpy().tolist()
+    [[0.5, 0.5], [0.0, 1.0]]
     """
     targets, tops, known = list(target_ids), list(top_ids), list(ids)
     if len(targets) != len(tops):

@@ -79,8 +79,7 @@ def table(number: int) -> pd.DataFrame:
     number
         1, the main results (mean and SD over 20 partitions); 2, compositional questions; 3, where the adapter sits (one
         memory at a time, hence "MEGa, true gate"; "early", "middle" and "late" layers of the MLP are 1–10, 10–21 and
-        21–32); 4, strength of the L2 penalty. Of the EWC sweep in Table 4 only the range is known here, and it is left
-        out: 13–14 % and 18–22 % for all strengths from 0.01 to 100.
+        21–32); 4, strength of the L2 penalty. Its EWC sweep, of which only the range is known here, is left out.
 
     Returns
     -------
@@ -189,7 +188,7 @@ def pairs(compared: pd.DataFrame) -> pd.DataFrame:
 
 
 def tested(compared: pd.DataFrame, values: pd.DataFrame) -> pd.DataFrame:
-    """Every pair of `pairs`, its difference tested on the partitions that both have (`memsci.statistics.paired`).
+    """Every pair of `pairs`, its difference tested on the partitions that both have (`memsci.measures.statistics.paired`).
 
     Parameters
     ----------
