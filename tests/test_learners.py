@@ -425,25 +425,25 @@ def test_presets():
     assert paper["RAG"] == Given(name="RAG", parts={"embedding": Embedding.paper(), "similarity": "inner", "k": 1})
     encoding = {name: given.parts.get("encoding") for name, given in paper.items()}
     assert encoding["MEGa"] == encoding["LoRA"] == encoding["LoRA+L2"] == Encoding.paper()
-    assert paper["MEGa"].parts["rule"] == GateRule.paper() and list(paper["Full"].parts) == ["encoding"]
+    assert paper["MEGa"].rule == GateRule.paper() and list(paper["Full"].parts) == ["encoding"]
     full = dataclasses.replace(Encoding.paper(), lr=1e-5)
     assert encoding["Full"] == encoding["Full+L2"] == encoding["Full+EWC"] == full
     assert encoding["Full batch"] == dataclasses.replace(full, batch_size=2)
-    strengths = {name: given.parts["strength"] for name, given in paper.items() if "strength" in given.parts}
+    strengths = {name: given.strength for name, given in paper.items() if "strength" in given.parts}
     assert strengths == {"Full+L2": 0.1, "Full+EWC": 1.0, "LoRA+L2": 0.1}
-    shipped = resolve("Full", SHIPPED).parts["encoding"]
+    shipped = resolve("Full", SHIPPED).encoding
     assert shipped == dataclasses.replace(Encoding.embedded(), lr=Tuning.embedded().full_lr)
     assert Tuning.from_dict(Tuning.embedded().to_dict()) == Tuning.embedded()
 
 
 def test_overrides_come_last():
     given = resolve("MEGa", "tiny", rank=8, where="attention", beta=0.1, layer=0, seed=3)
-    assert given.parts["encoding"] == dataclasses.replace(Encoding.paper(), rank=8, where="attention")
-    assert given.parts["rule"] == GateRule(beta=0.1) and given.parts["embedding"] == Embedding(layer=0) and given.seed == 3
-    assert resolve("Full+L2", "tiny", strength=1.0, lr=2e-4).parts["encoding"].lr == 2e-4
-    assert resolve("Full+L2", "tiny", strength=1.0).parts["strength"] == 1.0
-    assert resolve("LoRA", "tiny", tuning=Tuning(lora_lr=1e-4)).parts["encoding"].lr == 1e-4
-    assert resolve("RAG", "tiny", k=3, similarity="cosine", kind="words").parts["embedding"].kind == "words"
+    assert given.encoding == dataclasses.replace(Encoding.paper(), rank=8, where="attention")
+    assert given.rule == GateRule(beta=0.1) and given.embedding == Embedding(layer=0) and given.seed == 3
+    assert resolve("Full+L2", "tiny", strength=1.0, lr=2e-4).encoding.lr == 2e-4
+    assert resolve("Full+L2", "tiny", strength=1.0).strength == 1.0
+    assert resolve("LoRA", "tiny", tuning=Tuning(lora_lr=1e-4)).encoding.lr == 1e-4
+    assert resolve("RAG", "tiny", k=3, similarity="cosine", kind="words").embedding.kind == "words"
     assert isinstance(make("Full batch", tiny(), batch_size=4), FullBatch)
 
 

@@ -118,7 +118,7 @@ def learner_settings(cell: Cell, base_name: str, layers: int) -> dict[str, Any]:
         return {}
     given = learners.resolve(cell.method, base_name, seed=cell.seed, **_overrides(cell, layers))
     for rule in cell.rules:
-        _gate_rule(given.parts["rule"], rule)
+        _gate_rule(given.rule, rule)
     return given.to_dict()
 
 

@@ -17,7 +17,8 @@ from memsci.models.base import SHIPPED, Base
 
 @dataclass(frozen=True, kw_only=True)
 class Given:
-    """The settings of one learner, every default filled in.
+    """The settings of one learner, every default filled in; ``given.encoding`` is ``given.parts["encoding"]``,
+    and None where the learner does not read it.
 
     Parameters
     ----------
@@ -32,6 +33,11 @@ class Given:
     name: str
     parts: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 0
+
+    def __getattr__(self, part: str) -> Any:
+        if any(part in kind.method.reads for kind in LEARNERS.values()):
+            return self.parts.get(part)
+        raise AttributeError(f"No learner reads a setting {part!r}.")
 
     def to_dict(self) -> dict[str, Any]:
         """The settings as plain JSON values."""
