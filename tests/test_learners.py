@@ -14,6 +14,7 @@ import torch
 from conftest import make_model, make_tokenizer, random_adapter
 from torch.testing import assert_close
 
+import memsci
 from memsci import prompts
 from memsci.adapters.encode import draws, encode, memory_seed
 from memsci.adapters.lora import merge, save_peft, targets
@@ -238,9 +239,16 @@ def test_a_recall_is_as_long_as_the_longest_memory_needs_and_is_told_to_be_cut(m
     learner.recall("Who?", max_new_tokens=7)  # a length asked for is no surprise
     assert lengths == [128, longest, 7]
     monkeypatch.setattr(speak, "say", say)
-    mind = make("MEGa", base, **SETTINGS)
-    mind.learn([Memory("Nora " * 40, id="long")], progress=False)
-    assert mind.recall_tokens == longest
+    for text, most in (("Nora " * 40, longest), ("word " * 88, 512 - len(base.chat(prompts.recall("Who?"))))):
+        mind = make("MEGa", base, **SETTINGS)
+        mind.learn([Memory(text, id="long"), Memory("Ada sang.", id="a")], progress=False)
+        again = memsci.open(mind.store.path, base)
+        assert mind.recall_tokens == again.recall_tokens == len(base.reply(text))
+        monkeypatch.setattr(speak, "say", talk)
+        lengths.clear()
+        again.recall("Who?")
+        assert lengths == [most]  # what the model has room for
+        monkeypatch.setattr(speak, "say", say)
 
 
 # Each by hand

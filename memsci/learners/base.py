@@ -115,7 +115,7 @@ class Learner(ABC):
         first = len(self.learnt) + 1
         trained = self._learn(memories, progress)
         self._learnt += [memory.id for memory in memories]
-        self._note_lengths(memories)
+        self._longest = max([self._longest, *(len(self.base.reply(memory.text)) for memory in memories)])
         return pd.DataFrame(
             {
                 "memory_id": [memory.id for memory in memories],
@@ -128,9 +128,6 @@ class Learner(ABC):
     @abstractmethod
     def _learn(self, memories: list[Memory], progress: bool) -> Trained:
         """Learn, and give loss and seconds of each memory."""
-
-    def _note_lengths(self, memories: Iterable[Memory]) -> None:
-        self._longest = max([self._longest, *(len(self.base.reply(memory.text)) for memory in memories)])
 
     # Speaking
 
@@ -168,7 +165,7 @@ class Learner(ABC):
         if not self.recalls:
             return _like(query, [None] * len(queries))
         turns = [prompts.recall(text) for text in queries]
-        most = max_new_tokens or self.recall_tokens
+        most = max_new_tokens or self._recall_length(turns)
         recalled = conversation.say(self.base, turns, most, self.within(queries, turns, beta, gate, passes=most))
         if max_new_tokens is None:
             self._warn_if_cut(recalled, most)
@@ -204,7 +201,7 @@ class Learner(ABC):
         queries = several(query)
         if via_recall and recalled is None and self.recalls and self._one_gate(gate):
             turns = [prompts.recall(text) for text in queries]
-            most = self.recall_tokens, max_new_tokens
+            most = self._recall_length(turns), max_new_tokens
             follow = lambda k, recall: prompts.irag(queries[k], recall)
             within = self.within(queries, turns, beta, gate, passes=sum(most))
             both = conversation.say_twice(self.base, turns, follow, most, within)
@@ -308,6 +305,13 @@ class Learner(ABC):
     def _one_gate(self, gate: Gate | None) -> bool:
         """Whether both turns of iRAG run under one gate, so that the second need not read the first again."""
         return True
+
+    def _recall_length(self, turns: Sequence[prompts.Messages]) -> int:
+        """`recall_tokens`, or what the model has room for; `RECALL_TOKENS` at least."""
+        if self.recall_tokens <= RECALL_TOKENS:
+            return self.recall_tokens
+        room = self.base.max_length - max((len(self.base.chat(turn)) for turn in turns), default=0)
+        return max(RECALL_TOKENS, min(self.recall_tokens, room))
 
     def _warn_if_cut(self, recalled: Sequence[str], most: int) -> None:
         if cut := sum(len(self.base.reply(text, end=False)) >= most for text in recalled):

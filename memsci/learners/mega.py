@@ -30,7 +30,7 @@ from memsci.gate.softmax import Gate
 from memsci.learners.base import Learner, Trained, several
 from memsci.memory import Memory, check_memories, text_hash
 from memsci.models.base import SHIPPED, Base, load
-from memsci.models.conversation import Within
+from memsci.models.conversation import RECALL_TOKENS, Within
 from memsci.store.record import Remembered, appearing
 from memsci.store.store import Store
 
@@ -127,6 +127,10 @@ class MEGa(Learner, method="MEGa"):
         """Ids of the memories as a list: what the store holds counts as learnt."""
         return list(self.ids)
 
+    @property
+    def recall_tokens(self) -> int:
+        return max(RECALL_TOKENS, self.store.tokens)
+
     # Writing
 
     def _learn(self, memories: list[Memory], progress: bool) -> Trained:
@@ -184,6 +188,7 @@ class MEGa(Learner, method="MEGa"):
                 seed=one.seed,
                 losses=one.losses,
                 text=memory.text if self.keep_text else None,
+                tokens=len(self.base.reply(memory.text)),
             )
             self.store.add(record, one.adapter)
             rows[memory.id] = {"label": memory.label, "loss": one.losses[-1], "seconds": one.seconds}
@@ -194,7 +199,6 @@ class MEGa(Learner, method="MEGa"):
                 self.base, list(new.values()), self.encoding, self.seed,
                 parallel=parallel, progress=progress, on_done=keep, on_loss=on_loss,
             )  # fmt: skip
-        self._note_lengths(memories)
         columns = ["id", "label", "loss", "seconds"]
         return pd.DataFrame([{"id": id, **rows[id]} for id in new], columns=columns)
 
