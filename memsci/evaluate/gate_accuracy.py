@@ -69,9 +69,9 @@ def by_embedding(base: Base | None, memories: Sequence[Memory], embeddings: Embe
     Returns
     -------
     pandas.DataFrame
-        A row per embedding and question: n (memories stored), embedding, layer (counted from 0), site, pooling,
-        similarity, memory_id (the one asked about), question, top_id (the one with the highest gate). Layer, site and
-        pooling ("idf", "idf, whitened") are missing where the embedding is not of the base's activations.
+        A row per embedding and question: n (memories stored), embedding, layer (from 0), site, pooling, similarity,
+        memory_id (asked about), question, top_id (the highest gate). Layer, site and pooling are missing where the
+        embedding is not of the base's activations.
     """
     memories = check_memories(memories)
     asked = _asked(memories)
@@ -103,14 +103,10 @@ def by_layer(
     ----------
     base, memories
         As for `by_embedding`.
-    sites
-        Where in a layer: input of its "mlp", input of its "attention" (the paper compares these), or "both" side by side.
-    poolings
-        Of the tokens, see `memsci.config.Embedding`; the paper's is "mean".
+    sites, poolings, whiten
+        See `memsci.config.Embedding`; the paper compares the sites "mlp" and "attention", with pooling "mean".
     similarities
         "inner" (the paper's) or "cosine".
-    whiten
-        Whether activations are whitened, see `memsci.config.Embedding`; (False, True) compares.
 
     Returns
     -------
@@ -237,8 +233,7 @@ def confusions(gates: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        Columns dataset, partition, embedding, memory_id, top_id, share: the pairs that occur, see
-        `memsci.measures.metrics.gate_confusion`.
+        Columns dataset, partition, embedding, memory_id, top_id, share: the pairs that occur, see `gate_confusion`.
     """
     parts = []
     for dataset, rows in gates.groupby("dataset", sort=False):
@@ -271,8 +266,8 @@ def _vectors(
     settings = dict.fromkeys(embedding for embedding, _ in embeddings.values())
     texts = [memory.text for memory in memories]
     embed = embedders(base, list(settings), stored=texts, kept=kept)
-    found = zip(settings, embed(asked["question"].tolist()), embed(texts), strict=True)
-    vectors = {embedding: (cues, keys) for embedding, cues, keys in found}
+    embedded = zip(settings, embed(asked["question"].tolist()), embed(texts), strict=True)
+    vectors = {embedding: (cues, keys) for embedding, cues, keys in embedded}
     return {name: vectors[embedding] for name, (embedding, _) in embeddings.items()}
 
 
@@ -307,10 +302,10 @@ def _doubling(sizes: Sequence[int]) -> list[int]:
 
 
 def _renamed(partition: Hashable, memories: Sequence[Memory], person: str) -> list[Memory]:
-    told = [_WORD.findall("\n".join(_texts(memory))) for memory in memories]
-    every = Counter(word for words in told for word in words)
+    written = [_WORD.findall("\n".join(_texts(memory))) for memory in memories]
+    every = Counter(word for words in written for word in words)
     # A name has a capital everywhere, unlike the first word of a sentence.
-    named = Counter(word for words in told for word in set(words) if word[0].isupper() and word.lower() not in every)
+    named = Counter(word for words in written for word in set(words) if word[0].isupper() and word.lower() not in every)
     first = max(every, key=lambda word: (named[word], every[word]), default="")
     if 2 * named[first] < len(memories) or not first:
         raise MemsciError(
@@ -322,7 +317,7 @@ def _renamed(partition: Hashable, memories: Sequence[Memory], person: str) -> li
     old = (first, *(name for name, _ in last.most_common(1)))
     new = dict(zip(old, person.split()))
     pattern = re.compile(rf"\b({'|'.join(old)})\b")
-    swap = lambda text: pattern.sub(lambda found: new[found.group()], text)
+    swap = lambda text: pattern.sub(lambda match: new[match.group()], text)
     return [
         replace(
             memory,

@@ -85,16 +85,16 @@ class _Model:
             prompt = self._fitted(prompt, len(target) - 1)
             asked[_Row(*_cues(request), tuple(prompt), tuple(target[:-1]))].append((k, target))
         rows = list(asked)
-        found: list[tuple[float, bool]] = [(0.0, False)] * len(requests)
+        results: list[tuple[float, bool]] = [(0.0, False)] * len(requests)
         run = lambda group: generate.weigh(
             self._learner.base,
             [rows[i].prompt for i in group],
             [[target for _, target in asked[rows[i]]] for i in group],
         )
         for i, weighed in self._run(rows, run, "weighing", disable_tqdm):
-            for (k, _), result in zip(asked[rows[i]], weighed, strict=True):
-                found[k] = result
-        return found
+            for (k, _), weight in zip(asked[rows[i]], weighed, strict=True):
+                results[k] = weight
+        return results
 
     def loglikelihood_rolling(self, requests: Sequence[Instance], disable_tqdm: bool = False) -> list[float]:
         """Not offered: MemsciError."""
@@ -157,8 +157,8 @@ class _Model:
         else:
             prompt = base.chat(context.messages)
             # The plain conversation of models without a template puts a space before each turn itself.
-            said = continuation if base.tokenizer.chat_template else continuation.removeprefix(" ")
-            target = base.reply(said, end=False)
+            reply = continuation if base.tokenizer.chat_template else continuation.removeprefix(" ")
+            target = base.reply(reply, end=False)
         if not target:
             raise MemsciError(
                 f"The continuation {continuation!r} adds no token to its context, which ends in {context[-40:]!r}. Give the "
@@ -303,7 +303,7 @@ def ask(
             task.set_config(key="num_fewshot", value=num_fewshot or 0)
         if wording == "paper":
             _reword(task)
-    found = _lm_eval("evaluator").evaluate(
+    outcome = _lm_eval("evaluator").evaluate(
         model,
         loaded,
         limit=limit,
@@ -313,19 +313,14 @@ def ask(
     )
     tables = []
     for name, task in loaded["tasks"].items():
-        rows = [_answered(task, sample) for sample in found["samples"][name]]
+        rows = [_answered(task, sample) for sample in outcome["samples"][name]]
         how = _protocol(name, task, wording, chat)
         tables.append(pd.DataFrame(rows).assign(task=name, protocol=how).sort_values("item", ignore_index=True))
     return pd.concat(tables, ignore_index=True)
 
 
 def mmlu(learner: Learner, tasks: str | Sequence[str] = "mmlu", limit: int | None = None, **how: Any) -> pd.DataFrame:
-    """Accuracy of a learner in each subject of MMLU, or of other multiple-choice tasks of lm-evaluation-harness.
-
-    Parameters
-    ----------
-    learner, tasks, limit, **how
-        As in `ask`.
+    """Accuracy of a learner in each subject of MMLU, or of other multiple-choice tasks; parameters are those of `ask`.
 
     Returns
     -------

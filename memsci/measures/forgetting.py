@@ -154,12 +154,12 @@ def over_groups(scores: pd.DataFrame, measure: Callable[[pd.DataFrame], pd.DataF
     number = about.groupby(names, sort=False, dropna=False).ngroup()
     tables = []
     for _, cells in _cells(about, number).groupby(level="group"):
-        found = measure(cells.droplevel("group").unstack("position"))
-        tables.append(found if isinstance(found, pd.DataFrame) else pd.DataFrame({"value": [found]}))
+        values = measure(cells.droplevel("group").unstack("position"))
+        tables.append(values if isinstance(values, pd.DataFrame) else pd.DataFrame({"value": [values]}))
     groups = about.loc[~number.duplicated(), names]
-    found = pd.concat(tables, ignore_index=True)
+    values = pd.concat(tables, ignore_index=True)
     owners = groups.loc[groups.index.repeat([len(table) for table in tables])].reset_index(drop=True)
-    return pd.concat([owners, found], axis=1)
+    return pd.concat([owners, values], axis=1)
 
 
 def _cells(rows: pd.DataFrame, group: pd.Series) -> pd.Series:
@@ -173,7 +173,7 @@ def _cells(rows: pd.DataFrame, group: pd.Series) -> pd.Series:
     if (early := rows["position"] > rows["stop"]).any():
         one = rows[early].iloc[0]
         raise MemsciError(
-            f"The memory at position {one['position']} has scores at stop {one['stop']}, before it was learnt."
+            f"The memory at position {one['position']} has scores at checkpoint {one['stop']}, before it was learnt."
         )
     memory = ["group", "position"]
     # Published data have memories with the same question twice: the first is the first at every stop.
@@ -183,7 +183,7 @@ def _cells(rows: pd.DataFrame, group: pd.Series) -> pd.Series:
     if (lost := ~always.groupby([rows[name] for name in memory]).transform("any")).any():
         raise MemsciError(
             f"No question about the memory at position {rows.loc[lost, 'position'].iloc[0]} was asked at all of its stops, "
-            "so its scores at different stops cannot be compared. Ask the same question of a memory at every stop."
+            "so its scores at different times cannot be compared. Ask the same question of a memory at every checkpoint."
         )
     return rows[always].groupby(["group", "stop", "position"])["value"].mean()
 

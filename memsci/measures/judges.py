@@ -250,14 +250,14 @@ def agreement(labels: Sequence[bool], judged: Sequence[bool]) -> Agreement:
     >>> agreement([True, True, False, False], [True, False, False, False])
     Agreement(accuracy=0.75, kappa=0.5, false_right=0, false_wrong=1, n=4)
     """
-    given, found = pd.Series(list(labels)), pd.Series(list(judged))
-    if len(given) != len(found) or not len(given) or not (given.isin([0, 1]).all() and found.isin([0, 1]).all()):
+    truths, verdicts = pd.Series(list(labels)), pd.Series(list(judged))
+    if len(truths) != len(verdicts) or not len(truths) or not (truths.isin([0, 1]).all() and verdicts.isin([0, 1]).all()):
         raise MemsciError(
-            f"As many verdicts as labels are needed, at least one, all 0 or 1; given: {len(found)} and {len(given)}."
+            f"As many verdicts as labels are needed, at least one, all 0 or 1; given: {len(verdicts)} and {len(truths)}."
         )
     from sklearn.metrics import cohen_kappa_score  # slow to import, and needed only here
 
-    a, b = given.to_numpy(dtype=int), found.to_numpy(dtype=int)
+    a, b = truths.to_numpy(dtype=int), verdicts.to_numpy(dtype=int)
     kappa = cohen_kappa_score(a, b) if len({*a, *b}) > 1 else float("nan")
     return Agreement(float((a == b).mean()), float(kappa), int((b > a).sum()), int((a > b).sum()), len(a))
 

@@ -134,8 +134,8 @@ def _recall_cosine(rows: pd.DataFrame, embed: Embed) -> pd.Series:
     retrieved = ~rows["method"].map(methods.recalls)
     scored = ~(retrieved & _several(rows))
     recalling, cosines = rows[~retrieved], pd.Series(1.0, index=rows.index)
-    told, originals = recalling["recalled"].fillna("").tolist(), recalling["original"].tolist()
-    cosines[~retrieved] = recall_cosine(told, originals, embed)
+    texts, originals = recalling["recalled"].fillna("").tolist(), recalling["original"].tolist()
+    cosines[~retrieved] = recall_cosine(texts, originals, embed)
     hits = _hits(rows).reindex(rows.index, fill_value=0.0)
     for world in _worlds(rows):
         missed = world.index[(retrieved & scored & (hits == 0))[world.index]]
@@ -160,12 +160,12 @@ def _hits(rows: pd.DataFrame, embed: Embed | None = None) -> pd.Series:
 )  # fmt: skip
 def _random_pairs(rows: pd.DataFrame, embed: Embed) -> pd.Series:
     """Of the memories asked about in each data set and partition, for each group there; missing with a single memory."""
-    found = []
+    groups = []
     for world in _worlds(rows):
         if len(texts := _memories(world)) > 1:
             owners = world[[name for name in KEYS if name in world]].drop_duplicates()
-            found.append(pd.Series(random_pair_cosine(texts, embed), index=owners.index))
-    return pd.concat(found) if found else pd.Series(dtype=float)
+            groups.append(pd.Series(random_pair_cosine(texts, embed), index=owners.index))
+    return pd.concat(groups) if groups else pd.Series(dtype=float)
 
 
 @metric(
@@ -226,10 +226,10 @@ def judge(answer: str, truth: str, question: str = "") -> bool:
     >>> judge("It took place on May 3rd.", "3 May"), judge("In May. It was warm.", "May")
     (True, False)
     """
-    answer = said = without_thoughts(answer)
+    answer = sentence = without_thoughts(answer)
     if not one_sentence(truth):  # a name such as "Olympics Go! Paris 2024" ends no sentence
-        said = answer.replace(truth.strip().rstrip(".!?"), "X")
-    if not (contains(answer, truth) and one_sentence(said)):
+        sentence = answer.replace(truth.strip().rstrip(".!?"), "X")
+    if not (contains(answer, truth) and one_sentence(sentence)):
         return False
     return chooses(answer, question) if offers(question, truth) else True
 

@@ -151,8 +151,7 @@ def paired(
     value, unit, within, confidence, seed
         As in `mean_table`.
     by
-        Columns whose values make a group of their own, e.g. dataset and metric; groups that have neither of the methods
-        are left out.
+        Columns whose values make a group of their own; groups that have neither of the methods are left out.
     column
         The column in which methods are named.
 
