@@ -108,11 +108,11 @@ class Learner(ABC):
             One row per memory of this call: memory_id, position (in the order of learning, from 1), loss (nats per token in
             the last epoch; missing for learners that do not train), seconds.
         """
-        memories = check_memories(memories)
+        memories, known = check_memories(memories), set(self.learnt)
         for memory in memories:
-            if memory.id in self.learnt:
+            if memory.id in known:
                 raise MemsciError(f"{self.name} has learnt {memory.id!r} already. Give further memories only.")
-        first = len(self.learnt) + 1
+        first = len(known) + 1
         trained = self._learn(memories, progress)
         self._learnt += [memory.id for memory in memories]
         self._longest = max([self._longest, *(len(self.base.reply(memory.text)) for memory in memories)])
