@@ -24,7 +24,6 @@ import memsci
 from benchmarks.common import keep
 from memsci import data, evaluate, prompts
 from memsci.adapters.lora import Adapter
-from memsci.learners.registry import Gated
 from memsci.memory import Partition
 from memsci.models import conversation as speak
 from memsci.store import compress
@@ -103,7 +102,7 @@ def measure(source: Store, change: Change, world: Partition, base: memsci.models
         turns = [prompts.encoding(mind.encoding.prompt)] * len(texts)
         alone = mind.within(list(texts), turns, gate=mind.gate_by_hand([{id: 1.0} for id in texts]))
         told = speak.logprob(base, turns, list(texts.values()), alone)
-        said = evaluate.ask(Gated(mind), world, per_memory=per_memory).assign(method="MEGa")
+        said = evaluate.ask(mind, world, per_memory=per_memory).assign(method="MEGa")
     found = evaluate.summary(evaluate.score(said)).set_index("method")
     return {
         "mean rank": sum(ranks) / len(ranks),

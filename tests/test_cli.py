@@ -198,7 +198,7 @@ def test_harness_asks_the_base_or_a_store_and_keeps_the_table(mind, monkeypatch,
     assert "Base: 75.0 % of 40 questions" in result.stdout
     assert asked == [("Base", ["mmlu_law", "mmlu_art"], 30, {"wording": "harness", "folder": None})]
     assert pd.read_csv(tmp_path / "new" / "table.csv")["correct"].tolist() == [5, 30]
-    mind.base, mind.ids = "base", ("m0",)
+    mind.base, mind.ids, mind.name = "base", ("m0",), "MEGa"
     assert "MEGa: 75.0 %" in run("harness", "there", "--wording", "paper").stdout
     assert asked[1] == ("MEGa", ["mmlu"], None, {"wording": "paper", "folder": None})
 
@@ -263,12 +263,12 @@ def test_encode_refuses_impossible_settings(mind, tmp_path, options):
 
 
 def test_demo_runs_the_partition_asked_for(monkeypatch, tmp_path):
-    from memsci.evaluate import responses as evaluate
+    from memsci import demo
 
     asked = {}
     table = pd.DataFrame({"method": ["Base", "MEGa"], "QA": [0.02, 0.7256], "gate": [math.nan, 0.94]})
     gates = pd.DataFrame({"embedding": ["paper", "sentence"], "correct": [0.9, 0.98]})
-    monkeypatch.setattr(evaluate, "demo", lambda **options: asked.update(options) or {"summary": table, "gates": gates})
+    monkeypatch.setattr(demo, "demo", lambda **options: asked.update(options) or {"summary": table, "gates": gates})
     result = run("demo", "--setting", "semantic", "--partition", "3", "--figures", tmp_path)
     assert result.exit_code == 0, result.output
     assert asked == {"setting": "semantic", "partition": 3, "figures": tmp_path}

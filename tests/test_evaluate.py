@@ -11,13 +11,13 @@ import pandas as pd
 import pytest
 from conftest import random_adapter
 
-from memsci import data, prompts
+from memsci import data, demo, evaluate, prompts
 from memsci.config import Embedding, Encoding, GateRule
 from memsci.errors import MemsciError
-from memsci.evaluate import responses as evaluate
+from memsci.evaluate import scores as scoring
 from memsci.gate.embed import embedder
-from memsci.learners.mega import MEGa
-from memsci.learners.registry import Gated, Retrieval, Untrained
+from memsci.learners import RAG, BaseAlone, MEGa
+from memsci.measures.judges import rule
 from memsci.measures.metrics import METRICS
 from memsci.memory import Memory, Partition, Question, QuizItem, text_hash
 from memsci.models import conversation as speak
@@ -54,8 +54,8 @@ def filled(base: Base) -> MEGa:
 
 
 @pytest.fixture
-def mega(base) -> Gated:
-    return Gated(filled(base))
+def mega(base) -> MEGa:
+    return filled(base)
 
 
 def fake(texts: list[str]) -> np.ndarray:
@@ -103,19 +103,19 @@ def test_probes_are_the_first_questions_of_each_memory():
 @pytest.mark.parametrize("gate", ["own", "true"])
 def test_a_gated_learner_is_asked_in_both_ways(mega, monkeypatch, gate):
     recalls = []
-    recall = Gated.recall
-    monkeypatch.setattr(Gated, "recall", lambda self, *a, **k: recalls.append(a) or recall(self, *a, **k))
+    recall = MEGa.recall
+    monkeypatch.setattr(MEGa, "recall", lambda self, *a, **k: recalls.append(a) or recall(self, *a, **k))
     table = evaluate.ask(mega, MEMORIES, gate=gate)
     assert len(recalls) == 1  # iRAG answers from the very recall that is scored
     assert tuple(table) == evaluate.RESPONSE and table["way"].tolist() == ["direct"] * 6 + ["recall first"] * 6
     asked = evaluate.probes(MEMORIES)
     questions, answers, ids = (asked[name].tolist() for name in ("question", "target", "memory_id"))
-    mind = mega.mind
+    mind = mega
     opened = mind.gate_by_hand([{id: 1.0} for id in ids]) if gate == "true" else None
     told = mind.recall(questions, gate=opened)
     assert set(table["gate"]) == {gate}
     for way, rows in table.groupby("way"):
-        how = {"gate": opened, "via_recall": way == "recall first", "recalled": told}
+        how = {"gate": opened, "recalled": told if way == "recall first" else None}
         found = mind.logprob(questions, answers, **how)
         assert rows[list(asked)].reset_index(drop=True).equals(asked)
         assert rows["position"].tolist() == [1, 1, 2, 3, 3, 3] and rows["recalled"].tolist() == told
@@ -126,7 +126,7 @@ def test_a_gated_learner_is_asked_in_both_ways(mega, monkeypatch, gate):
 
 
 def test_learners_without_a_gate_are_asked_as_they_can_be(base):
-    untrained, retrieval = Untrained(base), Retrieval(base)
+    untrained, retrieval = BaseAlone(base), RAG(base)
     for learner in (untrained, retrieval):
         learner.learn(MEMORIES)
     plain, read = evaluate.ask(untrained, MEMORIES), evaluate.ask(retrieval, MEMORIES)
@@ -157,9 +157,9 @@ def test_compositional_questions_are_about_several_memories(mega):
     assert asked["original"].tolist() == [f"{MEMORIES[1].text}\n\n{MEMORIES[0].text}"]
     own, true = (evaluate.ask(mega, asked, ["direct"], gate=gate) for gate in ("own", "true"))
     assert own["position"].tolist() == [2] and true["top_id"].tolist() == ["c"]
-    half = mega.mind.gate_by_hand([{"c": 0.5, "m": 0.5}])
+    half = mega.gate_by_hand([{"c": 0.5, "m": 0.5}])
     question, target = asked["question"].tolist(), asked["target"].tolist()
-    assert true["logprob"].tolist() == mega.mind.logprob(question, target, gate=half)["logprob"].tolist()
+    assert true["logprob"].tolist() == mega.logprob(question, target, gate=half)["logprob"].tolist()
     scores = evaluate.score(pd.concat([own, true]).assign(method="MEGa", top_id=["m", "c"]), embed=fakes)
     assert scores.loc[scores["metric"] == "correct gate", "value"].tolist() == [1, 1]  # either will do
     with pytest.raises(MemsciError, match="no compositional questions"):
@@ -183,9 +183,23 @@ def test_what_cannot_be_asked_is_refused(mega):
 def test_the_quiz_is_put_to_a_learner(mega):
     table = evaluate.ask_quiz(mega, QUIZ)
     assert list(table) == ["subject", "item", "question", "chosen", "answer", "correct"]
-    assert table["chosen"].tolist() == mega.mind.choose(QUIZ) and table["item"].tolist() == [0, 1, 2]
+    assert table["chosen"].tolist() == mega.choose(QUIZ) and table["item"].tolist() == [0, 1, 2]
     assert table["correct"].tolist() == [c == item.answer for c, item in zip(table["chosen"], QUIZ)]
     assert table["subject"].tolist() == ["sums", "sums", "more"]
+
+
+def test_a_true_answer_that_nothing_can_be_judged_by_is_refused_before_learning():
+    """And named; a symbol is one that answers can be judged by."""
+    dots = Memory("Nora hid it.", id="dots", questions=[("Where?", "There"), ("And?", "...")])
+    with pytest.raises(MemsciError, match=r"Memory dots, question 'And\?': The true answer '\.\.\.' has no word"):
+        evaluate.probes([*MEMORIES, dots])
+    world = Partition("w", (*MEMORIES, dots), (Question("Both?", "–", ("m", "c")),))
+    with pytest.raises(MemsciError, match=r"Memory m c, question 'Both\?'"):
+        evaluate.compositional_probes(world)
+    starred = RESPONSES.assign(target=["★", *RESPONSES["target"][1:]], answer=["It has a ★.", *RESPONSES["answer"][1:]])
+    assert values(evaluate.score(starred, embed=fake), "qa") == values(evaluate.score(RESPONSES, embed=fake), "qa")
+    with pytest.raises(MemsciError, match=r"Row 2 of the responses, question 'q1': The true answer '\.\.\.'"):
+        evaluate.score(RESPONSES.assign(target=[*RESPONSES["target"][:2], "...", *RESPONSES["target"][3:]]), embed=fake)
 
 
 # Scoring
@@ -271,7 +285,7 @@ def test_judges_stand_side_by_side():
         def __call__(self, responses):
             return np.ones(len(responses), dtype=bool)
 
-    one, both = (evaluate.score(RESPONSES, judge=j, embed=fake) for j in (Yes(), [evaluate.rule, Yes()]))
+    one, both = (evaluate.score(RESPONSES, judge=j, embed=fake) for j in (Yes(), [rule, Yes()]))
     assert "qa" not in set(one["metric"]) and values(one, "qa by model") == [1] * 8
     assert values(both, "qa") == [1, 0, 0, 0, 1, 0, 0, 1] and values(both, "qa by model") == [1] * 8
     assert set(both.loc[both["metric"] == "qa by model", "protocol"]) == {"Always 1."}
@@ -332,11 +346,11 @@ def test_demo_writes_its_tables_and_figures(base, tmp_path, monkeypatch):
     world = Partition("a world", MEMORIES)
     monkeypatch.setattr(data, "builtin", lambda setting, partition: world)
     monkeypatch.setattr(data, "quiz", lambda split, per_subject: QUIZ)
-    monkeypatch.setattr(evaluate, "MEGa", partial(MEGa, encoding=SMALL))
-    real = evaluate.embedder
-    monkeypatch.setattr(evaluate, "embedder", lambda base, f: fakes if f.kind == "sentence" else real(base, f))
+    monkeypatch.setattr(demo, "MEGa", partial(MEGa, encoding=SMALL))
+    real = scoring.embedder
+    monkeypatch.setattr(scoring, "embedder", lambda base, f: fakes if f.kind == "sentence" else real(base, f))
     monkeypatch.setattr(evaluate.gates, "__defaults__", ({"ours": (Embedding.paper(), "inner")},))
-    tables = evaluate.demo(base=base, figures=tmp_path / "figures")
+    tables = demo.demo(base=base, figures=tmp_path / "figures")
     methods = ["Base", "RAG", "MEGa", "MEGa, true gate", "iRAG", "iRAG, true gate"]
     assert tables["summary"]["method"].tolist() == methods
     assert tables["summary"]["correct gate %"].isna().tolist() == [True] + [False] * 5

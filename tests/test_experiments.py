@@ -46,7 +46,7 @@ def test_each_experiment_unfolds_into_cells_that_a_learner_understands(name):
 
 
 def test_methods_are_those_that_can_be_made():
-    from memsci.learners.registry import LEARNERS
+    from memsci.learners import LEARNERS
 
     assert set(experiments.METHODS) == set(LEARNERS)
 
@@ -245,7 +245,7 @@ class Fake:
     recalls, gated = True, True
 
     def __init__(self, name, settings):
-        self.name, self.settings, self.learnt, self.mind = name, settings, [], self
+        self.name, self.settings, self.learnt = name, settings, []
         from memsci.config import GateRule
 
         self.rule = GateRule()
@@ -256,19 +256,22 @@ class Fake:
         rows = [(memory.id, first + k, 0.5, 9.9) for k, memory in enumerate(memories)]
         return pd.DataFrame(rows, columns=["memory_id", "position", "loss", "seconds"])
 
-    def recall(self, questions, about=None, max_new_tokens=0):
+    def recall(self, questions, gate=None, max_new_tokens=0):
         return [f"recall under {self.rule.beta:g}" for _ in questions]
 
-    def answer(self, questions, recalled=None, about=None, max_new_tokens=0):
+    def answer(self, questions, recalled=None, gate=None, max_new_tokens=0):
         return [f"{len(self.learnt)} learnt, beta {self.rule.beta:g}" for _ in questions]
 
-    def logprob(self, questions, targets, recalled=None, about=None):
+    def logprob(self, questions, targets, recalled=None, gate=None):
         return pd.DataFrame({"logprob": [-1.0] * len(questions), "tokens": [2] * len(questions)})
 
     def choose(self, items):
         return [0] * len(items)
 
-    def found(self, questions):
+    def true_gate(self, ids):
+        return ids
+
+    def top(self, questions):
         return [self.learnt[0]] * len(questions)
 
 
@@ -422,7 +425,7 @@ def test_from_the_folder_of_a_model_to_curves(tmp_path, tokenizer, world, monkey
     from memsci.runs.worker import work
 
     monkeypatch.setattr(Encoding, "paper", classmethod(lambda cls: cls(rank=2, epochs=1, batch_size=3)))
-    monkeypatch.setattr("memsci.evaluate.responses.embedder", lambda *_: lambda texts: [[1.0, len(text)] for text in texts])
+    monkeypatch.setattr("memsci.evaluate.scores.embedder", lambda *_: lambda texts: [[1.0, len(text)] for text in texts])
     make_model().save_pretrained(tmp_path / "model")
     tokenizer.save_pretrained(tmp_path / "model")
     to_frame(world.memories).to_json(tmp_path / "birds.jsonl", orient="records", lines=True)

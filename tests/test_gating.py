@@ -14,8 +14,8 @@ from memsci.evaluate import gate_accuracy as gating
 from memsci.gate import embed
 from memsci.gate.embed import embedder, embedders, weighted
 from memsci.gate.softmax import gate
+from memsci.learners import RAG
 from memsci.learners.mega import MEGa
-from memsci.learners.registry import Retrieval
 from memsci.memory import Memory, text_hash
 from memsci.store.record import Remembered
 
@@ -82,7 +82,7 @@ def test_words_need_no_base():
 def test_minds_and_retrieval_open_the_same_memories(base, tmp_path, kind):
     embedding = Embedding(kind=kind)
     mind = MEGa(base, store=tmp_path / "store", embedding=embedding, gate=GateRule(similarity="cosine", beta=30))
-    rag = Retrieval(base, embedding, "cosine")
+    rag = RAG(base, embedding, "cosine")
     for one in MEMORIES:  # one after the other: what is stored later must not spoil the keys of the earlier ones
         key = embedder(base, embedding)([one.text])[0]
         adapter = random_adapter(base.model, ["model.layers.0.mlp.up_proj"])
@@ -90,7 +90,7 @@ def test_minds_and_retrieval_open_the_same_memories(base, tmp_path, kind):
         rag.learn([one], progress=False)
     table = gating.by_embedding(base, MEMORIES, {"f": (embedding, "cosine")})
     assert mind.gate(table["question"].tolist()).top() == table["top_id"].tolist()
-    assert rag.found(table["question"].tolist()) == table["top_id"].tolist()
+    assert rag.top(table["question"].tolist()) == table["top_id"].tolist()
 
 
 def test_by_layer_is_every_embedding_alone_in_one_pass(base):

@@ -32,6 +32,7 @@ LAYERS = (
     "provenance",
     "experiments",
     "runs",
+    "demo",
     "widgets",
     "pretraining",
     "cli",

@@ -265,6 +265,26 @@ def test_every_number_to_a_hundred_in_digits_and_words(n):
     assert [m for m in range(101) if judge(word, str(m))] == [n]
 
 
+@pytest.mark.parametrize("truth", ["★", "★★", "→", "🙂", "§ ★"])
+def test_a_truth_of_symbols_must_stand_there_as_it_is(truth):
+    assert judge(truth, truth) and judge(f"It has {truth} in it.", truth) and parts(truth, truth) == [True]
+    assert not judge("Nora", truth) and not judge("", truth) and not judge("†", truth)
+
+
+@pytest.mark.parametrize(
+    ("said", "right"),
+    [
+        ("<think>\n\n</think>\n\nKarim.", True),
+        ("<think>Nora? Karim. No.</think>Nora.", False),
+        ("Is it Karim? Yes.</think>\nKarim.", True),  # begun in the prompt
+        ("<think>It must be Karim.", False),  # not ended, so nothing was answered
+        ("<think>One.</think> <think>Two.</think> Karim", True),
+    ],
+)
+def test_thoughts_are_no_part_of_an_answer(said, right):
+    assert judge(said, "Karim") is right and parts(said, "Karim and Ada")[0] is right
+
+
 @pytest.mark.parametrize("truth", ["", "  ", "?!", ", ;"])
 def test_a_truth_without_words_is_an_error(truth):
     with pytest.raises(MemsciError, match="no word or number"):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import math
 import shutil
-from functools import partialmethod
 
 import pytest
 import torch
@@ -40,11 +39,13 @@ QUESTIONS = ["Where is it?", "Who sang?", "What did Omar find by the lake?"]
 ANSWERS = ["In the piano", "Ada", "A red kite"]
 
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*were cut off")  # a random model finds no end of its own
+
+
 @pytest.fixture(autouse=True)
 def short_recalls(monkeypatch):
     """A random model finds no end of its own; most bytes that it says are no text, and take three when read again."""
-    monkeypatch.setattr(MEGa, "recall", partialmethod(MEGa.recall, max_new_tokens=8))
-    monkeypatch.setattr("memsci.learners.mega.RECALL_TOKENS", 8)
+    monkeypatch.setattr(MEGa, "recall_tokens", 8)
 
 
 def filled(base: Base, path, ids=IDS, **settings) -> MEGa:

@@ -41,11 +41,13 @@ MEMORIES = [
 MANY = [Memory(f"Story {k}: {'ab' * k}.", id=f"s{k}") for k in range(BARS + 3)]
 
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*were cut off")  # a random model finds no end of its own
+
+
 @pytest.fixture(autouse=True)
 def short_replies(monkeypatch):
     """A random model finds no end of its own."""
-    monkeypatch.setattr(MEGa, "recall", partialmethod(MEGa.recall, max_new_tokens=8))
-    monkeypatch.setattr("memsci.learners.mega.RECALL_TOKENS", 8)
+    monkeypatch.setattr(MEGa, "recall_tokens", 8)
     monkeypatch.setattr(MEGa, "answer", partialmethod(MEGa.answer, max_new_tokens=5))
 
 

@@ -98,9 +98,9 @@ def demo(
     figures: Annotated[Path, typer.Option(help="Folder for the figures.")] = Path("figures"),
 ) -> None:
     """Encode the 50 memories of a built-in partition, recall them, answer about them; a table, and figures."""
-    from memsci.evaluate import responses as evaluate
+    from memsci import demo as demonstration
 
-    tables = evaluate.demo(setting=setting.value, partition=partition, figures=figures)
+    tables = demonstration.demo(setting=setting.value, partition=partition, figures=figures)
     out.print(_table(tables["summary"], title=f"{setting.value}, partition {partition}"))
     out.print(_table(tables["gates"], title="Correct gate, by embedding"))
     out.print(f"Figures are in {figures}/.", soft_wrap=True, markup=False)
@@ -456,9 +456,9 @@ def harness(
 ) -> None:
     """General knowledge by lm-evaluation-harness, the gates open to each question; needs the extra 'harness'."""
     from memsci.evaluate.harness import mmlu
-    from memsci.learners.registry import Gated, Untrained
+    from memsci.learners import BaseAlone
 
-    learner = Untrained(memsci.load(base)) if store is None else Gated(_open(store, base))
+    learner = BaseAlone(memsci.load(base)) if store is None else _open(store, base)
     if to is not None:
         try:  # what cannot be written is said now, not after hours
             if to.is_dir():

@@ -2,24 +2,12 @@
 
 from __future__ import annotations
 
-from memsci.evaluate.responses import (
-    BETWEEN,
-    KEYS,
-    QUESTIONS,
-    QUIZ_PER_SUBJECT,
-    RESPONSE,
-    ask,
-    ask_quiz,
-    compositional_probes,
-    demo,
-    gates,
-    probes,
-    protocol,
-    score,
-    summary,
-)
+from memsci.evaluate.gate_accuracy import gates
+from memsci.evaluate.responses import QUESTIONS, RESPONSE, ask, ask_quiz, compositional_probes, probes
+from memsci.evaluate.scores import score, summary
+from memsci.measures.metrics import BETWEEN, KEYS
 
 __all__ = [
-    "BETWEEN", "KEYS", "QUESTIONS", "QUIZ_PER_SUBJECT", "RESPONSE", "ask", "ask_quiz", "compositional_probes",
-    "demo", "gates", "probes", "protocol", "score", "summary",
+    "BETWEEN", "KEYS", "QUESTIONS", "RESPONSE", "ask", "ask_quiz", "compositional_probes", "gates", "probes", "score",
+    "summary",
 ]  # fmt: skip

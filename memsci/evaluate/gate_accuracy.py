@@ -69,14 +69,9 @@ def by_embedding(base: Base | None, memories: Sequence[Memory], embeddings: Embe
     Returns
     -------
     pandas.DataFrame
-        A row per embedding and question: n (memories stored), embedding, layer (counted from 0), site, pooling,
-        similarity, memory_id (the one asked about), question, top_id (the one with the highest gate). Layer, site and
-        pooling ("idf", "idf, whitened") are missing where the embedding is not of the base's activations.
-
-    Raises
-    ------
-    MemsciError
-        No memory has a question, two memories cannot be told apart, or an embedding cannot be made.
+        A row per embedding and question: n (memories stored), embedding, layer (from 0), site, pooling, similarity,
+        memory_id (asked about), question, top_id (the highest gate). Layer, site and pooling are missing where the
+        embedding is not of the base's activations.
     """
     memories = check_memories(memories)
     asked = _asked(memories)
@@ -85,6 +80,13 @@ def by_embedding(base: Base | None, memories: Sequence[Memory], embeddings: Embe
         [_best(base, name, *embeddings[name], *vectors[name], memories, asked) for name in embeddings],
         ignore_index=True,
     )
+
+
+def gates(base: Base, memories: Sequence[Memory], embeddings: Embeddings = EMBEDDINGS) -> pd.DataFrame:
+    """How often each embedding puts the right memory first: columns embedding, correct gate %, n (questions)."""
+    table = by_embedding(base, memories, embeddings)
+    hits = table.assign(hit=correct_gate(table["memory_id"], table["top_id"])).groupby("embedding", sort=False)["hit"]
+    return pd.DataFrame({"correct gate %": 100 * hits.mean(), "n": hits.size()}).reset_index()
 
 
 def by_layer(
@@ -101,24 +103,15 @@ def by_layer(
     ----------
     base, memories
         As for `by_embedding`.
-    sites
-        Where in a layer: input of its "mlp", input of its "attention" (the paper compares these), or "both" side by side.
-    poolings
-        Of the tokens, see `memsci.config.Embedding`; the paper's is "mean".
+    sites, poolings, whiten
+        See `memsci.config.Embedding`; the paper compares the sites "mlp" and "attention", with pooling "mean".
     similarities
         "inner" (the paper's) or "cosine".
-    whiten
-        Whether activations are whitened, see `memsci.config.Embedding`; (False, True) compares.
 
     Returns
     -------
     pandas.DataFrame
         As `by_embedding`, for every combination; embedding is "own".
-
-    Raises
-    ------
-    MemsciError
-        As `by_embedding`.
     """
     layers = range(base.model.config.get_text_config().num_hidden_layers)
     embeddings = {
@@ -139,18 +132,16 @@ def by_count(
 ) -> pd.DataFrame:
     """Which memory comes first as more and more are stored together, up to all partitions (paper, Fig. 9).
 
-    The memories of all partitions stand in one row and are cut into sets of n neighbours; each question is asked of the
-    set that its memory is in, so that every n is measured on the same questions. If n does not divide the number of
-    memories, the last set takes its missing memories from the set before it. (That partitions are put one behind the
-    other is the paper's; the cut into sets is *not stated in the paper*.)
+    The memories of all partitions stand in one row (paper) and are cut into sets of n neighbours (*not stated in the
+    paper*); each question is asked of the set that its memory is in, so that every n is measured on the same questions.
+    If n does not divide the number of memories, the last set takes its missing memories from the set before it.
 
     Parameters
     ----------
     base, embeddings
         As for `by_embedding`.
     partitions
-        By the name in the table. For stories about one person each, unify the names first (`unify_names`), or the name
-        would tell the partitions apart.
+        By the name in the table. Unify names first (`unify_names`) where they would tell the partitions apart.
     ns
         Numbers of memories. Default: as many as are in the first 1, 2, 4, 8, ... partitions, and all.
 
@@ -158,11 +149,6 @@ def by_count(
     -------
     pandas.DataFrame
         As `by_embedding`, behind a column partition: that of the memory asked about.
-
-    Raises
-    ------
-    MemsciError
-        As `by_embedding`; also if an n is not a whole number from 1 to the number of all memories.
     """
     memories = check_memories(memory for part in partitions.values() for memory in part)
     owner = {memory.id: name for name, part in partitions.items() for memory in part}
@@ -196,20 +182,8 @@ def unify_names(partitions: Mapping[Hashable, Sequence[Memory]], person: str = P
     """The same partitions, each about one and the same person (paper, Fig. 9, fictional set).
 
     A partition's person is the name that most of its memories have, in text or questions, and the capitalised word that
-    follows it most often ("Nora", "Blake"). Both are replaced wherever they stand in texts, labels, paraphrases, questions
-    and answers; pronouns stay as they are. How the paper unifies the names is *not stated in the paper*.
-
-    Parameters
-    ----------
-    partitions
-        Each with stories about a person of its own.
-    person
-        First and last name of the one person.
-
-    Raises
-    ------
-    MemsciError
-        A partition has no name that half of its memories share, or `person` is not two words.
+    follows it most often ("Nora", "Blake"). Both are replaced in all texts by those of `person`, first and last name;
+    pronouns stay. How the paper unifies the names is *not stated in the paper*.
     """
     if len(person.split()) != 2:
         raise MemsciError(f"person must be a first and a last name; {person!r} was given.")
@@ -229,11 +203,6 @@ def partition_rates(gates: pd.DataFrame) -> pd.DataFrame:
     pandas.DataFrame
         A row per group and partition: the columns of the table that are not of one question (n is called stop, as in all
         curves), metric ("correct gate"), partition, value.
-
-    Raises
-    ------
-    MemsciError
-        A column is missing or the table is empty.
     """
     # Without the words of the question, which no rate needs, a table may come from a file.
     if missing := [name for name in ("partition", *COLUMNS) if name not in (*gates.columns, "question")]:
@@ -248,15 +217,8 @@ def partition_rates(gates: pd.DataFrame) -> pd.DataFrame:
 
 
 def correct_rate(gates: pd.DataFrame) -> pd.DataFrame:
-    """The same as curves over partitions (paper, Figs 7 and 9).
-
-    Parameters and errors are those of `partition_rates`.
-
-    Returns
-    -------
-    pandas.DataFrame
-        A row per group, with mean, sd, low, high, n over partitions, see `memsci.statistics.mean_table`.
-    """
+    """The means of `partition_rates` over partitions, as `memsci.measures.statistics.mean_table` gives them (Figs 7 and
+    9)."""
     return mean_table(partition_rates(gates))
 
 
@@ -271,8 +233,7 @@ def confusions(gates: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        Columns dataset, partition, embedding, memory_id, top_id, share: the pairs that occur, see
-        `memsci.metrics.gate_confusion`.
+        Columns dataset, partition, embedding, memory_id, top_id, share: the pairs that occur, see `gate_confusion`.
     """
     parts = []
     for dataset, rows in gates.groupby("dataset", sort=False):
@@ -305,8 +266,8 @@ def _vectors(
     settings = dict.fromkeys(embedding for embedding, _ in embeddings.values())
     texts = [memory.text for memory in memories]
     embed = embedders(base, list(settings), stored=texts, kept=kept)
-    found = zip(settings, embed(asked["question"].tolist()), embed(texts), strict=True)
-    vectors = {embedding: (cues, keys) for embedding, cues, keys in found}
+    embedded = zip(settings, embed(asked["question"].tolist()), embed(texts), strict=True)
+    vectors = {embedding: (cues, keys) for embedding, cues, keys in embedded}
     return {name: vectors[embedding] for name, (embedding, _) in embeddings.items()}
 
 
@@ -341,10 +302,10 @@ def _doubling(sizes: Sequence[int]) -> list[int]:
 
 
 def _renamed(partition: Hashable, memories: Sequence[Memory], person: str) -> list[Memory]:
-    told = [_WORD.findall("\n".join(_texts(memory))) for memory in memories]
-    every = Counter(word for words in told for word in words)
+    written = [_WORD.findall("\n".join(_texts(memory))) for memory in memories]
+    every = Counter(word for words in written for word in words)
     # A name has a capital everywhere, unlike the first word of a sentence.
-    named = Counter(word for words in told for word in set(words) if word[0].isupper() and word.lower() not in every)
+    named = Counter(word for words in written for word in set(words) if word[0].isupper() and word.lower() not in every)
     first = max(every, key=lambda word: (named[word], every[word]), default="")
     if 2 * named[first] < len(memories) or not first:
         raise MemsciError(
@@ -356,7 +317,7 @@ def _renamed(partition: Hashable, memories: Sequence[Memory], person: str) -> li
     old = (first, *(name for name, _ in last.most_common(1)))
     new = dict(zip(old, person.split()))
     pattern = re.compile(rf"\b({'|'.join(old)})\b")
-    swap = lambda text: pattern.sub(lambda found: new[found.group()], text)
+    swap = lambda text: pattern.sub(lambda match: new[match.group()], text)
     return [
         replace(
             memory,

@@ -1,19 +1,19 @@
 """Any learner under lm-evaluation-harness: general knowledge by its tasks, MMLU with all 57 subjects first of all.
 
-`as_lm` makes a learner a model of that package, so that `lm_eval.simple_evaluate` and all else there can ask it; `ask` and
-`mmlu` ask it and give tables of memsci. They need the extra ``harness``. The paper asks four subjects in words of its own,
-without examples (`memsci.evaluate.ask_quiz`); the harness has a wording of its own, and figures of the two wordings cannot
-be compared. ``wording="paper"`` asks the harness's data in the paper's words.
+`as_lm` makes a learner a model of that package; `ask` and `mmlu` ask it and give tables of memsci. They need the extra
+``harness``. The paper asks four subjects in words of its own (`memsci.evaluate.ask_quiz`), the harness in its own:
+figures of the two wordings cannot be compared. ``wording="paper"`` asks the harness's data in the paper's words.
 
-What opens the gates of a learner is *not stated in the paper* for such requests. Here it is the question of each request,
-as MEGa's own rule has it for a quiz: where the task's document has a field ``question`` (as MMLU's have) its text, otherwise
-the last turn of the user; with the rule's cue "prompt" always that turn. Without a chat template that turn is the whole
-text, examples and all. Each request is mixed by its own gate, whatever else is in its batch.
+What opens the gates for such requests is *not stated in the paper*. Here it is the question of each request: the field
+``question`` of the task's document if there is one, otherwise, and always with the gate rule's cue "prompt", the last
+turn of the user (without a chat template the whole text). Each request is mixed by its own gate, whatever else is in its
+batch.
 """
 
 from __future__ import annotations
 
 import difflib
+import string
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ from tqdm.auto import tqdm
 
 from memsci import prompts
 from memsci.errors import MemsciError, check_in, check_whole
-from memsci.learners.registry import Learner
+from memsci.learners.base import Learner
 from memsci.measures.metrics import METRICS
 from memsci.models import generate
 from memsci.models.base import PLAIN_TEMPLATE, batches
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from lm_eval.api.model import LM
 
 WORDINGS = ("harness", "paper")
+LETTERS = string.ascii_uppercase  # that options can be named by
 REPLY_TOKENS = 256  # longest reply where a task does not say: as in lm_eval's own models
 EXAMPLE_SEED = 1234  # of the choice of examples, for tasks that draw them: lm_eval's own default
 _LENGTHS = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")  # names for one thing, best first
@@ -75,10 +76,8 @@ class _Model:
         self._learner, self._batch_size, self._cut = learner, batch_size, cut
 
     def loglikelihood(self, requests: Sequence[Instance], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
-        """Log probability of each continuation, and whether it is the greedy one.
-
-        Continuations of one context that differ in their last token alone, such as letters, share one pass.
-        """
+        """Log probability of each continuation, and whether it is the greedy one; those of one context that differ in their
+        last token alone, such as letters, share one pass."""
         asked: dict[_Row, list[tuple[int, list[int]]]] = defaultdict(list)
         for k, request in enumerate(requests):
             context, continuation = request.args
@@ -86,16 +85,16 @@ class _Model:
             prompt = self._fitted(prompt, len(target) - 1)
             asked[_Row(*_cues(request), tuple(prompt), tuple(target[:-1]))].append((k, target))
         rows = list(asked)
-        found: list[tuple[float, bool]] = [(0.0, False)] * len(requests)
+        results: list[tuple[float, bool]] = [(0.0, False)] * len(requests)
         run = lambda group: generate.weigh(
-            self._learner.speaker,
+            self._learner.base,
             [rows[i].prompt for i in group],
             [[target for _, target in asked[rows[i]]] for i in group],
         )
         for i, weighed in self._run(rows, run, "weighing", disable_tqdm):
-            for (k, _), result in zip(asked[rows[i]], weighed, strict=True):
-                found[k] = result
-        return found
+            for (k, _), weight in zip(asked[rows[i]], weighed, strict=True):
+                results[k] = weight
+        return results
 
     def loglikelihood_rolling(self, requests: Sequence[Instance], disable_tqdm: bool = False) -> list[float]:
         """Not offered: MemsciError."""
@@ -115,38 +114,36 @@ class _Model:
             by_length[most].append((k, _Row(*_cues(request), tuple(prompt)), stops))
         for most, several in by_length.items():
             rows = [row for _, row, _ in several]
-            run = lambda group: generate.generate(self._learner.speaker, [rows[i].prompt for i in group], most)  # noqa: B023
+            run = lambda group: generate.generate(self._learner.base, [rows[i].prompt for i in group], most)  # noqa: B023
             for i, reply in self._run(rows, run, "answering", disable_tqdm):
                 k, _, stops = several[i]
                 replies[k] = reply[: min([reply.find(stop) for stop in stops if stop in reply], default=None)]
         return replies
 
     def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
-        """The conversation, ready for the model to speak next; a last turn of the assistant is gone on with.
-
-        `add_generation_prompt` follows from that, and is not looked at.
-        """
-        base = self._learner.speaker
+        """The conversation, ready for the model to speak next; a last turn of the assistant is continued, whatever
+        `add_generation_prompt` says."""
+        base = self._learner.base
         return _Chat(base.tokenizer.decode(base.chat(chat_history)), list(chat_history))
 
     def chat_template(self, chat_template: bool | str = False) -> str:
         """The template that conversations are written with, for lm_eval's logs."""
-        return self._learner.speaker.tokenizer.chat_template or PLAIN_TEMPLATE
+        return self._learner.base.tokenizer.chat_template or PLAIN_TEMPLATE
 
     @property
     def tokenizer_name(self) -> str:
         """The name of the base, by which lm_eval keeps requests apart that it stores."""
-        return self._learner.speaker.name
+        return self._learner.base.name
 
     def _prompt(self, context: str) -> list[int]:
-        base = self._learner.speaker
+        base = self._learner.base
         if isinstance(context, _Chat):
             return base.chat(context.messages)
         return base.tokens(context) or list(base.stop_ids[:1])  # an empty text, and a tokenizer without BOS
 
     def _pair(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
         """Token ids of a context, and those that the continuation adds to it."""
-        base = self._learner.speaker
+        base = self._learner.base
         if not isinstance(context, _Chat):
             # As in lm_eval: a word is written with the space before it, wherever the task has put that space.
             text = context.rstrip()
@@ -160,8 +157,8 @@ class _Model:
         else:
             prompt = base.chat(context.messages)
             # The plain conversation of models without a template puts a space before each turn itself.
-            said = continuation if base.tokenizer.chat_template else continuation.removeprefix(" ")
-            target = base.reply(said, end=False)
+            reply = continuation if base.tokenizer.chat_template else continuation.removeprefix(" ")
+            target = base.reply(reply, end=False)
         if not target:
             raise MemsciError(
                 f"The continuation {continuation!r} adds no token to its context, which ends in {context[-40:]!r}. Give the "
@@ -171,7 +168,7 @@ class _Model:
 
     def _fitted(self, prompt: list[int], more: int) -> list[int]:
         """The prompt, cut at its start if that is allowed and there is no room for it and so many tokens more."""
-        base = self._learner.speaker
+        base = self._learner.base
         room = base.max_length - more
         if len(prompt) <= room:
             return prompt
@@ -229,27 +226,19 @@ def as_lm(learner: Learner, batch_size: int = BATCH, cut: bool = False) -> LM:
     batch_size
         Requests in one pass, those of like length together.
     cut
-        Leave out the start of contexts that are too long for the model, as lm_eval's own models do. Otherwise such a context
-        is an error.
+        Leave out the start of contexts that are too long for the model, as lm_eval's own models do, instead of an error.
 
     Returns
     -------
     lm_eval.api.model.LM
-        With `loglikelihood` (multiple choice) and `generate_until` (greedy alone). Texts are tokenized as everywhere in
-        memsci: a conversation by the base's chat template, into which no text can forge a turn; a plain text with the
-        beginning-of-sequence token in front if the tokenizer has one.
-
-    Raises
-    ------
-    MemsciError
-        lm_eval is not installed. Later: a request asks for sampling or for the perplexity of a text, the chat template
-        refuses a conversation, or a context is too long.
+        With `loglikelihood` (multiple choice) and `generate_until` (greedy alone). A conversation is written by the base's
+        chat template, in which no text can forge a turn; a plain text begins with the tokenizer's BOS token, if any.
 
     Examples
     --------
     ::
 
-        model = memsci.harness.as_lm(learner)
+        model = memsci.evaluate.harness.as_lm(learner)
         lm_eval.simple_evaluate(model, tasks=["arc_easy"], apply_chat_template=True)
     """
     check_whole("batch_size", batch_size, 1)
@@ -272,16 +261,14 @@ def ask(
 
     Parameters
     ----------
-    learner
-        Who is asked.
     tasks
         Names of tasks, groups or tags of lm_eval, or paths of task files (YAML). "mmlu": all 57 subjects;
         ``["mmlu_abstract_algebra", "mmlu_anatomy", "mmlu_astronomy", "mmlu_business_ethics"]``: the paper's four.
     limit
         Most questions of each task, from its beginning; None for all.
     wording
-        "harness": as the task words it. "paper": the same questions in the paper's words and form, as
-        `memsci.learners.Learner.choose` puts them (for tasks with MMLU's fields question, choices and answer).
+        "harness": as the task words it. "paper": the same questions as `memsci.learners.Learner.choose` puts them, for tasks
+        with MMLU's fields question, choices (2 to 26) and answer.
     num_fewshot
         Solved examples before each question; None for as many as the task says, which is none for MMLU.
     chat
@@ -294,14 +281,7 @@ def ask(
     Returns
     -------
     pandas.DataFrame
-        One row per question: subject, item (its number from 0), question, chosen and answer (indices), correct, as
-        `memsci.evaluate.ask_quiz` gives them and `memsci.evaluate.score` takes them; and task, protocol.
-
-    Raises
-    ------
-    MemsciError
-        lm_eval is not installed, a task is not known, is not multiple choice or its data cannot be had, a value is not
-        allowed, or as in `as_lm`.
+        One row per question: the columns of `memsci.evaluate.ask_quiz`, and task, protocol.
     """
     check_in("wording", wording, WORDINGS)
     if wording == "paper" and (chat is False or num_fewshot):
@@ -314,7 +294,7 @@ def ask(
             check_whole(name, value, least)
     model = as_lm(learner, batch_size, cut)
     if chat is None:
-        chat = wording == "paper" or bool(learner.speaker.tokenizer.chat_template)
+        chat = wording == "paper" or bool(learner.base.tokenizer.chat_template)
     loaded = _load([tasks] if isinstance(tasks, str) else list(tasks), folder)
     for name, task in loaded["tasks"].items():
         _check_task(name, task, wording)
@@ -323,7 +303,7 @@ def ask(
             task.set_config(key="num_fewshot", value=num_fewshot or 0)
         if wording == "paper":
             _reword(task)
-    found = _lm_eval("evaluator").evaluate(
+    outcome = _lm_eval("evaluator").evaluate(
         model,
         loaded,
         limit=limit,
@@ -333,19 +313,14 @@ def ask(
     )
     tables = []
     for name, task in loaded["tasks"].items():
-        rows = [_answered(task, sample) for sample in found["samples"][name]]
+        rows = [_answered(task, sample) for sample in outcome["samples"][name]]
         how = _protocol(name, task, wording, chat)
         tables.append(pd.DataFrame(rows).assign(task=name, protocol=how).sort_values("item", ignore_index=True))
     return pd.concat(tables, ignore_index=True)
 
 
 def mmlu(learner: Learner, tasks: str | Sequence[str] = "mmlu", limit: int | None = None, **how: Any) -> pd.DataFrame:
-    """Accuracy of a learner in each subject of MMLU, or of other multiple-choice tasks of lm-evaluation-harness.
-
-    Parameters
-    ----------
-    learner, tasks, limit, **how
-        As in `ask`.
+    """Accuracy of a learner in each subject of MMLU, or of other multiple-choice tasks; parameters are those of `ask`.
 
     Returns
     -------
@@ -353,11 +328,6 @@ def mmlu(learner: Learner, tasks: str | Sequence[str] = "mmlu", limit: int | Non
         One row per subject: method, subject, metric ("knowledge"), n (questions), correct (how many), accuracy (their
         share), protocol, higher_is_better. The mean of accuracy is the macro average, the paper's figure; lm_eval's own
         total of MMLU weighs subjects by their size.
-
-    Raises
-    ------
-    MemsciError
-        As in `ask`.
     """
     asked = ask(learner, tasks, limit, **how)
     by_subject = asked.groupby(["task", "subject", "protocol"], sort=False)["correct"]
@@ -399,24 +369,31 @@ def _check_task(name: str, task: Any, wording: str) -> None:
     if not simple or "acc" not in task.aggregation():
         raise MemsciError(
             f"The task {name!r} is not a question with options of which one is right, scored by accuracy. Give it to "
-            "lm_eval.simple_evaluate with memsci.harness.as_lm(learner) as the model."
+            "lm_eval.simple_evaluate with memsci.evaluate.harness.as_lm(learner) as the model."
         )
     if wording == "paper" and (lacking := {"question", "choices", "answer"} - set(task.features)):
         raise MemsciError(
             f"The questions of {name!r} have no {sorted(lacking)[0]!r}, which the paper's wording needs; they have "
             f"{', '.join(task.features)}. Take wording='harness'."
         )
+    if wording == "paper":
+        for number, doc in enumerate(task.eval_docs):
+            if not 2 <= len(doc["choices"]) <= len(LETTERS):
+                raise MemsciError(
+                    f"Question {number} of {name!r} has {len(doc['choices'])} options; the paper's wording "
+                    f"has a letter for each, so it takes from 2 to {len(LETTERS)}. Take wording='harness'."
+                )
 
 
 def _reword(task: Any) -> None:
-    """Give a task of MMLU the paper's prompt, see `memsci.prompts.mmlu`."""
-    letters = prompts.MMLU_LETTERS
-    options = "\n".join(f"{letter}) {{{{choices[{k}]}}}}" for k, letter in enumerate(letters))
+    """Give a task of MMLU the paper's prompt, see `memsci.prompts.mmlu`, with as many letters as there are options."""
+    option = f"{{{{'{LETTERS}'[loop.index0]}}}}) {{{{choices[loop.index0]}}}}"
+    options = "{% for _ in choices %}" + option + "{{'' if loop.last else '\n'}}{% endfor %}"
     for key, value in {
         "description": prompts.MMLU_SYSTEM.format(subject=_subject(task).replace("_", " ")),
         "doc_to_text": prompts.MMLU_USER.format(question="{{question}}", options=options),
         "gen_prefix": prompts.MMLU_PREFIX,
-        "doc_to_choice": list(letters),
+        "doc_to_choice": f"{{{{'{LETTERS}'[:choices | length] | list}}}}",
         "doc_to_target": "answer",
         "target_delimiter": " ",
         "num_fewshot": 0,

@@ -9,10 +9,10 @@ from typing import Any
 
 import pandas as pd
 
+from memsci import evaluate
 from memsci.config import GateRule
 from memsci.errors import MemsciError, check_in, check_whole
 from memsci.evaluate import gate_accuracy as gating
-from memsci.evaluate import responses as evaluate
 from memsci.experiments.spec import Cell, Experiment, parse
 from memsci.learners import registry as learners
 from memsci.measures import paper
@@ -151,6 +151,7 @@ def check_memories(cell: Cell, partitions: Sequence[Partition]) -> None:
         for world in partitions:
             first = cell.stops_for(len(world))[0] if cell.measure == "continual" else len(world)
             evaluate.probes(world.memories[:first], cell.questions)
+            evaluate.probes(world, cell.questions)  # every true answer
 
 
 def _overrides(cell: Cell, layers: int) -> dict[str, Any]:
@@ -254,10 +255,10 @@ def _beta(cell: Cell, base: Base, partition: Partition, quiz: Sequence[QuizItem]
     steps = len(cell.rules) + 1
     report(0, steps)
     made = {"training": [_learn(learner, memories, cell)], "responses": []}
-    rule = learner.mind.rule
+    rule = learner.rule
     for place, text in enumerate(cell.rules):
         report(place + 1, steps)
-        learner.mind.rule, kind = _gate_rule(rule, text)
+        learner.rule, kind = _gate_rule(rule, text)
         if kind == "single":
             asked = evaluate.probes(memories, cell.questions)
         else:

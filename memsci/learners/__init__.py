@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
+from memsci.learners.base import LEARNERS, BaseAlone, Learner
+from memsci.learners.finetune import Full, FullBatch, FullEWC, FullL2, LoRA, LoRAL2
 from memsci.learners.mega import MEGa, open
-from memsci.learners.registry import (
-    LEARNERS,
-    Batch,
-    Gated,
-    Given,
-    Learner,
-    Retrieval,
-    Tuned,
-    Untrained,
-    make,
-    resolve,
-    settings,
-)
+from memsci.learners.rag import RAG
+from memsci.learners.registry import Given, make, resolve, settings
 
 __all__ = [
-    "Batch", "Gated", "Given", "LEARNERS", "Learner", "MEGa", "Retrieval", "Tuned", "Untrained", "make", "open",
-    "resolve", "settings",
+    "BaseAlone", "Full", "FullBatch", "FullEWC", "FullL2", "Given", "LEARNERS", "Learner", "LoRA", "LoRAL2", "MEGa",
+    "RAG", "make", "open", "resolve", "settings",
 ]  # fmt: skip

@@ -1,7 +1,7 @@
 """MEGa: a base model with memories. Encode, gate, recall, answer, forget, save (paper, Fig. 1 and Methods).
 
-Everything here is put together from the modules below it: keys from `embed`, adapters from `encode`, both kept in a
-`store`, opened by `gate`, mixed by `mixture`, spoken by `speak`.
+It is put together from the modules below it: keys from `gate.embed`, adapters from `adapters.encode`, both kept in a
+`store`, opened by `gate`, mixed by `adapters.mixture`. How it is asked is the contract of all learners, `learners.base`.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from memsci.adapters.lora import Stack, stack
 from memsci.adapters.mixture import mixture
 from memsci.config import Embedding, Encoding, GateRule
 from memsci.errors import MemsciError
-from memsci.gate import softmax as gating
+from memsci.gate import softmax
 from memsci.gate.embed import Embedder, embedder, weighted
 from memsci.gate.softmax import Gate
-from memsci.memory import Memory, QuizItem, check_memories, text_hash
-from memsci.models import conversation as speak
+from memsci.learners.base import Learner, Trained, several
+from memsci.memory import Memory, check_memories, text_hash
 from memsci.models.base import SHIPPED, Base, load
-from memsci.models.conversation import ANSWER_TOKENS, RECALL_TOKENS
+from memsci.models.conversation import RECALL_TOKENS, Within
 from memsci.store.record import Remembered, appearing
 from memsci.store.store import Store
 
 RESIDENT = 1024  # memories whose adapters all stay in memory, if they fit into the store's cache
 
 
-class MEGa:
+class MEGa(Learner, method="MEGa"):
     """A base model that has memories of its own, each in a gated adapter; the base itself never changes.
 
     Parameters
@@ -56,11 +56,6 @@ class MEGa:
         Seed of the run, from which and the memory's id each memory's own seed comes. Default: the store's, else 0.
     keep_text
         Keep the texts in the store too. By default a memory is in its weights alone.
-
-    Raises
-    ------
-    MemsciError
-        The store was written for another base, or with another encoding or embedding.
 
     Examples
     --------
@@ -82,7 +77,7 @@ class MEGa:
         seed: int | None = None,
         keep_text: bool = False,
     ) -> None:
-        self.base, self.keep_text = base, keep_text
+        self.keep_text = keep_text
         self._temporary = tempfile.TemporaryDirectory(prefix="memsci-") if store is None else None
         path = Path(self._temporary.name) / "store" if store is None else Path(store)
         kept: dict[str, Any] = {}
@@ -90,17 +85,17 @@ class MEGa:
             self.store = Store.open(path)
             self.store.check(base.fingerprint, base.name)
             kept = self.store.header
-        self.seed = kept.get("seed", 0) if seed is None else seed
+        super().__init__(base, kept.get("seed", 0) if seed is None else seed)
         suited = Encoding.embedded() if base.name == SHIPPED else Encoding.paper()
         self.encoding = encoding or _kept(Encoding, kept, "encoding") or suited
         self.embedding = embedding or _kept(Embedding, kept, "embedding") or Embedding.paper()
         self.rule = gate or _kept(GateRule, kept, "gate") or GateRule.paper()
         for what, kind in (("encoding", Encoding), ("embedding", Embedding)):
-            given, held = getattr(self, what), _kept(kind, kept, what)  # settings that it lacks have their default
-            if held not in (None, given):
+            given, stored = getattr(self, what), _kept(kind, kept, what)  # settings that it lacks have their default
+            if stored not in (None, given):
                 changed = ", ".join(
                     f"{name} {value} there, {getattr(given, name)} given"
-                    for name, value in vars(held).items()
+                    for name, value in vars(stored).items()
                     if getattr(given, name) != value
                 )
                 raise MemsciError(
@@ -111,6 +106,10 @@ class MEGa:
         if not kept:
             self.store = Store.create(path, self._header())
         self._stack: tuple[list[str], Stack] | None = None  # checksums of memories, and their adapters
+
+    @classmethod
+    def build(cls, base: Base, seed: int, **settings: Any) -> MEGa:
+        return cls(base, gate=settings.pop("rule"), seed=seed, **settings)
 
     def __repr__(self) -> str:
         return f"MEGa({self.base.name!r}, {len(self)} memories, {self.store.nbytes / 1e6:.1f} MB)"
@@ -123,7 +122,19 @@ class MEGa:
         """Ids of the memories, in the order of encoding."""
         return self.store.ids
 
+    @property
+    def learnt(self) -> list[str]:
+        """Ids of the memories as a list: what the store holds counts as learnt."""
+        return list(self.ids)
+
+    @property
+    def recall_tokens(self) -> int:
+        return max(RECALL_TOKENS, self.store.tokens)
+
     # Writing
+
+    def _learn(self, memories: list[Memory], progress: bool) -> Trained:
+        return list(self.encode(memories, progress)[["loss", "seconds"]].itertuples(index=False, name=None))
 
     def encode(
         self,
@@ -151,12 +162,6 @@ class MEGa:
         -------
         pandas.DataFrame
             One row per memory encoded by this call: id, label, loss (nats per token in the last epoch), seconds.
-
-        Raises
-        ------
-        MemsciError
-            Two memories cannot be told apart, a text is too long, an id is taken by another text, or (after the others
-            are stored) a loss was not finite.
         """
         memories = check_memories(memories)
         new: dict[str, Memory] = {}
@@ -183,6 +188,7 @@ class MEGa:
                 seed=one.seed,
                 losses=one.losses,
                 text=memory.text if self.keep_text else None,
+                tokens=len(self.base.reply(memory.text)),
             )
             self.store.add(record, one.adapter)
             rows[memory.id] = {"label": memory.label, "loss": one.losses[-1], "seconds": one.seconds}
@@ -205,11 +211,6 @@ class MEGa:
         """Copy the memories into a new folder, whole or not at all; `memsci.open` opens it.
 
         What a store keeps to open quickly is not copied: the first opening reads every memory once (minutes for 100,000).
-
-        Raises
-        ------
-        MemsciError
-            Something is at the path already.
         """
         path = Path(path).expanduser()
         with appearing(path) as unfinished:
@@ -233,25 +234,25 @@ class MEGa:
         Gate
             Over all memories; under a rule with `top_k` or `epsilon` (unless the embedding counts words, whose weights
             need all keys) over candidates alone, so that `ids` are some of the memories: all that any query of the call
-            may open. All others are shut. With `epsilon` the weights of a query sum to 1 over the candidates but for what
-            is shut among them, and so depend slightly, within ε, on what else is asked in the same call.
+            may open. All others are closed. With `epsilon` the weights of a query sum to 1 over the candidates but for what
+            is closed among them, and so depend slightly, within ε, on what else is asked in the same call.
         """
-        cues, beta = self._embed(_several(query)), self.rule.beta if beta is None else beta
+        cues, beta = self._embed(several(query)), self.rule.beta if beta is None else beta
         # The keys of words are weighed by how many of all memories have a word: all of them must be looked at.
         searched = self.rule.sparse and not self.embedding.counts_words and len(self) > 0
-        found = self._compare(cues, self._candidates(cues, beta) if searched else None, beta)
+        gate = self._compare(cues, self._candidates(cues, beta) if searched else None, beta)
         if self.rule.top_k is not None:
-            found = gating.top_k(found, self.rule.top_k)
-        return gating.nucleus(found, self.rule.epsilon / 2) if self.rule.epsilon else found
+            gate = softmax.top_k(gate, self.rule.top_k)
+        return softmax.nucleus(gate, self.rule.epsilon / 2) if self.rule.epsilon else gate
 
     def _candidates(self, cues: torch.Tensor, beta: float) -> torch.Tensor:
         """Places of the memories that any of the cues may open by the rule: with `epsilon`, all but those that together
         weigh no more than a quarter of it. To leave them out moves the gate by twice as much, since it sums to 1; the
-        other half is `gating.nucleus`'s."""
+        other half is `softmax.nucleus`'s."""
         if self.rule.top_k is not None:
             return self.store.nearest(cues, self.rule.top_k, self.rule.similarity)[1].unique()
         scores, error = self.store.similarities(cues, self.rule.similarity)
-        return gating.holding(scores, beta, 1 - self.rule.epsilon / 4, error)
+        return softmax.holding(scores, beta, 1 - self.rule.epsilon / 4, error)
 
     def _compare(self, cues: torch.Tensor, places: torch.Tensor | None, beta: float) -> Gate:
         """The gate over the memories at these places, in the order of encoding; None for all."""
@@ -261,17 +262,12 @@ class MEGa:
         else:
             keys, named = self.store.keys(places.tolist()), self.store.named(places.tolist())
             ids, labels = [one.id for one in named], [one.label for one in named]
-        return gating.gate(*weighted(self.embedding, cues, keys), beta, self.rule.similarity, ids, labels)
+        return softmax.gate(*weighted(self.embedding, cues, keys), beta, self.rule.similarity, ids, labels)
 
     def gate_by_hand(self, weights: Sequence[Mapping[str, float]]) -> Gate:
-        """A gate with given weights, one mapping from id to weight per query; ids left out are shut.
+        """A gate with given weights, one mapping from id to weight per query; ids left out are closed.
 
         With one id and weight 1 it is the *true gate* of that memory. The weights need not sum to 1.
-
-        Raises
-        ------
-        MemsciError
-            An id is not stored.
         """
         ids, labels = self.ids, self.store.labels
         place = {id: column for column, id in enumerate(ids)}
@@ -283,113 +279,16 @@ class MEGa:
                 rows[row, place[id]] = weight
         return Gate(rows, rows, ids, labels, float("nan"))
 
-    # Speaking
+    def true_gate(self, ids: Sequence[str | Sequence[str]]) -> Gate:
+        """The gate of an oracle: for each question the memory of that id alone; several ids share it equally (*not stated in
+        the paper*)."""
+        about = [several(one) for one in ids]
+        return self.gate_by_hand([{id: 1 / len(one) for id in one} for one in about])
 
-    def recall(
-        self,
-        query: str | Sequence[str],
-        beta: float | None = None,
-        gate: Gate | None = None,
-        max_new_tokens: int = RECALL_TOKENS,
-    ) -> Any:
-        """The whole memory that a question is about, in the model's own words.
+    def top(self, query: str | Sequence[str]) -> list[str | None]:
+        return self.gate(several(query)).top() if len(self) else super().top(query)
 
-        Parameters
-        ----------
-        query
-            One question or several.
-        beta
-            Instead of the rule's β.
-        gate
-            Instead of the gate that the questions would open, e.g. from `gate_by_hand`.
-        max_new_tokens
-            Longest reply, in tokens.
-
-        Returns
-        -------
-        str or list of str
-            As many as were asked for.
-        """
-        queries = _several(query)
-        turns = [prompts.recall(text) for text in queries]
-        opened = self._gate_of(queries, turns, beta, gate)
-        told = speak.say(self.base, turns, max_new_tokens, self._mixed(opened, max_new_tokens))
-        return told[0] if isinstance(query, str) else told
-
-    def answer(
-        self,
-        query: str | Sequence[str],
-        via_recall: bool = False,
-        beta: float | None = None,
-        gate: Gate | None = None,
-        recalled: Sequence[str] | None = None,
-        max_new_tokens: int = ANSWER_TOKENS,
-    ) -> Any:
-        """Answer a question from the memories, in one sentence.
-
-        Parameters
-        ----------
-        query
-            One question or several.
-        via_recall
-            iRAG: recall the memory first, keep the recall as the assistant's turn, then answer (paper, 3.3.2).
-        beta, gate
-            As in `recall`. The second turn of iRAG has a gate of its own, from what the rule's `second_turn` names.
-        recalled
-            Recalls that were made before, one per query, so that iRAG need not make them again.
-        max_new_tokens
-            Longest answer, in tokens.
-
-        Returns
-        -------
-        str or list of str
-            As many as were asked for.
-        """
-        queries = _several(query)
-        if via_recall and recalled is None and self._one_gate(gate):
-            turns = [prompts.recall(text) for text in queries]
-            opened = self._gate_of(queries, turns, beta, gate)
-            follow = lambda k, told: prompts.irag(queries[k], told)
-            lengths = (RECALL_TOKENS, max_new_tokens)
-            both = speak.say_twice(self.base, turns, follow, lengths, self._mixed(opened, sum(lengths)))
-            said = [answer for _, answer in both]
-        else:
-            turns, opened = self._answer_turns(queries, via_recall, beta, gate, recalled)
-            said = speak.say(self.base, turns, max_new_tokens, self._mixed(opened, max_new_tokens))
-        return said[0] if isinstance(query, str) else said
-
-    def logprob(
-        self,
-        query: Sequence[str],
-        answers: Sequence[str],
-        via_recall: bool = False,
-        beta: float | None = None,
-        gate: Gate | None = None,
-        recalled: Sequence[str] | None = None,
-    ) -> pd.DataFrame:
-        """Log probability of given answers: Σ_j log p(y_j | prompt, y_<j), in nats.
-
-        Parameters
-        ----------
-        query, answers
-            As many questions as answers; the end of the turn is not part of an answer.
-        via_recall, beta, gate, recalled
-            As in `answer`.
-
-        Returns
-        -------
-        pandas.DataFrame
-            A row per question: logprob (the sum), tokens (their number); logprob / tokens is the mean per token.
-        """
-        queries = _several(query)
-        turns, opened = self._answer_turns(queries, via_recall, beta, gate, recalled)
-        return speak.logprob(self.base, turns, answers, self._mixed(opened))
-
-    def choose(self, items: Sequence[QuizItem], beta: float | None = None, gate: Gate | None = None) -> list[int]:
-        """Index of the option that the model picks for each multiple-choice question (paper, MMLU protocol)."""
-        turns = [prompts.mmlu(item.subject, item.question, item.options) for item in items]
-        opened = self._gate_of([item.question for item in items], turns, beta, gate)
-        return speak.choose(self.base, turns, self._mixed(opened))
+    # Speaking: what the base runs within
 
     def within(
         self,
@@ -397,60 +296,36 @@ class MEGa:
         turns: Sequence[prompts.Messages],
         beta: float | None = None,
         gate: Gate | None = None,
-    ) -> speak.Within:
-        """What the base runs within while it reads conversations of one's own, each under a gate of its own.
+        recalled: Sequence[str] | None = None,
+        passes: int = 0,
+    ) -> Within:
+        return self._mixed(self._opened(several(query), list(turns), beta, gate, recalled), passes)
 
-        Parameters
-        ----------
-        query
-            The question in each conversation: the cue, unless the rule's cue is the whole prompt.
-        turns
-            As many conversations.
-        beta, gate
-            As in `recall`.
-
-        Returns
-        -------
-        callable
-            From the numbers of the conversations of one batch to the context in which it runs: what the functions of
-            `memsci.speak` take.
-        """
-        return self._mixed(self._gate_of(_several(query), list(turns), beta, gate))
-
-    def _answer_turns(self, queries, via_recall, beta, gate, recalled) -> tuple[list[prompts.Messages], Gate]:
-        """The conversations that end in each question, and the gate under which each is answered."""
-        if not via_recall:
-            turns = [prompts.qa(text) for text in queries]
-            return turns, self._gate_of(queries, turns, beta, gate)
-        recalled = self.recall(queries, beta, gate) if recalled is None else _several(recalled)
-        turns = [prompts.irag(text, told) for text, told in zip(queries, recalled, strict=True)]
-        if gate is not None or self.rule.second_turn == "question":
-            return turns, self._gate_of(queries, turns, beta, gate)
-        if self.rule.second_turn == "recall":
+    def _opened(self, queries, turns, beta, gate: Gate | None, recalled) -> Gate:
+        """The gate given, or the one that the queries open by the rule's `cue` and, after a recall, its `second_turn`."""
+        if gate is not None:
+            opened = compress(gate.ids, gate.weights.ne(0).any(dim=0).tolist())
+            if len(gate.weights) != len(queries) or not all(id in self.store for id in opened):
+                raise MemsciError(
+                    f"The gate given has {len(gate.weights)} rows over {len(gate.ids)} memories; {len(queries)} rows over "
+                    f"memories that are stored are needed, of which there are {len(self)}. Make it anew with gate or "
+                    "gate_by_hand."
+                )
+            return gate
+        if recalled is not None and self.rule.second_turn == "recall":
             # An empty recall is no cue; its question is.
-            return turns, self.gate([told or text for text, told in zip(queries, recalled, strict=True)], beta)
-        return turns, self.gate(["\n".join(message["content"] for message in turn) for turn in turns], beta)
+            return self.gate([recall or text for text, recall in zip(queries, recalled, strict=True)], beta)
+        if recalled is not None and self.rule.second_turn == "conversation":
+            return self.gate(["\n".join(message["content"] for message in turn) for turn in turns], beta)
+        if self.rule.cue == "question":
+            return self.gate(queries, beta)
+        # The last turn may be words put into the assistant's mouth.
+        return self.gate([next(m["content"] for m in reversed(turn) if m["role"] == "user") for turn in turns], beta)
 
     def _one_gate(self, gate: Gate | None) -> bool:
-        """Whether both turns of iRAG run under the same gate, so that the second need not read the first again."""
         return gate is not None or self.rule.second_turn == self.rule.cue == "question"
 
-    def _gate_of(self, queries: list[str], turns: list[prompts.Messages], beta, gate: Gate | None) -> Gate:
-        """The gate given, or the one that the queries open by the rule's `cue`."""
-        if gate is None:
-            # The last turn may be words put into the assistant's mouth.
-            asked = [next(m["content"] for m in reversed(turn) if m["role"] == "user") for turn in turns]
-            return self.gate(queries if self.rule.cue == "question" else asked, beta)
-        opened = compress(gate.ids, gate.weights.ne(0).any(dim=0).tolist())
-        if len(gate.weights) != len(queries) or not all(id in self.store for id in opened):
-            raise MemsciError(
-                f"The gate given has {len(gate.weights)} rows over {len(gate.ids)} memories; {len(queries)} rows over "
-                f"memories that are stored are needed, of which there are {len(self)}. Make it anew with gate or "
-                "gate_by_hand."
-            )
-        return gate
-
-    def _mixed(self, gate: Gate, passes: int = 0) -> speak.Within:
+    def _mixed(self, gate: Gate, passes: int = 0) -> Within:
         """The context in which the queries of a batch run: the memories, mixed by each query's own row of the gate."""
 
         def within(rows: list[int]) -> AbstractContextManager:
@@ -466,12 +341,12 @@ class MEGa:
     def _adapters(self, ids: tuple[str, ...]) -> Stack:
         """The adapters of these memories on the base's device, kept until others are asked for or memories come or go."""
         asked = self.store.checksums(ids)
-        held = self._stack  # looked at once: another thread may ask for others, or forget, at any moment
-        if held is None or held[0] != asked:
-            held = self._stack = None  # room first
-            held = asked, stack(self.store.adapters(ids)).to(self.base.device, self.base.dtype)
-            self._stack = held
-        return held[1]
+        kept = self._stack  # looked at once: another thread may ask for others, or forget, at any moment
+        if kept is None or kept[0] != asked:
+            kept = self._stack = None  # room first
+            kept = asked, stack(self.store.adapters(ids)).to(self.base.device, self.base.dtype)
+            self._stack = kept
+        return kept[1]
 
     def _header(self) -> dict[str, Any]:
         return {
@@ -492,11 +367,6 @@ def open(path: str | os.PathLike[str], base: Base | None = None) -> MEGa:
         Folder that `MEGa.save` wrote, or that was given to `MEGa` as its store.
     base
         The base model, if it is loaded already; None loads the one whose name the store holds.
-
-    Raises
-    ------
-    MemsciError
-        The folder is no store, or the base is another.
     """
     header = Store.open(path).header
     if base is None:
@@ -507,7 +377,3 @@ def open(path: str | os.PathLike[str], base: Base | None = None) -> MEGa:
 
 def _kept(settings: type, header: dict[str, Any], name: str):
     return settings.from_dict(header[name]) if name in header else None
-
-
-def _several(query: str | Sequence[str]) -> list[str]:
-    return [query] if isinstance(query, str) else list(query)

@@ -1,8 +1,4 @@
-"""What keeps the weights near where they were while the next memory is learnt (paper, baselines).
-
-A penalty is told `before` a memory what the weights are, is called at every step for a scalar that is added to the loss,
-and is told `after` it what the memory's examples cost. It keeps what it needs of one memory for the next.
-"""
+"""What keeps the weights near where they were while the next memory is learnt (paper, baselines)."""
 
 from __future__ import annotations
 
@@ -17,17 +13,12 @@ from memsci.errors import MemsciError
 
 
 class Penalty(ABC):
-    """A scalar function of the parameters that changes from memory to memory.
+    """A scalar that is added to the loss at every step, a function of the parameters that changes from memory to memory.
 
     Parameters
     ----------
     strength
         λ, from 0 up.
-
-    Raises
-    ------
-    MemsciError
-        The strength is negative or not finite.
     """
 
     def __init__(self, strength: float) -> None:
@@ -38,17 +29,15 @@ class Penalty(ABC):
     def __repr__(self) -> str:
         return f"{type(self).__name__}(strength={self.strength:g})"
 
-    @abstractmethod
-    def before(self, parameters: Sequence[Tensor]) -> None:
-        """The parameters as they are before the next memory is learnt."""
+    def before(self, parameters: Sequence[Tensor]) -> None:  # noqa: B027 (nothing is kept unless a penalty says so)
+        """Note the parameters as they are before the next memory is learnt."""
 
     @abstractmethod
     def __call__(self, parameters: Sequence[Tensor]) -> Tensor:
         """The scalar that is added to the loss, in float32."""
 
-    @abstractmethod
-    def after(self, parameters: Sequence[Tensor], losses: Iterator[Tensor]) -> None:
-        """The parameters as they are after the memory, and the loss of each of its examples, made when asked for."""
+    def after(self, parameters: Sequence[Tensor], losses: Iterator[Tensor]) -> None:  # noqa: B027
+        """Note the parameters as they are after the memory, and the loss of each of its examples, made when asked for."""
 
 
 class L2(Penalty):
@@ -70,9 +59,6 @@ class L2(Penalty):
     def __call__(self, parameters: Sequence[Tensor]) -> Tensor:
         return self.strength * _weighted(parameters, self._start)
 
-    def after(self, parameters: Sequence[Tensor], losses: Iterator[Tensor]) -> None:
-        """Nothing is kept; the losses are not asked for."""
-
 
 class EWC(Penalty):
     """Elastic weight consolidation: λ/2 Σ_j F_j (θ_j − θ*_j)² (paper, baselines: λ 1; Kirkpatrick et al., 2017).
@@ -93,24 +79,21 @@ class EWC(Penalty):
         self.fisher: list[Tensor] = []
         self._anchor: list[Tensor] = []
 
-    def before(self, parameters: Sequence[Tensor]) -> None:
-        """Nothing is needed: what holds the weights was found after the memories before."""
-
     def __call__(self, parameters: Sequence[Tensor]) -> Tensor:
         if not self.fisher:
             return torch.zeros((), device=parameters[0].device)
         return self.strength / 2 * _weighted(parameters, self._anchor, self.fisher)
 
     def after(self, parameters: Sequence[Tensor], losses: Iterator[Tensor]) -> None:
-        found, count = [torch.zeros_like(tensor) for tensor in parameters], 0
+        fisher, count = [torch.zeros_like(tensor) for tensor in parameters], 0
         for loss in losses:
             gradients = torch.autograd.grad(loss, parameters, materialize_grads=True)
-            for total, gradient in zip(found, gradients, strict=True):
+            for total, gradient in zip(fisher, gradients, strict=True):
                 total += gradient.square()
             count += 1
-        for total in found:
+        for total in fisher:
             total /= count
-        self.fisher = [old.add_(new) for old, new in zip(self.fisher, found, strict=True)] if self.fisher else found
+        self.fisher = [old.add_(new) for old, new in zip(self.fisher, fisher, strict=True)] if self.fisher else fisher
         self._anchor = _copies(parameters)
 
 

@@ -14,7 +14,7 @@ import pandas as pd
 
 from memsci.errors import MemsciError, check_in
 
-# Within one group there is one learner, one way of asking and one order of memories, hence one matrix per metric.
+# Within one group there is one learner, one prompting mode and one order of memories, hence one matrix per metric.
 GROUP = ("dataset", "partition", "method", "setting", "way", "gate")
 # The first lag of each bin: narrow where most is forgotten.
 BINS = (0, 1, 5, 10, 20, 30, 40, 50, 100, 200, 500)
@@ -23,9 +23,10 @@ BINS = (0, 1, 5, 10, 20, 30, 40, 50, 100, 200, 500)
 def matrix(scores: pd.DataFrame, metric: str) -> pd.DataFrame:
     """The time × memory matrix a(t, p) of one metric.
 
-    a(t, p) is the mean score at stop t over the questions of the memory at position p that were asked at *every* stop at
-    which this memory was asked about. Questions that were put at some stops only would change the mean without anything
-    being forgotten; they are left out.
+    a(t, p) is the mean score at checkpoint t over the questions of the memory at position p that were asked at *every*
+    checkpoint at which this memory was asked about. Questions that were put at some only would change the mean without
+    anything being forgotten; they are left out. The paper asks about the first memory at each checkpoint; which questions of
+    the others are asked is *not stated*.
 
     Parameters
     ----------
@@ -39,16 +40,14 @@ def matrix(scores: pd.DataFrame, metric: str) -> pd.DataFrame:
     pandas.DataFrame
         Index stop and columns position, both ascending; missing where p > t or nothing was asked.
 
-    Raises
-    ------
-    MemsciError
-        If a column is missing, the metric does not occur or belongs to no memory, the table holds several groups, no
-        question of a memory was asked at all its stops, a value is missing, or a memory was asked about before it was
-        learnt.
-
-    Notes
-    -----
-    The paper asks about the first memory at each stop; which questions of the others are asked is *not stated*.
+    Examples
+    --------
+    >>> rows = pd.DataFrame({"stop": [1, 2, 2], "position": [1, 1, 2], "question": ["a", "a", "b"], "value": [1, 0, 1]})
+    >>> known = matrix(rows.assign(metric="qa", **dict.fromkeys(GROUP, "")), "qa")
+    >>> known.to_numpy().tolist()
+    [[1.0, nan], [0.0, 1.0]]
+    >>> first_memory_curve(known).to_numpy().tolist(), backward_transfer(known)
+    ([[1.0, 1.0], [2.0, 0.0]], -1.0)
     """
     _check_columns(scores)
     check_in("metric", metric, scores["metric"].unique().tolist())
@@ -64,26 +63,10 @@ def matrix(scores: pd.DataFrame, metric: str) -> pd.DataFrame:
 
 
 def first_memory_curve(known: pd.DataFrame) -> pd.DataFrame:
-    """The paper's forgetting curve, a(t, 1) against t: the memory learnt first, as others are added.
+    """The paper's forgetting curve, a(t, 1) against t, of a matrix: the memory learnt first, as others are added (Figs 2,
+    3, 6).
 
-    Parameters
-    ----------
-    known
-        From `matrix`.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Columns stop and value, without the stops at which the first memory was not asked about.
-
-    Raises
-    ------
-    MemsciError
-        If the matrix has no first memory.
-
-    Notes
-    -----
-    Paper, Figs 2, 3 and 6.
+    Columns stop and value, without the checkpoints at which the first memory was not asked about.
     """
     check_in("the position of the first memory", 1, known.columns.tolist())
     return known[1].dropna().rename("value").rename_axis("stop").reset_index()
@@ -92,20 +75,8 @@ def first_memory_curve(known: pd.DataFrame) -> pd.DataFrame:
 def retention_by_lag(known: pd.DataFrame) -> pd.DataFrame:
     """How well a memory is known by the number of memories learnt since: the mean of a(t, p) over all t − p = lag.
 
-    Parameters
-    ----------
-    known
-        From `matrix`.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Columns lag (ascending), value and n (cells of the matrix that the mean is over). Different lags rest on different
-        memories wherever stops are further apart than one.
-
-    Notes
-    -----
-    *Not in the paper*, which follows the first memory alone.
+    Columns lag (ascending), value and n (cells of the matrix that the mean is over). Different lags rest on different
+    memories wherever checkpoints are further apart than one. *Not in the paper*, which follows the first memory alone.
     """
     cells = known.stack().dropna()
     lags = cells.index.get_level_values("stop") - cells.index.get_level_values("position")
@@ -126,14 +97,13 @@ def bin_lags(values: pd.DataFrame, firsts: Sequence[int] = BINS) -> pd.DataFrame
     Returns
     -------
     pandas.DataFrame
-        The same rows, with the first lag of the bin in the column lag, and in a new column until its last; no bin ends
-        after the largest lag of the table. `memsci.statistics.mean_table` by both columns pools the lags of a bin within
-        each partition, every lag counting alike, before its mean and interval over partitions.
+        The same rows, with the first lag of the bin in the column lag, and in a new column until its last; no bin ends after
+        the largest lag of the table. `mean_table` by both columns pools the lags of a bin within each partition first.
 
-    Raises
-    ------
-    MemsciError
-        The column lag is missing, a lag too, or one is below the first bin.
+    Examples
+    --------
+    >>> bin_lags(pd.DataFrame({"lag": [0, 3, 7]})).to_numpy().tolist()
+    [[0, 0], [1, 4], [5, 7]]
     """
     check_in("a column of the table of values", "lag", [*values.columns])
     if values["lag"].isna().any() or (values["lag"] < firsts[0]).any():
@@ -149,22 +119,9 @@ def bin_lags(values: pd.DataFrame, firsts: Sequence[int] = BINS) -> pd.DataFrame
 def backward_transfer(known: pd.DataFrame) -> float:
     """What later learning did to what was known: the mean over memories of a(T, p) − a(s_p, p).
 
-    T is the last stop and s_p < T the first at which memory p was asked about: the stop after which it was just learnt, as
-    far as stops tell. Below zero memories were forgotten, above zero they gained.
-
-    Parameters
-    ----------
-    known
-        From `matrix`.
-
-    Returns
-    -------
-    float
-        Missing (NaN) if no memory was asked about both at the last stop and before.
-
-    Notes
-    -----
-    Lopez-Paz and Ranzato 2017 with stops in the place of tasks; *not in the paper*.
+    T is the last checkpoint and s_p < T the first at which memory p was asked about, when it was just learnt as far as
+    checkpoints tell. Below zero memories were forgotten, above zero they gained; missing (NaN) if none was asked about at
+    both. Lopez-Paz and Ranzato 2017 with checkpoints in the place of tasks; *not in the paper*.
     """
     last = known.iloc[-1]
     before = known.iloc[:-1].bfill().iloc[:1]
@@ -173,7 +130,7 @@ def backward_transfer(known: pd.DataFrame) -> float:
 
 
 def over_groups(scores: pd.DataFrame, measure: Callable[[pd.DataFrame], pd.DataFrame | float]) -> pd.DataFrame:
-    """A measure of the matrix for every group and metric of a table of scores.
+    """A measure of the matrix for every group and metric of a table of scores, ready for `mean_table`.
 
     Parameters
     ----------
@@ -187,19 +144,7 @@ def over_groups(scores: pd.DataFrame, measure: Callable[[pd.DataFrame], pd.DataF
     -------
     pandas.DataFrame
         The columns of `GROUP`, metric, and those that the measure gives (value alone for a number), groups in the order of
-        their first rows; ready for `memsci.statistics.mean_table`.
-
-    Raises
-    ------
-    MemsciError
-        As `matrix`.
-
-    Examples
-    --------
-    ::
-
-        curves = over_groups(scores, first_memory_curve)
-        mean_table(curves, ["dataset", "method", "way", "gate", "setting", "metric", "stop"])
+        their first rows.
     """
     _check_columns(scores)
     about = scores[scores["position"].notna()].reset_index(drop=True)
@@ -209,12 +154,12 @@ def over_groups(scores: pd.DataFrame, measure: Callable[[pd.DataFrame], pd.DataF
     number = about.groupby(names, sort=False, dropna=False).ngroup()
     tables = []
     for _, cells in _cells(about, number).groupby(level="group"):
-        found = measure(cells.droplevel("group").unstack("position"))
-        tables.append(found if isinstance(found, pd.DataFrame) else pd.DataFrame({"value": [found]}))
+        values = measure(cells.droplevel("group").unstack("position"))
+        tables.append(values if isinstance(values, pd.DataFrame) else pd.DataFrame({"value": [values]}))
     groups = about.loc[~number.duplicated(), names]
-    found = pd.concat(tables, ignore_index=True)
+    values = pd.concat(tables, ignore_index=True)
     owners = groups.loc[groups.index.repeat([len(table) for table in tables])].reset_index(drop=True)
-    return pd.concat([owners, found], axis=1)
+    return pd.concat([owners, values], axis=1)
 
 
 def _cells(rows: pd.DataFrame, group: pd.Series) -> pd.Series:
@@ -228,7 +173,7 @@ def _cells(rows: pd.DataFrame, group: pd.Series) -> pd.Series:
     if (early := rows["position"] > rows["stop"]).any():
         one = rows[early].iloc[0]
         raise MemsciError(
-            f"The memory at position {one['position']} has scores at stop {one['stop']}, before it was learnt."
+            f"The memory at position {one['position']} has scores at checkpoint {one['stop']}, before it was learnt."
         )
     memory = ["group", "position"]
     # Published data have memories with the same question twice: the first is the first at every stop.
@@ -238,7 +183,7 @@ def _cells(rows: pd.DataFrame, group: pd.Series) -> pd.Series:
     if (lost := ~always.groupby([rows[name] for name in memory]).transform("any")).any():
         raise MemsciError(
             f"No question about the memory at position {rows.loc[lost, 'position'].iloc[0]} was asked at all of its stops, "
-            "so its scores at different stops cannot be compared. Ask the same question of a memory at every stop."
+            "so its scores at different times cannot be compared. Ask the same question of a memory at every checkpoint."
         )
     return rows[always].groupby(["group", "stop", "position"])["value"].mean()
 

@@ -24,6 +24,7 @@ from tqdm.auto import tqdm
 from memsci.errors import MemsciError, check_in
 from memsci.measures.metrics import METRICS
 from memsci.measures.metrics import judge as _by_rule
+from memsci.measures.text_match import check_truth, without_thoughts
 
 # What the judge model is told. The paper gives the conditions, not the wording: this one is ours. The four texts come as
 # one JSON object: quotes within a text are escaped there, so that no text can end itself and go on as an instruction.
@@ -44,7 +45,7 @@ class Judge(Protocol):
 
     @property
     def metric(self) -> str:
-        """The name of its verdicts in `memsci.metrics.METRICS`."""
+        """The name of its verdicts in `memsci.measures.metrics.METRICS`."""
 
     @property
     def protocol(self) -> str:
@@ -55,7 +56,7 @@ class Judge(Protocol):
 
 
 class RuleJudge:
-    """`memsci.metrics.judge` for a table: no network, no cost, and the same verdict tomorrow.
+    """`memsci.measures.metrics.judge` for a table: no network, no cost, and the same verdict tomorrow.
 
     Notes
     -----
@@ -70,22 +71,15 @@ class RuleJudge:
     protocol = METRICS["qa"].protocol
 
     def __call__(self, responses: pd.DataFrame) -> np.ndarray:
-        """Whether each of b answers is right, [b] of bool.
-
-        Parameters
-        ----------
-        responses
-            Columns question, target and answer; a missing answer (an empty one, read back from a CSV file) is an empty
-            one.
-
-        Raises
-        ------
-        MemsciError
-            If a column is missing or a true answer has no word in it.
-        """
+        """Whether each of b answers is right, [b] of bool; columns question, target, answer (a missing one is empty)."""
         _check_columns(responses, ["question", "target", "answer"])
-        texts = zip(responses["answer"].fillna(""), responses["target"], responses["question"], strict=True)
-        return np.array([_by_rule(*map(str, row)) for row in texts], dtype=bool)
+        rows = responses[["answer", "target", "question"]].fillna("").astype(str)
+        for number, truth, question in rows[["target", "question"]].drop_duplicates().itertuples():
+            try:
+                check_truth(truth)
+            except MemsciError as error:
+                raise MemsciError(f"Row {number} of the responses, question {question!r}: {error}") from None
+        return np.array([_by_rule(*row) for row in rows.itertuples(index=False)], dtype=bool)
 
 
 rule = RuleJudge()
@@ -94,9 +88,7 @@ rule = RuleJudge()
 class LLMJudge:
     """A language model behind an OpenAI-compatible endpoint, asked once per answer (paper, Metrics).
 
-    It is given article, question, true answer and the model's answer, and says 1 only if the answer contains the correct
-    answer and is at most one sentence. Nothing is sent before the judge is called with responses; then their texts go to
-    the endpoint, whoever runs it.
+    Nothing is sent before the judge is called with responses; then their texts go to the endpoint, whoever runs it.
 
     Parameters
     ----------
@@ -108,8 +100,8 @@ class LLMJudge:
         Environment variable that holds the key, which is kept nowhere else. None: OPENAI_API_KEY for api.openai.com, and
         for any other endpoint no key.
     cache
-        File (JSON Lines) in which verdicts are kept, each as soon as it is there: an interrupted call goes on where it
-        was, and the same content is never paid for twice. None keeps them for the life of this object.
+        File (JSON Lines) in which verdicts are kept, each as soon as it is there, so that nothing is paid for twice. None
+        keeps them for the life of this object.
     options
         Further parameters of the request, e.g. ``{"temperature": 0}``; by default those of the endpoint, since models
         that reason accept none (*not stated in the paper*).
@@ -117,11 +109,6 @@ class LLMJudge:
         Requests under way at one time.
     progress
         Show a progress bar.
-
-    Raises
-    ------
-    MemsciError
-        If the package ``openai`` is missing, the endpoint is no URL or the cache cannot be read.
 
     Examples
     --------
@@ -163,21 +150,10 @@ class LLMJudge:
         return f"{METRICS[self.metric].protocol} Judge: {self.model}{settings}."
 
     def __call__(self, responses: pd.DataFrame) -> np.ndarray:
-        """Whether each of b answers is right, [b] of bool. Answers of the same content are judged once.
-
-        Parameters
-        ----------
-        responses
-            Columns original, question, target, answer.
-
-        Raises
-        ------
-        MemsciError
-            If a column is missing, the key is not set, the endpoint cannot be reached or refuses, or replies twice with
-            something else than 1 or 0. Verdicts had before that are in the cache.
-        """
+        """Whether each of b answers is right, [b] of bool. Answers of the same content are judged once."""
         _check_columns(responses, list(COLUMNS.values()))
-        texts = responses[list(COLUMNS.values())].fillna("").astype(str).itertuples(index=False)
+        texts = responses[list(COLUMNS.values())].fillna("").astype(str)
+        texts = texts.assign(answer=texts["answer"].map(without_thoughts)).itertuples(index=False)
         requests = [self._request(dict(zip(COLUMNS, row, strict=True))) for row in texts]
         hashes = [hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest() for request in requests]
         new = {hashed: request for hashed, request in zip(hashes, requests, strict=True) if hashed not in self._known}
@@ -252,14 +228,11 @@ class Agreement:
     Parameters
     ----------
     accuracy
-        Share of the n cases in which both say the same.
+        Fraction of the n cases in which both say the same.
     kappa
-        Cohen's κ = (accuracy − e) / (1 − e), e the agreement that two independent judges with these shares of 1 would
-        reach; missing (NaN) if both always say the same one thing.
+        Cohen's κ; missing (NaN) if both always say the same one thing.
     false_right, false_wrong
         Cases judged right but labelled wrong, and the other way round.
-    n
-        Number of cases.
     """
 
     accuracy: float
@@ -270,28 +243,23 @@ class Agreement:
 
 
 def agreement(labels: Sequence[bool], judged: Sequence[bool]) -> Agreement:
-    """Compare verdicts with labels, case by case.
+    """Compare verdicts with labels, case by case: n truth values each (or 0 and 1), in the same order.
 
-    Parameters
-    ----------
-    labels, judged
-        n truth values each (or 0 and 1), in the same order.
-
-    Raises
-    ------
-    MemsciError
-        If there are none, not as many of the one as of the other, or they are no truth values.
+    Examples
+    --------
+    >>> agreement([True, True, False, False], [True, False, False, False])
+    Agreement(accuracy=0.75, kappa=0.5, false_right=0, false_wrong=1, n=4)
     """
-    given, found = pd.Series(list(labels)), pd.Series(list(judged))
-    if len(given) != len(found) or not len(given) or not (given.isin([0, 1]).all() and found.isin([0, 1]).all()):
+    truths, verdicts = pd.Series(list(labels)), pd.Series(list(judged))
+    if len(truths) != len(verdicts) or not len(truths) or not (truths.isin([0, 1]).all() and verdicts.isin([0, 1]).all()):
         raise MemsciError(
-            f"As many verdicts as labels are needed, at least one, all 0 or 1; given: {len(found)} and {len(given)}."
+            f"As many verdicts as labels are needed, at least one, all 0 or 1; given: {len(verdicts)} and {len(truths)}."
         )
-    a, b = given.to_numpy(dtype=float), found.to_numpy(dtype=float)
-    accuracy = float((a == b).mean())
-    chance = float(a.mean() * b.mean() + (1 - a.mean()) * (1 - b.mean()))
-    kappa = (accuracy - chance) / (1 - chance) if chance < 1 else float("nan")
-    return Agreement(accuracy, kappa, int((b > a).sum()), int((a > b).sum()), len(a))
+    from sklearn.metrics import cohen_kappa_score  # slow to import, and needed only here
+
+    a, b = truths.to_numpy(dtype=int), verdicts.to_numpy(dtype=int)
+    kappa = cohen_kappa_score(a, b) if len({*a, *b}) > 1 else float("nan")
+    return Agreement(float((a == b).mean()), float(kappa), int((b > a).sum()), int((a > b).sum()), len(a))
 
 
 def _openai() -> Any:

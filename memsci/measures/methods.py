@@ -103,6 +103,11 @@ def get(name: str) -> Method:
     return _METHODS[name]
 
 
+def recalls(name: str) -> bool:
+    """Whether a method can recall a memory; of a name that is not known it is taken for granted."""
+    return name not in _METHODS or _METHODS[name].recalls
+
+
 def order(label: str) -> tuple[int, str]:
     """What methods are sorted by: "iRAG on X" and "X, true gate" stand with X, and unknown names last, by letters.
 

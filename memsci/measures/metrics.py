@@ -1,40 +1,34 @@
-"""How answers and recalls are scored: plain functions of texts, vectors and tables (paper, section "Metrics").
+"""How answers and recalls are scored (paper, section "Metrics"): every metric is declared once, beside what computes it.
 
-The paper's judge is a language model. `judge` applies its two conditions as fixed rules, so that a score needs no
-network and is the same tomorrow: the answer contains the true answer, and it is at most one sentence.
+First the metrics of a table of responses, by the names that tables of scores have; then the plain functions of texts,
+vectors and tables that they rest on. The paper's judge is a language model. `judge` applies its two conditions as fixed
+rules, so that a score needs no network and is the same tomorrow.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
-from memsci.errors import MemsciError
-from memsci.measures.text_match import chooses, contains, offers, one_sentence
+from memsci.errors import MemsciError, check_in
+from memsci.measures import methods
+from memsci.measures.text_match import chooses, contains, offers, one_sentence, parts, without_thoughts
 
-__all__ = [
-    "METRICS",
-    "Metric",
-    "contains",
-    "correct_gate",
-    "gate_confusion",
-    "judge",
-    "macro_accuracy",
-    "one_sentence",
-    "random_pair_cosine",
-    "recall_cosine",
-    "retrieval_cosine",
-]
+KEYS = ("dataset", "partition", "method", "setting", "stop")  # what a row of a run's tables belongs to
+BETWEEN = "\n\n"  # stands between the texts of several memories that a question is about
+UNITS = ("share", "nats", "nats per token", "cosine")
+
+Embed = Callable[[list[str]], Any]  # from b texts to vectors [b, d]
+Measure = Callable[[pd.DataFrame, Embed], pd.Series]
 
 
 @dataclass(frozen=True)
 class Metric:
-    """What the values of one metric in a table of scores are.
+    """What the values of one metric in a table of scores are, and how they come about.
 
     Parameters
     ----------
@@ -46,60 +40,161 @@ class Metric:
         Whether a greater value is a better one.
     protocol
         How a value is obtained, in one sentence.
+    measure
+        From a table of responses (`memsci.evaluate.ask`, with the column method) and an embedding to values, indexed by the
+        rows that are scored; of a quiz, from its table. None: the values come from a judge.
+    of
+        What a value belongs to: a "response", an item of the "quiz", or all responses of the same keys ("group").
+    column
+        Its column in `memsci.evaluate.summary`; "" for none.
+    embeds
+        Whether the protocol is to name the embedding.
     """
 
     label: str
     unit: str
     higher_is_better: bool
     protocol: str
+    measure: Measure | None = None
+    of: Literal["response", "quiz", "group"] = "response"
+    column: str = ""
+    embeds: bool = False
+
+    @property
+    def factor(self) -> int:
+        """By what the summary multiplies: shares stand there in per cent."""
+        return 100 if self.unit == "share" else 1
 
 
-# Every metric that a table of scores may hold, by the name that it has there.
-METRICS: dict[str, Metric] = {
-    "qa": Metric(
-        "QA accuracy", "share", True,
-        "1 if the answer contains the true answer and is at most one sentence, both by rule (memsci.metrics.judge), else 0; "
-        "to a question that names the true answer beside others (A or B?) it must choose (memsci.wording.chooses).",
-    ),
-    "parts": Metric(
-        "parts of the answer", "share", True,
-        "Share of the items of a true answer to a question about several memories (A and B) that stand in the answer "
-        "(memsci.wording.parts), however long it is.",
-    ),
-    "qa by model": Metric(
-        "QA accuracy (language-model judge)", "share", True,
-        "1 if a language model that reads article, question, true answer and answer finds that the answer contains the "
-        "true answer and is at most one sentence, else 0 (paper, Metrics).",
-    ),
-    "logprob": Metric(
-        "log prob of the answer", "nats", True,
-        "Sum over the tokens of the true answer of their log probabilities after the prompt; the end of the turn does not "
-        "count.",
-    ),
-    "logprob per token": Metric(
-        "log prob per token", "nats per token", True,
-        "Mean over the tokens of the true answer of their log probabilities after the prompt; the end of the turn does not "
-        "count.",
-    ),
-    "recall cos": Metric(
-        "recall cosine", "cosine", True,
-        "Cosine between the embeddings of the recalled text and of the original memory, 0 for an empty recall; RAG, which "
-        "recalls nothing, has 1 for a hit and the mean cosine of random pairs for a miss.",
-    ),
-    "random pair cos": Metric(
-        "random-pair cosine", "cosine", False,
-        "Mean cosine over all pairs of different memories of the partition: what recall of a wrong memory scores.",
-    ),
-    "correct gate": Metric(
-        "correct gate", "share", True,
-        "1 if the memory with the highest gate (for RAG: the memory retrieved) is one that the question is about, else 0.",
-    ),
-    "knowledge": Metric(
-        "general knowledge", "share", True,
-        "1 if the most probable next token among the option letters is the right one, else 0; averaged within each subject, "
-        "then over subjects.",
-    ),
-}  # fmt: skip
+METRICS: dict[str, Metric] = {}  # in the order of the rows of a table of scores
+
+
+def metric(name: str, **about: Any) -> Callable[[Measure], Measure]:
+    """Enter the function below as a metric of this name; the parameters are those of `Metric`."""
+    check_in(f"the unit of {name!r}", about.get("unit"), UNITS)
+
+    def enter(measure: Measure) -> Measure:
+        METRICS[name] = Metric(measure=measure, **about)
+        return measure
+
+    return enter
+
+
+METRICS["qa"] = Metric(
+    "QA accuracy", "share", True,
+    "1 if the answer contains the true answer and is at most one sentence, both by rule (memsci.metrics.judge), else 0; "
+    "to a question that names the true answer beside others (A or B?) it must choose (memsci.wording.chooses).",
+    column="QA %",
+)  # fmt: skip
+METRICS["qa by model"] = Metric(
+    "QA accuracy (language-model judge)", "share", True,
+    "1 if a language model that reads article, question, true answer and answer finds that the answer contains the "
+    "true answer and is at most one sentence, else 0 (paper, Metrics).",
+    column="QA by model %",
+)  # fmt: skip
+
+
+@metric(
+    "parts", label="parts of the answer", unit="share", higher_is_better=True,
+    protocol="Share of the items of a true answer to a question about several memories (A and B) that stand in the answer "
+    "(memsci.wording.parts), however long it is.",
+)  # fmt: skip
+def _parts(rows: pd.DataFrame, embed: Embed) -> pd.Series:
+    joint = rows[_several(rows)]
+    items = pd.Series([parts(*pair) for pair in zip(joint["answer"], joint["target"])], index=joint.index, dtype=object)
+    return items[items.map(len) > 1].map(np.mean)
+
+
+@metric(
+    "logprob", label="log prob of the answer", unit="nats", higher_is_better=True, column="log prob",
+    protocol="Sum over the tokens of the true answer of their log probabilities after the prompt; the end of the turn does "
+    "not count.",
+)  # fmt: skip
+def _logprob(rows: pd.DataFrame, embed: Embed) -> pd.Series:
+    return rows["logprob"]
+
+
+@metric(
+    "logprob per token", label="log prob per token", unit="nats per token", higher_is_better=True,
+    protocol="Mean over the tokens of the true answer of their log probabilities after the prompt; the end of the turn does "
+    "not count.",
+)  # fmt: skip
+def _logprob_per_token(rows: pd.DataFrame, embed: Embed) -> pd.Series:
+    return rows["logprob"] / rows["tokens"]
+
+
+@metric(
+    "recall cos", label="recall cosine", unit="cosine", higher_is_better=True, column="recall cos", embeds=True,
+    protocol="Cosine between the embeddings of the recalled text and of the original memory, 0 for an empty recall; RAG, "
+    "which recalls nothing, has 1 for a hit and the mean cosine of random pairs for a miss.",
+)  # fmt: skip
+def _recall_cosine(rows: pd.DataFrame, embed: Embed) -> pd.Series:
+    """Of a method that recalls nothing: hit · 1 + (1 − hit) · c, with c the random-pair cosine of its data set and
+    partition. It has none where a question is about several memories, of which it may have found one."""
+    retrieved = ~rows["method"].map(methods.recalls)
+    scored = ~(retrieved & _several(rows))
+    recalling, cosines = rows[~retrieved], pd.Series(1.0, index=rows.index)
+    texts, originals = recalling["recalled"].fillna("").tolist(), recalling["original"].tolist()
+    cosines[~retrieved] = recall_cosine(texts, originals, embed)
+    hits = _hits(rows).reindex(rows.index, fill_value=0.0)
+    for world in _worlds(rows):
+        missed = world.index[(retrieved & scored & (hits == 0))[world.index]]
+        if len(missed):
+            cosines[missed] = retrieval_cosine(hits[missed], random_pair_cosine(_memories(world), embed))
+    return cosines[scored]
+
+
+@metric(
+    "correct gate", label="correct gate", unit="share", higher_is_better=True, column="correct gate %",
+    protocol="1 if the memory with the highest gate (for RAG: the memory retrieved) is one that the question is about, else "
+    "0.",
+)  # fmt: skip
+def _hits(rows: pd.DataFrame, embed: Embed | None = None) -> pd.Series:
+    rows = rows[rows["top_id"].notna()]
+    return pd.Series(correct_gate([ids.split() for ids in rows["memory_id"]], rows["top_id"]), rows.index).astype(float)
+
+
+@metric(
+    "random pair cos", label="random-pair cosine", unit="cosine", higher_is_better=False, of="group",
+    protocol="Mean cosine over all pairs of different memories of the partition: what recall of a wrong memory scores.",
+)  # fmt: skip
+def _random_pairs(rows: pd.DataFrame, embed: Embed) -> pd.Series:
+    """Of the memories asked about in each data set and partition, for each group there; missing with a single memory."""
+    groups = []
+    for world in _worlds(rows):
+        if len(texts := _memories(world)) > 1:
+            owners = world[[name for name in KEYS if name in world]].drop_duplicates()
+            groups.append(pd.Series(random_pair_cosine(texts, embed), index=owners.index))
+    return pd.concat(groups) if groups else pd.Series(dtype=float)
+
+
+@metric(
+    "knowledge", label="general knowledge", unit="share", higher_is_better=True, of="quiz", column="knowledge %",
+    protocol="1 if the most probable next token among the option letters is the right one, else 0; averaged within each "
+    "subject, then over subjects.",
+)  # fmt: skip
+def _knowledge(quiz: pd.DataFrame, embed: Embed) -> pd.Series:
+    return quiz["correct"]
+
+
+def _several(rows: pd.DataFrame) -> pd.Series:
+    """Which responses are to questions about several memories."""
+    return rows["memory_id"].str.contains(" ")
+
+
+def _worlds(rows: pd.DataFrame) -> list[pd.DataFrame]:
+    """The responses of each data set and partition."""
+    names = [name for name in KEYS[:2] if name in rows]
+    return [world for _, world in rows.groupby(names, sort=False, dropna=False)] if names else [rows]
+
+
+def _memories(rows: pd.DataFrame) -> list[str]:
+    """Texts of the single memories that were asked about."""
+    alone = rows.loc[~_several(rows), "original"].unique().tolist()
+    return alone or list(dict.fromkeys(text for joint in rows["original"] for text in joint.split(BETWEEN)))
+
+
+# Plain functions
 
 
 def judge(answer: str, truth: str, question: str = "") -> bool:
@@ -121,25 +216,20 @@ def judge(answer: str, truth: str, question: str = "") -> bool:
         choose: it has no "or", and where the order in time is asked for no word that the question has not. Any sentence
         about the mural would contain the truth, whatever it says (*not in the paper*, whose judge reads meaning).
 
-    Returns
-    -------
-    bool
-
-    Raises
-    ------
-    MemsciError
-        If the truth has no word in it.
-
     Notes
     -----
     Paper, section "Metrics", where a language model judges by the same two conditions. A rule reads words, not
     meaning: a synonym counts as wrong, and a denial ("it was not Nora") or a list of guesses counts as right.
+
+    Examples
+    --------
+    >>> judge("It took place on May 3rd.", "3 May"), judge("In May. It was warm.", "May")
+    (True, False)
     """
-    answer = re.sub(r"^\s*<think>.*?(</think>|\Z)", "", answer, flags=re.DOTALL)  # a thought is no part of an answer
-    said = answer
+    answer = sentence = without_thoughts(answer)
     if not one_sentence(truth):  # a name such as "Olympics Go! Paris 2024" ends no sentence
-        said = answer.replace(truth.strip().rstrip(".!?"), "X")
-    if not (contains(answer, truth) and one_sentence(said)):
+        sentence = answer.replace(truth.strip().rstrip(".!?"), "X")
+    if not (contains(answer, truth) and one_sentence(sentence)):
         return False
     return chooses(answer, question) if offers(question, truth) else True
 
@@ -154,17 +244,10 @@ def recall_cosine(recalled: Sequence[str], originals: Sequence[str], embed: Call
     embed
         Any function from a list of b texts to vectors [b, d]. The paper uses OpenAI text-embedding-3-large; scores of
         different embeddings cannot be compared.
-
-    Raises
-    ------
-    MemsciError
-        If the lists differ in length, or `embed` does not give one finite vector per text.
     """
     if isinstance(recalled, str) or isinstance(originals, str) or len(recalled) != len(originals):
-        raise MemsciError(
-            "As many recalled texts as originals are needed, in two lists; given: "
-            f"{_count(recalled)} and {_count(originals)}."
-        )
+        given = f"{_count(recalled)} and {_count(originals)}"
+        raise MemsciError(f"As many recalled texts as originals are needed, in two lists; given: {given}.")
     scores = np.zeros(len(recalled))
     rows = [row for row, text in enumerate(recalled) if text.strip()]
     if rows:
@@ -184,36 +267,26 @@ def random_pair_cosine(texts: Sequence[str], embed: Callable[[list[str]], Any]) 
 
 
 def retrieval_cosine(hits: Iterable[bool], random_pair: float) -> np.ndarray:
-    """Recall cosine of RAG: hit · 1 + (1 − hit) · c, [b]; the mean is the paper's formula with the hit rate.
+    """Recall cosine of RAG: hit · 1 + (1 − hit) · c, [b], with c from `random_pair_cosine` (paper, section "Metrics").
 
-    Parameters
-    ----------
-    hits
-        For each of b questions, whether the right memory was retrieved.
-    random_pair
-        c, from `random_pair_cosine`.
+    What RAG retrieves is a stored text, so a hit is a perfect recall and a miss is another memory.
 
-    Notes
-    -----
-    Paper, section "Metrics": what RAG retrieves is a stored text, so a hit is a perfect recall and a miss is another memory.
+    Examples
+    --------
+    >>> retrieval_cosine([True, False], 0.5).tolist()
+    [1.0, 0.5]
     """
     hit = np.array(list(hits), dtype=float)
     return hit + (1 - hit) * random_pair
 
 
 def macro_accuracy(frame: pd.DataFrame) -> float:
-    """Mean over subjects of the share of right answers, each subject counting alike whatever its size.
+    """Mean over subjects of the fraction of right answers, each subject counting alike whatever its size.
 
-    Parameters
-    ----------
-    frame
-        One row per question: columns ``subject`` and ``correct`` (truth values).
-
-    Raises
-    ------
-    MemsciError
-        If a column or a value is missing, there are no rows, or ``correct`` holds anything but truth values (or 0 and
-        1).
+    Examples
+    --------
+    >>> macro_accuracy(pd.DataFrame({"subject": ["law", "law", "art"], "correct": [True, False, True]}))
+    0.75
     """
     if missing := [column for column in ("subject", "correct") if column not in frame.columns]:
         raise MemsciError(f"The table of answers needs the column {missing[0]!r}; it has {list(frame.columns)}.")
@@ -223,32 +296,20 @@ def macro_accuracy(frame: pd.DataFrame) -> float:
 
 
 def correct_gate(target_ids: Iterable[str | Sequence[str]], top_ids: Iterable[str]) -> np.ndarray:
-    """For each query, whether the memory with the highest gate is the right one, [b] of bool.
+    """For each query, whether the memory with the highest gate is the right one, or one of several that are, [b] of bool.
 
     The mean is the paper's correct-gate rate.
 
-    Parameters
-    ----------
-    target_ids
-        The id of the right memory of each query, or several ids of which any will do (compositional questions).
-    top_ids
-        The id with the highest gate for each query.
-
-    Raises
-    ------
-    MemsciError
-        If there are not as many of the one as of the other.
+    Examples
+    --------
+    >>> correct_gate(["a", ["a", "b"], "c"], ["a", "b", "b"]).tolist()
+    [True, True, False]
     """
     targets, tops = list(target_ids), list(top_ids)
     if len(targets) != len(tops):
         raise MemsciError(f"As many right ids as top ids are needed; given: {len(targets)} and {len(tops)}.")
-    return np.array(
-        [
-            top == target if isinstance(target, str) else top in target
-            for target, top in zip(targets, tops, strict=True)
-        ],
-        dtype=bool,
-    )
+    about = [[target] if isinstance(target, str) else target for target in targets]
+    return np.array([top in several for several, top in zip(about, tops, strict=True)], dtype=bool)
 
 
 def gate_confusion(
@@ -259,8 +320,8 @@ def gate_confusion(
     Parameters
     ----------
     target_ids
-        The id of the right memory of each query, or several ids; a query with several counts by equal shares in the rows
-        of all of them.
+        The id of the right memory of each query, or several ids, in whose rows the query counts by equal parts (*not stated
+        in the paper*).
     top_ids
         The id with the highest gate for each query.
     ids
@@ -269,17 +330,13 @@ def gate_confusion(
     Returns
     -------
     pandas.DataFrame
-        Share of the queries about the row's memory for which the column's memory had the highest gate. A row sums to 1;
-        the row of a memory that no query is about is missing values. The diagonal is the correct-gate rate by memory.
+        Fraction of the queries about the row's memory for which the column's memory had the highest gate (paper, Fig. 8). A
+        row sums to 1, or is missing if no query is about its memory. The diagonal is the correct-gate rate by memory.
 
-    Raises
-    ------
-    MemsciError
-        If there are not as many right ids as top ids, or an id is not among `ids`, or one stands there twice.
-
-    Notes
-    -----
-    Paper, Fig. 8. How queries about two memories are counted is *not stated in the paper*.
+    Examples
+    --------
+    >>> gate_confusion(["a", "a", "b"], ["a", "b", "b"], ["a", "b"]).to_numpy().tolist()
+    [[0.5, 0.5], [0.0, 1.0]]
     """
     targets, tops, known = list(target_ids), list(top_ids), list(ids)
     if len(targets) != len(tops):

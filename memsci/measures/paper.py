@@ -79,19 +79,13 @@ def table(number: int) -> pd.DataFrame:
     number
         1, the main results (mean and SD over 20 partitions); 2, compositional questions; 3, where the adapter sits (one
         memory at a time, hence "MEGa, true gate"; "early", "middle" and "late" layers of the MLP are 1–10, 10–21 and
-        21–32); 4, strength of the L2 penalty. Of the EWC sweep in Table 4 only the range is known here, and it is left
-        out: 13–14 % and 18–22 % for all strengths from 0.01 to 100.
+        21–32); 4, strength of the L2 penalty. Its EWC sweep, of which only the range is known here, is left out.
 
     Returns
     -------
     pandas.DataFrame
         Columns dataset ("fictional" or "wiki"), method, setting ("", "where=attention", "strength=0.1"), metric (one of
         memsci's names; "knowledge" is MMLU), mean, sd (missing where none is printed), in the units of memsci's tables.
-
-    Raises
-    ------
-    MemsciError
-        There is no such table.
     """
     check_in("table", number, (1, 2, 3, 4))
     if number == 1:
@@ -124,24 +118,19 @@ def beside(ours: pd.DataFrame, number: int = 1) -> pd.DataFrame:
     pandas.DataFrame
         All rows and columns of `ours`, way and gate taken up into method (see `label`), and columns paper and paper sd,
         missing where that table has no counterpart.
-
-    Raises
-    ------
-    MemsciError
-        There is no such table, a column is missing, or a row is there twice.
     """
     if missing := [name for name in ("dataset", "method", "metric", "mean") if name not in ours.columns]:
         raise MemsciError(f"A table of results needs the column {missing[0]!r}; it has {list(ours.columns)}.")
-    found = ours.assign(method=labels(ours), setting=_settings(ours))
-    found = found.drop(columns=[name for name in ("way", "gate") if name in found])
+    results = ours.assign(method=labels(ours), setting=_settings(ours))
+    results = results.drop(columns=[name for name in ("way", "gate") if name in results])
     key = ["dataset", "metric", "method", "setting"]
-    if (twice := found.duplicated(key)).any():
-        row = found.loc[twice, key].iloc[0].to_dict()
-        raise MemsciError(f"The results hold more than one row for {row}. Choose one, e.g. the last stop alone.")
-    matched = {"dataset": found["dataset"].map(COUNTERPARTS), "setting": found["setting"].map(_plain)}
+    if (repeated := results.duplicated(key)).any():
+        row = results.loc[repeated, key].iloc[0].to_dict()
+        raise MemsciError(f"The results hold more than one row for {row}. Choose one, e.g. the last checkpoint alone.")
+    matched = {"dataset": results["dataset"].map(COUNTERPARTS), "setting": results["setting"].map(_plain)}
     theirs = table(number).set_index(["dataset", "method", "setting", "metric"])[["mean", "sd"]]
-    printed = theirs.reindex(pd.MultiIndex.from_frame(found.assign(**matched)[theirs.index.names]))
-    return found.assign(**{"paper": printed["mean"].to_numpy(), "paper sd": printed["sd"].to_numpy()})
+    printed = theirs.reindex(pd.MultiIndex.from_frame(results.assign(**matched)[theirs.index.names]))
+    return results.assign(**{"paper": printed["mean"].to_numpy(), "paper sd": printed["sd"].to_numpy()})
 
 
 def compare(ours: pd.DataFrame, number: int = 1) -> pd.DataFrame:
@@ -150,25 +139,17 @@ def compare(ours: pd.DataFrame, number: int = 1) -> pd.DataFrame:
     Parameters
     ----------
     ours, number
-        As in `beside`. Datasets without a counterpart in the paper, and rows that its table does not have, are left out.
+        As in `beside`. Rows without a counterpart in the paper's table are left out.
 
     Returns
     -------
     pandas.DataFrame
-        The columns of `beside`, and rank and paper rank: they count from 1, the best, among the rows of one dataset and
-        metric that both have; ties share their mean rank. Rows stand by dataset and metric, methods in the paper's order.
-
-    Raises
-    ------
-    MemsciError
-        As `beside`; also if no row has a counterpart.
-
-    Notes
-    -----
-    Absolute figures of two base models, judges and embeddings cannot be subtracted. What can be compared is the order.
+        The columns of `beside`, and rank and paper rank: from 1, the best, among the rows of one dataset and metric that
+        both have; ties share their mean rank. Methods stand in the paper's order. Absolute figures of two base models,
+        judges and embeddings cannot be subtracted; what can be compared is the order.
     """
-    found = beside(ours, number)
-    both = found[found["paper"].notna()]
+    results = beside(ours, number)
+    both = results[results["paper"].notna()]
     if both.empty:
         raise MemsciError(
             f"No row of the results stands in Table {number} of the paper. Its datasets are beside "
@@ -185,11 +166,8 @@ def compare(ours: pd.DataFrame, number: int = 1) -> pd.DataFrame:
 def pairs(compared: pd.DataFrame) -> pd.DataFrame:
     """Every pair of rows of one dataset and metric of `compare`, and whether their order is the paper's.
 
-    Returns
-    -------
-    pandas.DataFrame
-        Columns dataset, metric, better and worse (in the paper, by method and setting), difference (ours, better less
-        worse), paper difference, agrees (missing where the paper or we have a tie).
+    Columns dataset, metric, better and worse (in the paper, by method and setting), difference (ours, better less worse),
+    paper difference, agrees (missing where the paper or we have a tie).
     """
     rows = []
     for (dataset, metric), group in compared.groupby(["dataset", "metric"], sort=False):
@@ -204,7 +182,7 @@ def pairs(compared: pd.DataFrame) -> pd.DataFrame:
 
 
 def tested(compared: pd.DataFrame, values: pd.DataFrame) -> pd.DataFrame:
-    """Every pair of `pairs`, its difference tested on the partitions that both have (`memsci.statistics.paired`).
+    """Every pair of `pairs`, its difference tested on the partitions that both have (`memsci.measures.statistics.paired`).
 
     Parameters
     ----------
@@ -222,11 +200,6 @@ def tested(compared: pd.DataFrame, values: pd.DataFrame) -> pd.DataFrame:
         (partitions), n, and order: "the paper's" or "the other" if p adjusted is below 0.05, else "open"; "a tie in the
         paper" where it has one.
 
-    Raises
-    ------
-    MemsciError
-        A mean has no values in any partition that the other of its pair has too.
-
     Notes
     -----
     With n partitions no p is below 2 / 2ⁿ, and with 45 pairs no adjusted one below 90 / 2ⁿ: all are open until there are
@@ -237,7 +210,7 @@ def tested(compared: pd.DataFrame, values: pd.DataFrame) -> pd.DataFrame:
     parts = []
     for (dataset, metric), group in pairs(compared).groupby(by, sort=False):
         rows = named[(named["dataset"] == dataset) & (named["metric"] == metric)]
-        found = []
+        paired_tests = []
         for pair in group.itertuples():
             both = rows[rows["name"].isin([pair.better, pair.worse])]
             both = both[both.groupby("partition")["name"].transform("nunique") == 2]
@@ -246,14 +219,14 @@ def tested(compared: pd.DataFrame, values: pd.DataFrame) -> pd.DataFrame:
                     f"{pair.better!r} and {pair.worse!r} have no partition of {dataset!r} in common with a value of "
                     f"{metric!r}. Measure both on the same partitions."
                 )
-            found.append(paired(both, pair.better, pair.worse, column="name"))
-        tests = pd.concat(found, ignore_index=True).drop(columns=["method", "against"])
+            paired_tests.append(paired(both, pair.better, pair.worse, column="name"))
+        tests = pd.concat(paired_tests, ignore_index=True).drop(columns=["method", "against"])
         adjusted = holm(tests["p"])
         tests.insert(tests.columns.get_loc("p") + 1, "p adjusted", adjusted)
-        told = group[[*by, "better", "worse", "paper difference"]].reset_index(drop=True)
-        cases = [told["paper difference"] == 0, adjusted >= LEVEL, tests["difference"] > 0]  # better is better in the paper
+        about = group[[*by, "better", "worse", "paper difference"]].reset_index(drop=True)
+        cases = [about["paper difference"] == 0, adjusted >= LEVEL, tests["difference"] > 0]  # better is better in the paper
         order = np.select(cases, ["a tie in the paper", "open", "the paper's"], "the other")
-        parts.append(pd.concat([told, tests.assign(order=order)], axis=1))
+        parts.append(pd.concat([about, tests.assign(order=order)], axis=1))
     return pd.concat(parts, ignore_index=True)
 
 
@@ -266,13 +239,13 @@ def ordering(compared: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     compared
-        As `compare` gives it.
+        From `compare`.
 
     Returns
     -------
     pandas.DataFrame
         Columns dataset, metric, methods (how many), tau, agree (C), disagree (D), tied, reversed (the pairs of D as text,
-        "better > worse" in the paper; we have the other order).
+        "better > worse" in the paper).
     """
     rows = []
     for (dataset, metric), results in compared.groupby(["dataset", "metric"], sort=False):
@@ -280,8 +253,8 @@ def ordering(compared: pd.DataFrame) -> pd.DataFrame:
         agree, disagree = int(group["agrees"].sum()), int((~group["agrees"]).sum())
         untied = [int((group[name] != 0).sum()) for name in ("difference", "paper difference")]
         tau = (agree - disagree) / np.sqrt(untied[0] * untied[1]) if all(untied) else np.nan
-        turned = group[~group["agrees"].fillna(True)]
-        text = "; ".join(f"{better} > {worse}" for better, worse in zip(turned["better"], turned["worse"]))
+        reversed_ = group[~group["agrees"].fillna(True)]
+        text = "; ".join(f"{better} > {worse}" for better, worse in zip(reversed_["better"], reversed_["worse"]))
         rows.append((dataset, metric, len(results), tau, agree, disagree, len(group) - agree - disagree, text))
     columns = ["dataset", "metric", "methods", "tau", "agree", "disagree", "tied", "reversed"]
     return pd.DataFrame(rows, columns=columns)

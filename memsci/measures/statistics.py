@@ -35,7 +35,7 @@ def mean_table(
     With x_u the average within unit u of n: mean = Σ_u x_u / n, SD² = Σ_u (x_u − mean)² / (n − 1). The interval is the
     expanded percentile bootstrap (Hesterberg 2015, The American Statistician 69: 371–386): the quantiles a and 1 − a of the
     means of 10,000 resamples of n units with replacement, with a = Φ(√(n / (n − 1)) t) and t the quantile
-    (1 − confidence) / 2 of Student's t with n − 1 degrees of freedom. Plain percentiles would be too narrow for few units.
+    (1 − confidence) / 2 of Student's t with n − 1 degrees of freedom.
 
     Parameters
     ----------
@@ -48,26 +48,18 @@ def mean_table(
     unit
         Column of what was repeated independently.
     within
-        Columns that are averaged over first, within the unit: with "subject", each subject counts alike whatever its size
-        (`memsci.metrics.macro_accuracy`). Where they are missing, nothing changes, so that a table of scores of several
-        metrics may be given whole.
+        Columns that are averaged over first, within the unit: with "subject", each subject counts alike whatever its size.
+        Missing values among them are one group, so that scores of several metrics may be given whole.
     confidence
         Between 0 and 1.
     seed
-        Of the resampling. A group's interval depends on its own numbers and the seed, not on other groups or the order of
-        rows.
+        Of the resampling: an interval depends on the group's own numbers and the seed alone.
 
     Returns
     -------
     pandas.DataFrame
-        The columns `by`, then mean, sd, low, high and n (units), groups in the order of their first rows. With a single
-        unit sd is missing: one repetition tells nothing of the spread. With fewer than five low and high are.
-
-    Raises
-    ------
-    MemsciError
-        If a column is missing, is named twice or is to be made here, there are no rows, a value is missing or no finite
-        number, a row has no unit, or the confidence is not between 0 and 1.
+        The columns `by`, then mean, sd, low, high and n (units), groups in the order of their first rows. With a single unit
+        sd is missing, with fewer than five low and high.
 
     Notes
     -----
@@ -77,9 +69,9 @@ def mean_table(
 
     Examples
     --------
-    ::
-
-        mean_table(scores, ["dataset", "method", "way", "gate", "setting", "stop", "metric"], within="subject")
+    >>> scores = pd.DataFrame({"method": "MEGa", "partition": [0, 0, 1, 2], "value": [1, 0, 1, 1]})
+    >>> mean_table(scores, "method").round(3).to_dict("records")
+    [{'method': 'MEGa', 'mean': 0.833, 'sd': 0.289, 'low': nan, 'high': nan, 'n': 3}]
     """
     _check_confidence(confidence)
     within, made = _columns(within), ["mean", "sd", "low", "high", "n"]
@@ -102,8 +94,8 @@ def unit_means(
 ) -> pd.DataFrame:
     """What `mean_table` takes its means over: one row per group and unit, with the columns `by`, unit and value.
 
-    Groups are in the order of their first rows, and within each the units by number or letter. Parameters and errors are
-    those of `mean_table`. Given this table, `mean_table` and `paired` say the same as given `frame`, without `within`.
+    Groups are in the order of their first rows, and within each the units by number or letter. Parameters are those of
+    `mean_table`; given this table, `mean_table` and `paired` say the same as given `frame`, without `within`.
     """
     by, within = _columns(by), _columns(within)
     used = [*by, unit, *within, value]
@@ -159,8 +151,7 @@ def paired(
     value, unit, within, confidence, seed
         As in `mean_table`.
     by
-        Columns whose values make a group of their own, e.g. dataset and metric; groups that have neither of the methods
-        are left out.
+        Columns whose values make a group of their own; groups that have neither of the methods are left out.
     column
         The column in which methods are named.
 
@@ -169,11 +160,6 @@ def paired(
     pandas.DataFrame
         The columns `by`, then method, against, difference (mean of d), sd, low, high, p, wins (units with d > 0), losses
         (d < 0) and n. With fewer than five units low and high are missing, with one sd too.
-
-    Raises
-    ------
-    MemsciError
-        As `mean_table`; also if one of the methods does not occur, or not on the same units as the other.
     """
     _check_confidence(confidence)
     by = _columns(by)
@@ -205,10 +191,10 @@ def sign_flip(differences: Sequence[float], seed: int = 0) -> float:
 
     The smallest p that n differences can give is 2 / 2ⁿ.
 
-    Raises
-    ------
-    MemsciError
-        If there is no difference, or one is not a finite number.
+    Examples
+    --------
+    >>> sign_flip([0.1, 0.2, 0.1, 0.3, 0.2])
+    0.0625
     """
     d = np.asarray(differences, dtype=float)
     if d.ndim != 1 or not len(d) or not np.isfinite(d).all():
@@ -231,6 +217,11 @@ def holm(p: Sequence[float]) -> np.ndarray:
     """The p of each of m tests, adjusted so that all of them together err with the level chosen (Holm 1979), [m].
 
     In ascending order, p'_(k) = max_{j ≤ k} min(1, (m − j + 1) p_(j)).
+
+    Examples
+    --------
+    >>> holm([0.01, 0.04, 0.03]).tolist()
+    [0.03, 0.06, 0.06]
     """
     p = np.asarray(p, dtype=float)
     order = np.argsort(p, kind="stable")

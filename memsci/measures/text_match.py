@@ -59,17 +59,29 @@ _TOKEN = re.compile(r"\d+(?:[.:/]\d+)*(?![^\W_])|[^\W_]+|[-,;$€£¥%&°]")
 _ATTACHED = re.compile(rf"\b(\d+(?:[.:]\d+)*)(st|nd|rd|th|am|pm|{'|'.join(w for w in _UNIT if w.isalpha())})\b")
 
 
+def without_thoughts(answer: str) -> str:
+    """An answer without what a model that thinks aloud writes before it, between ``<think>`` and ``</think>``.
+
+    Thoughts that do not end leave no answer; those that begin in the prompt have an end alone.
+
+    Examples
+    --------
+    >>> [without_thoughts(said) for said in ("<think>Who?</think>\\n\\nKarim.", "Who?</think>Karim.", "<think>Who")]
+    ['Karim.', 'Karim.', '']
+    """
+    said = answer.rpartition("</think>")[2].partition("<think>")[0]
+    return answer if said == answer else said.strip()
+
+
 def contains(answer: str, truth: str) -> bool:
     """Whether the true answer stands in the answer: its words whole and in order, or, if a list, item by item.
 
-    Raises
-    ------
-    MemsciError
-        If the truth has no word or number in it.
+    A truth of symbols alone ("★") must stand there as it is.
     """
+    check_truth(truth)
     said, true = tokens(answer), tokens(truth)
     if not set(true) - _BREAKS:
-        raise MemsciError(f"The true answer {truth!r} has no word or number in it, so nothing can be judged by it.")
+        return truth.strip() in answer
     if not set(true) - _ARTICLES - _BREAKS:
         # The grade "A" is no article: only its capital tells.
         return re.search(rf"(?<!\w){re.escape(truth.strip())}(?!\w)", answer) is not None
@@ -81,14 +93,16 @@ def contains(answer: str, truth: str) -> bool:
     return len(items) > 1 and all(_stands_in(item, said) for item in items)
 
 
+def check_truth(truth: str) -> None:
+    """Refuse a true answer that nothing can be judged by: one without word, number or symbol."""
+    if not set(tokens(truth)) - _BREAKS and not any(unicodedata.category(sign)[0] == "S" for sign in truth):
+        raise MemsciError(f"The true answer {truth!r} has no word or number in it, so nothing can be judged by it.")
+
+
 def parts(answer: str, truth: str) -> list[bool]:
     """Which items of a true answer that is a list ("A, B" or "A and B") stand in the answer; a single one if it is none.
-
-    Raises
-    ------
-    MemsciError
-        If the truth has no word or number in it.
     """
+    answer = without_thoughts(answer)
     whole = contains(answer, truth)
     said = [token for token in tokens(answer) if token not in _ARTICLES | _BREAKS]
     items = [item for item in _items([token for token in tokens(truth) if token not in _ARTICLES]) if item]

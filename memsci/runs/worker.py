@@ -131,7 +131,7 @@ def scored(
     """
     if "scores" in tables or "responses" not in tables:
         return dict(tables)
-    from memsci.evaluate import responses as evaluate
+    from memsci import evaluate
     from memsci.measures.judges import rule
 
     written = {name: files.read(BytesIO(files.csv(table))) for name, table in tables.items()}

@@ -64,6 +64,7 @@ class Row:
     created: str
     has_text: bool
     checksum: str
+    tokens: int | None = None
 
 
 class Catalogue:
@@ -134,6 +135,12 @@ class Catalogue:
         """Length of the longest key."""
         squares = (np.einsum("nd,nd->n", part, part).max() for part in _parts(self.matrix))
         return float(max(squares, default=0.0)) ** 0.5
+
+    @cached_property
+    def tokens(self) -> int:
+        """Tokens of the longest text, as far as they are known."""
+        query = "SELECT max(json_extract(about, '$.tokens')) FROM memories WHERE slot < ?"
+        return self._ask(query, (self._slots,))[0][0] or 0
 
     def slots(self, places: Sequence[int]) -> list[int]:
         """Slots of the memories at these places in the order of adding."""
@@ -230,7 +237,7 @@ class Change:
         check_width(entry.record.id, len(key), self._width)
         self._keys.seek(self._slots * key.nbytes)
         self._keys.write(key.tobytes())
-        about = {name: getattr(record, name) for name in ("text_hash", "seed", "losses", "created")}
+        about = {name: getattr(record, name) for name in ("text_hash", "seed", "losses", "created", "tokens")}
         self._rows.execute(
             f"INSERT INTO memories (slot, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (self._slots, record.id, record.label, record.order, json.dumps(about), record.text is not None,

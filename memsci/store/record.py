@@ -59,6 +59,8 @@ class Remembered:
         Mean loss of each epoch, in nats per token.
     text
         The text itself, given only if the store is to keep it. Default: it is not kept.
+    tokens
+        Length of the text as the base writes it, by which a recall is known to be long enough; None if it is not known.
     created
         ISO time (UTC), given by the store.
     order
@@ -77,6 +79,7 @@ class Remembered:
     seed: int | None = None
     losses: tuple[float, ...] = ()
     text: str | None = None
+    tokens: int | None = None
     created: str = ""
     order: int | None = None
 
@@ -159,6 +162,8 @@ def write_memory(
     }
     if record.text is not None:
         content["text"] = record.text
+    if record.tokens is not None:
+        content["tokens"] = record.tokens
     manifest, checksum = folder / "memory.json", _checksum(content)
     write_json(manifest, {**content, "checksum": checksum}, durable)
     if durable:
@@ -200,7 +205,8 @@ def read_memory(folder: Path, base: dict[str, str]) -> Entry:
             check_file(folder, name, files[name], whole=name == "key.safetensors")
         key = safetensors.torch.load((folder / "key.safetensors").read_bytes())["key"]
         fields = ("id", "label", "text_hash", "seed", "losses", "created", "order")
-        record = Remembered(key=key, text=content.get("text"), **{name: content[name] for name in fields})
+        kept = {name: content.get(name) for name in ("text", "tokens")} | {name: content[name] for name in fields}
+        record = Remembered(key=key, **kept)
     except _Damage:
         raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:

@@ -209,6 +209,11 @@ class Store:
         return self._shown().labels
 
     @property
+    def tokens(self) -> int:
+        """Tokens of the longest text, 0 if no memory tells its own (as those written by earlier versions)."""
+        return self._shown().tokens
+
+    @property
     def nbytes(self) -> int:
         """Size of all adapters and keys on disk, in bytes."""
         return self._shown().nbytes
@@ -503,7 +508,8 @@ class Store:
             return self._entry(shown, row).record
         key = torch.from_numpy(shown.matrix[row.slot])
         return Remembered(
-            row.id, row.label, key, row.text_hash, row.seed, row.losses, created=row.created, order=row.order
+            row.id, row.label, key, row.text_hash, row.seed, row.losses, tokens=row.tokens, created=row.created,
+            order=row.order,
         )
 
     def _folder(self, id: str) -> Path:

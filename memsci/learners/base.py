@@ -1,0 +1,338 @@
+"""The contract of all learners: they learn memories one after another, and can be asked at any time (paper, Table 1).
+
+The base handed in is never changed: what changes weights works on a copy. iRAG is no learner but a prompting mode: any
+learner that recalls can answer from its recall.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar
+
+import pandas as pd
+
+from memsci import prompts
+from memsci.errors import MemsciError
+from memsci.gate.softmax import Gate
+from memsci.measures import methods
+from memsci.measures.methods import Method
+from memsci.memory import Memory, QuizItem, check_memories
+from memsci.models import conversation
+from memsci.models.base import Base
+from memsci.models.conversation import ANSWER_TOKENS, RECALL_TOKENS, Within
+
+LEARNERS: dict[str, type[Learner]] = {}
+Trained = list[tuple[float, float]]  # loss in nats per token of the last epoch, and seconds, of each memory
+
+
+class Learner(ABC):
+    """Something that learns memories one after another and speaks.
+
+    A subclass names its method, ``class Mine(Learner, method=Method(name="Mine", ...))``, and is then found by name
+    (`memsci.learners.make`); a method that is entered already may be given by its name. It must define `_learn`. If nothing
+    else is redefined, it speaks as one model: `base` answers the paper's prompts as it is. A learner that puts something
+    into its prompts redefines `_turns`; one that alters what `base` computes redefines `within`. See docs/extending.md.
+
+    Parameters
+    ----------
+    base
+        The model that speaks.
+    seed
+        Seed of the run.
+
+    Attributes
+    ----------
+    name : str
+        What tables call it.
+    recalls, gated : bool
+        Whether it can recall a memory, and whether it has a gate that can be set; see `memsci.measures.methods.Method`.
+    base : Base
+        The model that speaks, as it is now.
+    """
+
+    method: ClassVar[Method]
+    name: ClassVar[str]
+    recalls: ClassVar[bool]
+    gated: ClassVar[bool]
+    unread: ClassVar[frozenset[str]] = frozenset()  # fields of its settings that mean nothing to it
+
+    def __init_subclass__(cls, method: Method | str | None = None, **how: Any) -> None:
+        super().__init_subclass__(**how)
+        if method is not None:
+            cls.method = methods.get(method) if isinstance(method, str) else methods.add(method)
+            cls.name, cls.recalls, cls.gated = cls.method.name, cls.method.recalls, cls.method.gated
+            LEARNERS[cls.name] = cls
+
+    def __init__(self, base: Base, seed: int = 0) -> None:
+        self.base, self.seed = base, seed
+        self._learnt: list[str] = []
+        self._longest = 0  # tokens of the longest memory learnt
+
+    @classmethod
+    def preset(cls, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Values of the settings that it reads, by their names, from what all learners are given: encoding, embedding, rule
+        and tuning (classes of `memsci.config`)."""
+        return {part: given[part] for part in cls.method.reads}
+
+    @classmethod
+    def build(cls, base: Base, seed: int, **settings: Any) -> Learner:
+        """The learner with these settings, which are those of `preset`."""
+        return cls(base, **settings, seed=seed)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.name!r}, {len(self.learnt)} memories)"
+
+    @property
+    def learnt(self) -> list[str]:
+        """Ids of the memories learnt so far, in their order."""
+        return self._learnt
+
+    # Learning
+
+    def learn(self, memories: Iterable[Memory], progress: bool = True) -> pd.DataFrame:
+        """Learn memories in their order, after those that were learnt before.
+
+        Parameters
+        ----------
+        memories
+            `Memory` objects, or a `Partition`.
+        progress
+            Show a progress bar.
+
+        Returns
+        -------
+        pandas.DataFrame
+            One row per memory of this call: memory_id, position (in the order of learning, from 1), loss (nats per token in
+            the last epoch; missing for learners that do not train), seconds.
+        """
+        memories, known = check_memories(memories), set(self.learnt)
+        for memory in memories:
+            if memory.id in known:
+                raise MemsciError(f"{self.name} has learnt {memory.id!r} already. Give further memories only.")
+        first = len(known) + 1
+        trained = self._learn(memories, progress)
+        self._learnt += [memory.id for memory in memories]
+        self._longest = max([self._longest, *(len(self.base.reply(memory.text)) for memory in memories)])
+        return pd.DataFrame(
+            {
+                "memory_id": [memory.id for memory in memories],
+                "position": range(first, first + len(memories)),
+                "loss": [loss for loss, _ in trained],
+                "seconds": [seconds for _, seconds in trained],
+            }
+        )
+
+    @abstractmethod
+    def _learn(self, memories: list[Memory], progress: bool) -> Trained:
+        """Learn, and give loss and seconds of each memory."""
+
+    # Speaking
+
+    @property
+    def recall_tokens(self) -> int:
+        """Longest recall, in tokens: as long as the longest memory learnt, and at least `RECALL_TOKENS`."""
+        return max(RECALL_TOKENS, self._longest)
+
+    def recall(
+        self,
+        query: str | Sequence[str],
+        beta: float | None = None,
+        gate: Gate | None = None,
+        max_new_tokens: int | None = None,
+    ) -> Any:
+        """The whole memory that a question is about, in the model's own words.
+
+        Parameters
+        ----------
+        query
+            One question or several.
+        beta
+            Instead of the β of the gate's rule; only for learners with a gate.
+        gate
+            Instead of the gate that the questions open: one of `true_gate` or `gate_by_hand`; only for learners with a gate.
+        max_new_tokens
+            Longest reply, in tokens. Default: `recall_tokens`; a warning then tells how many recalls were cut off.
+
+        Returns
+        -------
+        str or list of str
+            As many as were asked for; None in their place from a learner that recalls nothing (RAG).
+        """
+        queries = several(query)
+        if not self.recalls:
+            return _like(query, [None] * len(queries))
+        turns = [prompts.recall(text) for text in queries]
+        most = max_new_tokens or self._recall_length(turns)
+        recalled = conversation.say(self.base, turns, most, self.within(queries, turns, beta, gate, passes=most))
+        if max_new_tokens is None:
+            self._warn_if_cut(recalled, most)
+        return _like(query, recalled)
+
+    def answer(
+        self,
+        query: str | Sequence[str],
+        via_recall: bool = False,
+        beta: float | None = None,
+        gate: Gate | None = None,
+        recalled: str | Sequence[str] | None = None,
+        max_new_tokens: int = ANSWER_TOKENS,
+    ) -> Any:
+        """Answer a question from the memories, in one sentence.
+
+        Parameters
+        ----------
+        query, beta, gate
+            As in `recall`. The second turn of iRAG has a gate of its own, from what the rule's `second_turn` names.
+        via_recall
+            iRAG: recall the memory first, keep the recall as the assistant's turn, then answer (paper, 3.3.2).
+        recalled
+            iRAG from recalls that were made before, one per query.
+        max_new_tokens
+            Longest answer, in tokens.
+
+        Returns
+        -------
+        str or list of str
+            As many as were asked for.
+        """
+        queries = several(query)
+        if via_recall and recalled is None and self.recalls and self._one_gate(gate):
+            turns = [prompts.recall(text) for text in queries]
+            most = self._recall_length(turns), max_new_tokens
+            follow = lambda k, recall: prompts.irag(queries[k], recall)
+            within = self.within(queries, turns, beta, gate, passes=sum(most))
+            both = conversation.say_twice(self.base, turns, follow, most, within)
+            self._warn_if_cut([recall for recall, _ in both], most[0])
+            return _like(query, [answer for _, answer in both])
+        turns, within = self._asked(queries, via_recall, beta, gate, recalled, max_new_tokens)
+        return _like(query, conversation.say(self.base, turns, max_new_tokens, within))
+
+    def logprob(
+        self,
+        query: str | Sequence[str],
+        answers: str | Sequence[str],
+        via_recall: bool = False,
+        beta: float | None = None,
+        gate: Gate | None = None,
+        recalled: str | Sequence[str] | None = None,
+    ) -> pd.DataFrame:
+        """Log probability of given answers: Σ_j log p(y_j | prompt, y_<j), in nats.
+
+        Parameters
+        ----------
+        query, answers
+            As many questions as answers; the end of the turn is not part of an answer.
+        via_recall, beta, gate, recalled
+            As in `answer`.
+
+        Returns
+        -------
+        pandas.DataFrame
+            A row per question: logprob (the sum), tokens (their number); logprob / tokens is the mean per token.
+        """
+        turns, within = self._asked(several(query), via_recall, beta, gate, recalled)
+        return conversation.logprob(self.base, turns, several(answers), within)
+
+    def choose(self, items: Sequence[QuizItem], beta: float | None = None, gate: Gate | None = None) -> list[int]:
+        """Index of the option that it picks for each multiple-choice question (paper, MMLU protocol)."""
+        turns = [prompts.mmlu(item.subject, item.question, item.options) for item in items]
+        within = self.within([item.question for item in items], turns, beta, gate)
+        return conversation.choose(self.base, turns, within)
+
+    def within(
+        self,
+        query: Sequence[str],
+        turns: Sequence[prompts.Messages],
+        beta: float | None = None,
+        gate: Gate | None = None,
+        recalled: Sequence[str] | None = None,
+        passes: int = 0,
+    ) -> Within:
+        """What `base` runs within while it reads conversations: for the functions of `memsci.models.conversation`.
+
+        Parameters
+        ----------
+        query
+            The question in each conversation: what opens the gate, unless the gate's rule says otherwise.
+        turns
+            As many conversations.
+        beta, gate
+            As in `recall`.
+        recalled
+            The recall that stands in each conversation, if one does.
+        passes
+            About how many tokens will be said; it decides how, not what, is computed.
+
+        Returns
+        -------
+        callable
+            From the numbers of the conversations of a batch to the context in which it runs. Learners without a gate read
+            conversations as they are; so does RAG, which puts nothing into them.
+        """
+        if beta is not None or gate is not None:
+            raise MemsciError(f"{self.name} has no gate that could be opened by hand. Leave out beta and gate.")
+        return conversation.as_it_is
+
+    # What was opened or retrieved
+
+    def top(self, query: str | Sequence[str]) -> list[str | None]:
+        """Id of the memory that each question opens most, or retrieves; None without gate or memories."""
+        return [None] * len(several(query))
+
+    def true_gate(self, ids: Sequence[str | Sequence[str]]) -> Gate:
+        """The gate of an oracle: for each question it opens the memory of that id alone; several ids share it equally."""
+        raise MemsciError(f"{self.name} has no gate that could be opened by hand. Ask it with its own (gate='own').")
+
+    def _turns(self, queries: list[str], recalled: list[str] | None) -> list[prompts.Messages]:
+        """The conversations that end in each question."""
+        if recalled is None:
+            return [prompts.qa(text) for text in queries]
+        return [prompts.irag(text, recall) for text, recall in zip(queries, recalled, strict=True)]
+
+    def _asked(self, queries, via_recall, beta, gate, recalled, passes: int = 0) -> tuple[list[prompts.Messages], Within]:
+        """The conversations that end in each question, and what they run within."""
+        if (via_recall or recalled is not None) and not self.recalls:
+            raise MemsciError(f"{self.name} recalls nothing, so it cannot answer from a recall. Ask it directly.")
+        if via_recall and recalled is None:
+            recalled = self.recall(queries, beta, gate)
+        recalled = None if recalled is None else several(recalled)
+        turns = self._turns(queries, recalled)
+        return turns, self.within(queries, turns, beta, gate, recalled, passes)
+
+    def _one_gate(self, gate: Gate | None) -> bool:
+        """Whether both turns of iRAG run under one gate, so that the second need not read the first again."""
+        return True
+
+    def _recall_length(self, turns: Sequence[prompts.Messages]) -> int:
+        """`recall_tokens`, or what the model has room for; `RECALL_TOKENS` at least."""
+        if self.recall_tokens <= RECALL_TOKENS:
+            return self.recall_tokens
+        room = self.base.max_length - max((len(self.base.chat(turn)) for turn in turns), default=0)
+        return max(RECALL_TOKENS, min(self.recall_tokens, room))
+
+    def _warn_if_cut(self, recalled: Sequence[str], most: int) -> None:
+        if cut := sum(len(self.base.reply(text, end=False)) >= most for text in recalled):
+            warnings.warn(
+                f"{cut} of {len(recalled)} recalls of {self.name} were cut off at {most} tokens. Give recall a larger "
+                "max_new_tokens if the memories are longer.",
+                stacklevel=3,
+            )
+
+
+class BaseAlone(Learner, method="Base"):
+    """Base: the base model alone, which learns nothing."""
+
+    def _learn(self, memories: list[Memory], progress: bool) -> Trained:
+        return [(math.nan, 0.0)] * len(memories)
+
+
+def several(query: str | Sequence[str]) -> list[str]:
+    """A list of texts, also of one."""
+    return [query] if isinstance(query, str) else list(query)
+
+
+def _like(query: str | Sequence[str], replies: list) -> Any:
+    return replies[0] if isinstance(query, str) else replies
