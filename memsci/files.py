@@ -135,6 +135,6 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def hidden(path: Path) -> Path:
-    """A new hidden path beside `path`, with its suffix; what a killed process leaves begins with ``.new-``."""
-    return path.with_name(f".new-{uuid.uuid4().hex}-{path.name}")
+def hidden(path: Path, mark: str = ".new-") -> Path:
+    """A new hidden path beside `path`, with its suffix; what a killed process leaves begins with the mark."""
+    return path.with_name(f"{mark}{uuid.uuid4().hex}-{path.name}")
