@@ -500,7 +500,8 @@ def open(path: str | os.PathLike[str], base: Base | None = None) -> MEGa:
     MemsciError
         The folder is no store, or the base is another.
     """
-    return MEGa(base or Store.open(path).load_base(), store=path)
+    stored = Store.open(path)
+    return MEGa(base or stored.load_base(), store=path)
 
 
 def _kept(settings: type, header: dict[str, Any], name: str):
