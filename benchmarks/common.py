@@ -7,20 +7,18 @@ A benchmark writes one table into ``benchmarks/results``; ``python -m benchmarks
 from __future__ import annotations
 
 import gc
-import importlib.metadata
-import json
 import os
 import platform
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import memsci  # isort: skip  (before torch)
 import pandas as pd
 import torch
+
+from memsci import files, provenance
 
 RESULTS = Path(__file__).parent / "results"
 ROUNDS = 6
@@ -92,24 +90,14 @@ def keep(name: str, table: pd.DataFrame, title: str, **protocol: Any) -> None:
     That is the command, the commit (with a + where files were changed since), hardware, versions and `protocol`.
     """
     RESULTS.mkdir(exist_ok=True)
-    versions = {package: importlib.metadata.version(package) for package in ("torch", "transformers", "peft")}
-    versions = {"memsci": memsci.__version__, **versions}
+    versions = provenance.versions(("torch", "transformers", "peft"))
+    commit = provenance.commit("memsci", "benchmarks/*.py")
     command = " ".join(["python -m", *sys.orig_argv[2:]]) if sys.orig_argv[1:2] == ["-m"] else None
-    about = {"title": title, "command": command, "commit": commit(), "hardware": hardware(), "versions": versions}
+    about = {"title": title, "command": command, "commit": commit, "hardware": hardware(), "versions": versions}
     about |= protocol
     table.to_csv(RESULTS / f"{name}.csv", index=False, float_format="%.4g", lineterminator="\n")
-    (RESULTS / f"{name}.json").write_text(json.dumps(about, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    files.write_json(RESULTS / f"{name}.json", about)
     print(f"{title}\n{about['hardware']}\n{table.to_string(index=False, float_format='{:.4g}'.format)}")
-
-
-def commit() -> str | None:
-    """The commit of the code that is measured, with "+" if it was changed since; None outside of a repository."""
-    ask = lambda *words: subprocess.run(["git", *words], cwd=RESULTS.parents[1], capture_output=True, text=True, check=True)
-    try:
-        changed = ask("status", "--porcelain", "--", "memsci", "benchmarks/*.py").stdout
-        return ask("rev-parse", "HEAD").stdout.strip() + ("+" if changed else "")
-    except (OSError, subprocess.CalledProcessError):
-        return None
 
 
 def _wait() -> None:

@@ -120,7 +120,7 @@ def measured(path: Path) -> dict[str, float]:
     _, best = store.nearest(cues, 1)
     right = (best[:, 0] == torch.tensor([place for place, _ in questions])).double().mean()
     asked = [(text, cues[i : i + 1]) for i, (_, text) in enumerate(questions[:: len(questions) // REPEATS])]
-    found = [[one.id for one in store.named(store.nearest(cue, NEAREST)[1][0].tolist())] for _, cue in asked]
+    found = [[id for id, _ in store.named(store.nearest(cue, NEAREST)[1][0].tolist())] for _, cue in asked]
     uncached = Store(path, cache_bytes=0)
     figures = {
         "memories": len(store),

@@ -24,22 +24,22 @@ import memsci
 from benchmarks.common import keep
 from memsci import data, evaluate, prompts
 from memsci.adapters.lora import Adapter
+from memsci.adapters.truncate import cast, truncate
+from memsci.config import FLOAT8
 from memsci.memory import Partition
 from memsci.models import conversation as speak
-from memsci.store import compress
 from memsci.store.store import Store
 
-FLOAT8 = compress.FLOAT8
 Change = Callable[[Sequence[Adapter]], tuple[list[Adapter], float]]  # the adapters, and bytes they share, per memory
 
 
 def each(rank: int | None = None, energy: float | None = None, dtype: str = "float32") -> Change:
-    """Every memory by itself, as `memsci.compress.store` does it."""
+    """Every memory by itself, as `memsci.store.compress` does it."""
 
     def change(adapters: Sequence[Adapter]) -> tuple[list[Adapter], float]:
         whole = rank is None and energy is None
-        cut = [one if whole else compress.truncate(one, rank, energy) for one in adapters]
-        return [compress.cast(one, dtype) for one in cut], 0.0
+        cut = [one if whole else truncate(one, rank, energy) for one in adapters]
+        return [cast(one, dtype) for one in cut], 0.0
 
     return change
 
@@ -53,7 +53,7 @@ def shared(k: int, rank: int) -> Change:
     """
 
     def change(adapters: Sequence[Adapter]) -> tuple[list[Adapter], float]:
-        cut = [compress.truncate(one, energy=1.0) for one in adapters]
+        cut = [truncate(one, energy=1.0) for one in adapters]
         deltas: list[dict[str, tuple[Tensor, Tensor]]] = [{} for _ in cut]
         counted = 0.0
         for path in cut[0].deltas:
@@ -66,7 +66,7 @@ def shared(k: int, rank: int) -> Change:
             held = rank * (len(U) + len(V))
             counted += numbers - held
         made = [replace(one, deltas=projected) for one, projected in zip(cut, deltas, strict=True)]
-        return [compress.cast(compress.truncate(one, rank), FLOAT8) for one in made], counted
+        return [cast(truncate(one, rank), FLOAT8) for one in made], counted
 
     return change
 

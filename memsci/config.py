@@ -1,7 +1,7 @@
 """Settings of the method: how memories are encoded, what their keys are, and how the gate reads a query.
 
-Each is a frozen value with a JSON form (`to_dict`, `from_dict`) and a `paper()` form holding the paper's values.
-Where the paper gives none, the default is ours and the docstring says *not stated in the paper*.
+Each is a frozen value with a JSON form (`to_dict`, `from_dict`) and the paper's values (`paper()`). Where the paper gives
+none, the default is ours and the docstring says *not stated in the paper*.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ PLACES = ("mlp", "attention", "all")
 DTYPES = ("float32", "bfloat16", "float16")
 FLOAT8 = "float8_e4m3fn"  # one byte: a sign, four bits of exponent, three binary places
 STORED = (*DTYPES, FLOAT8)  # of an adapter once it is compressed
-ENERGY = 0.9  # that compression keeps by default, see `memsci.compress.truncate`
+ENERGY = 0.9  # that compression keeps by default, see `memsci.adapters.truncate`
 KINDS = ("activations", "sentence", "words", "hybrid")
 SITES = ("mlp", "attention", "both")
 POOLINGS = ("mean", "surprisal", "idf", "last")
@@ -29,8 +29,8 @@ SIMILARITIES = ("inner", "cosine")
 SCHEDULES = ("constant", "linear")
 
 
-# A setting that came after results had been kept under the others' hash: at its default it is not written, so that they are
-# recognised still.
+# Marks a setting that is younger than results stored under a hash of the settings: at its default it is not written, so
+# that the hash stays the same.
 _LATER = {"later": True}
 
 
@@ -39,20 +39,15 @@ class Settings:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the settings as plain JSON values (tuples become lists; infinity becomes the text "inf")."""
-        fields = {field.name: field for field in dataclasses.fields(self)}
-        held = {name: value for name, value in vars(self).items()
-                if value != fields[name].default or not fields[name].metadata.get("later")}  # fmt: skip
-        return {name: _plain(value) for name, value in held.items()}
+        return {
+            field.name: _plain(value)
+            for field in dataclasses.fields(self)
+            if (value := getattr(self, field.name)) != field.default or not field.metadata.get("later")
+        }
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
-        """Make the settings from what `to_dict` gave; names left out take their default.
-
-        Raises
-        ------
-        MemsciError
-            A name is unknown or a value is not allowed.
-        """
+        """Make the settings from what `to_dict` gave; names left out take their default."""
         names = [field.name for field in dataclasses.fields(cls)]
         for name in values:
             check_in(f"a setting of {cls.__name__}", name, names)
@@ -85,11 +80,11 @@ class Encoding(Settings):
     epochs
         Passes over the memory's examples (its text and its paraphrases).
     text_copies
-        How often the text itself is among the examples of an epoch, beside each paraphrase once: 1 in the paper. More
-        copies make the recall come in the memory's own words rather than in those of a paraphrase.
+        How often an epoch has the text itself, beside each paraphrase once: 1 in the paper. More copies make the recall
+        use the memory's own words rather than those of a paraphrase.
     text_epochs
-        So many further epochs, after the others, on the text alone, one step each: 0 in the paper. They bring the recall
-        nearer to the memory's own words than copies do.
+        Further epochs on the text alone, one step each: 0 in the paper. They do more for the memory's own words than
+        copies do.
     batch_size
         Examples per step. *Not stated in the paper.*
     weight_decay, betas
@@ -103,22 +98,17 @@ class Encoding(Settings):
         What the memory answers: "methods" or "appendix", the paper's two wordings; the name of one of the 70 prompts of
         `memsci.prompts.FINE_TUNING_PROMPTS`, such as "fact-3"; or "text:" and a prompt of your own.
     dtype
-        Precision in which the finished adapter is kept and saved. Training always holds it in float32, whatever the
-        precision of the base: a bfloat16 weight near 0.01 would not move under steps of 3e-5. *Not stated.*
+        Precision in which the finished adapter is saved. It is trained in float32: a bfloat16 weight near 0.01 would not
+        move under steps of 3e-5. *Not stated in the paper.*
     autocast
-        Take the matrix products of training in bfloat16 where the base is float32: faster on a GPU, and on a processor with
-        instructions for it. The adapter, AdamW and the loss stay float32. *Not stated in the paper.*
+        Compute the matrix products of training in bfloat16 where the base is float32: faster where the hardware supports
+        it. The adapter, AdamW and the loss stay float32. *Not stated in the paper.*
     grad_clip
         Largest norm of a memory's own gradient; None means no clipping. *Not stated in the paper.*
     schedule
         "constant", or "linear" decay to 0 at the last step. *Not stated in the paper.*
     warmup
         Steps over which the learning rate rises linearly to its peak. *Not stated in the paper.*
-
-    Raises
-    ------
-    MemsciError
-        A value is not allowed.
     """
 
     rank: int = 128
@@ -211,20 +201,16 @@ class Embedding(Settings):
         of the memories have the token) or "last" token. The weights of "surprisal" and "idf" may be raised to a power:
         "idf^0.5". Key and cue are both weighted, so that with the square root their product has each weight once.
     whiten
-        Free the activations of what all tokens have in common: mean and covariance over the tokens of the memories are
-        brought to 0 and 1 (see `memsci.embed.embedders`). *Not in the paper.*
+        Remove from the activations what all tokens have in common: over the tokens of the memories they get mean 0 and
+        covariance 1 (see `memsci.gate.embedders`). *Not in the paper.*
     model
         Name of the embedding model of kinds "sentence" and "hybrid". *Not stated in the paper.*
-
-    Raises
-    ------
-    MemsciError
-        A value is not allowed.
 
     Notes
     -----
     Pooling "idf" and whitening are fitted to the texts of all memories, so that each new memory would change the keys of
-    the others. They serve to compare gates (`memsci.gating`); `memsci.MEGa`, which keeps no texts, refuses them.
+    the others. They serve to compare gates (`memsci.evaluate.gate_accuracy`). `memsci.MEGa` keeps no texts and refuses
+    them.
     """
 
     kind: str = "activations"
@@ -285,15 +271,11 @@ class GateRule(Settings):
         What gates the second turn of iRAG: the "question" again, the "recall" of the first turn, or the whole
         "conversation". *Not stated in the paper.*
     top_k
-        So many best memories open, the others shut, see `memsci.gate.top_k`; None means all, as in the paper.
+        The number of memories that open, the best ones; the others are closed (weight 0), see `memsci.gate.top_k`. None
+        means all, as in the paper.
     epsilon
-        The memories of least weight that together weigh at most ε are shut, see `memsci.gate.nucleus`; 0 means none, as in
-        the paper.
-
-    Raises
-    ------
-    MemsciError
-        A value is not allowed.
+        The memories of least weight that together weigh at most ε are closed, see `memsci.gate.nucleus`. 0 means none, as
+        in the paper.
 
     Notes
     -----
@@ -323,7 +305,7 @@ class GateRule(Settings):
 
     @property
     def sparse(self) -> bool:
-        """Whether some memories are shut, so that not all need be looked at."""
+        """Whether some memories are closed, so that not all need be looked at."""
         return self.top_k is not None or self.epsilon > 0
 
     @classmethod
@@ -351,11 +333,6 @@ class Tuning(Settings):
         λ of the distance to the weights before the current memory (Full+L2, LoRA+L2).
     ewc
         λ of elastic weight consolidation (Full+EWC).
-
-    Raises
-    ------
-    MemsciError
-        A value is not allowed.
     """
 
     full_lr: float = 1e-5
@@ -381,10 +358,10 @@ class Tuning(Settings):
 
     @classmethod
     def embedded(cls) -> Self:
-        """Those of the small base model that memsci ships. *Not stated in the paper.*
+        """The values for the small base model that comes with memsci. *Not stated in the paper.*
 
-        Learning rates are the best of three for Full and for LoRA, on ten memories of episodic partition 10
-        (docs/lab-notes.md); the others have theirs.
+        The learning rates were the best of three for Full and for LoRA on ten memories of episodic partition 10
+        (docs/lab-notes.md).
         """
         return cls(full_lr=3e-4, lora_lr=5e-4)
 

@@ -1,4 +1,9 @@
-"""One family of errors: each says what was given, what is allowed, and what to do."""
+"""One family of errors, and the policy for all of memsci.
+
+Whatever a user gives that cannot be used raises `MemsciError`, at the border and before costly work begins. The message
+names what was given, what is allowed and what to do. Errors of other libraries and of the operating system are turned into
+it where they are the user's to mend. Docstrings have a section ``Raises`` only where the condition is not obvious.
+"""
 
 from __future__ import annotations
 
@@ -10,44 +15,14 @@ class MemsciError(ValueError):
 
 
 def check_in(name: str, value: object, allowed: Iterable[object]) -> None:
-    """Raise unless `value` is one of `allowed`.
-
-    Parameters
-    ----------
-    name
-        What the value is called where the user wrote it.
-    value
-        What was given.
-    allowed
-        Every value that is accepted, in the order to be shown.
-
-    Raises
-    ------
-    MemsciError
-        Names the setting, the value given and all allowed values.
-    """
+    """Raise unless `value` is one of `allowed`; `name` is what the user calls it."""
     options = list(allowed)
     if value not in options:
         raise MemsciError(f"{name} must be one of {', '.join(map(repr, options))}; {value!r} was given.")
 
 
 def check_whole(name: str, value: object, least: int | None = None, most: int | None = None) -> None:
-    """Raise unless `value` is a whole number within the bounds that are given.
-
-    Parameters
-    ----------
-    name
-        What the value is called where the user wrote it.
-    value
-        What was given. True and False are no numbers here.
-    least, most
-        The bounds, themselves allowed; None for no bound. An upper one needs a lower one.
-
-    Raises
-    ------
-    MemsciError
-        Names the setting, the value given and the bounds.
-    """
+    """Raise unless `value` is a whole number, no bool, from `least` to `most`; an upper bound needs a lower one."""
     whole = isinstance(value, int) and not isinstance(value, bool)
     if whole and (least is None or value >= least) and (most is None or value <= most):
         return

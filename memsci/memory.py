@@ -1,7 +1,8 @@
 """What is memorised: memories and the questions about them, as plain immutable values.
 
 A memory is a short paragraph D_i (about 42 words in the paper), up to nine rewordings of it, and questions whose
-answers it contains (paper, section "Data"). Nothing here knows of models; tables go in and out through pandas.
+answers it contains (paper, section "Data"). Every text is checked here, once, before anything is learnt from it.
+Nothing here knows of models; tables go in and out through pandas.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ COLUMNS = ("text", "id", "label", "paraphrases", "questions")
 LABEL_WORDS = 6
 # An id names the folder of its memory in a store, so it must be a file name on every system.
 _ID = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,98}[A-Za-z0-9_-])?")
+_UNWRITABLE = re.compile("[\ud800-\udfff\0]")  # lone surrogates have no UTF-8 form; tables end at a null character
 
 
 @dataclass(frozen=True)
@@ -39,11 +41,6 @@ class Question:
     about
         Ids of the memories needed to answer it. Empty for a question that belongs to one memory (its owner is meant);
         two ids for a compositional question.
-
-    Raises
-    ------
-    MemsciError
-        If the text or the answer is empty or not a string, or `about` is not a sequence of ids.
     """
 
     text: str
@@ -51,8 +48,8 @@ class Question:
     about: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        _check_text("the text of a question", self.text)
-        _check_text(f"the answer to the question {_short(self.text)}", self.answer)
+        check_text("the text of a question", self.text)
+        check_text(f"the answer to the question {_short(self.text)}", self.answer)
         about = _strings(f"memory ids in `about` of the question {_short(self.text)}", self.about)
         object.__setattr__(self, "about", about)
 
@@ -75,10 +72,6 @@ class Memory:
     questions
         `Question` objects, or pairs (question, answer), or dicts with the keys ``question`` and ``answer``.
 
-    Raises
-    ------
-    MemsciError
-        If a text is empty or not a string, the id is not a valid name, or a question is malformed.
 
     Examples
     --------
@@ -93,17 +86,14 @@ class Memory:
     questions: tuple[Question, ...] = ()
 
     def __post_init__(self) -> None:
-        _check_text("the text of a memory", self.text)
+        check_text("the text of a memory", self.text)
         if not isinstance(self.id, str) or not isinstance(self.label, str):
             raise MemsciError(f"id and label of a memory must be strings, not {self.id!r} and {self.label!r}.")
         # The dataclass is frozen for its users; defaults and sequences are brought to one form once, here.
         object.__setattr__(self, "id", self.id or text_hash(self.text)[:12])
         object.__setattr__(self, "label", self.label.strip() or _short(self.text, quote=False))
-        if not _ID.fullmatch(self.id):
-            raise MemsciError(
-                f"{self.id!r} cannot be the id of a memory: it also names a folder, so use 1 to 100 "
-                "letters, digits, '_', '-' or '.', with no '.' at either end (or leave it empty)."
-            )
+        check_id(self.id)
+        check_text(f"the label of memory {self.id!r}", self.label)
         object.__setattr__(self, "paraphrases", _strings(f"paraphrases of memory {self.id!r}", self.paraphrases))
         if not _is_sequence(self.questions):
             raise MemsciError(f"questions of memory {self.id!r} must be a list, not {type(self.questions).__name__}.")
@@ -122,12 +112,6 @@ class Partition:
         The memories, in the order in which they are stored.
     compositional
         Questions that need more than one of the memories; their `about` names the memories by id.
-
-    Raises
-    ------
-    MemsciError
-        If two memories cannot be told apart (`check_memories`), or a compositional question names fewer than two
-        memories or one that is not in the partition.
     """
 
     name: str
@@ -135,9 +119,11 @@ class Partition:
     compositional: tuple[Question, ...] = ()
 
     def __post_init__(self) -> None:
-        _check_text("the name of a partition", self.name)
+        check_text("the name of a partition", self.name)
         object.__setattr__(self, "memories", tuple(check_memories(self.memories)))
-        object.__setattr__(self, "compositional", tuple(self.compositional))
+        if not _is_sequence(self.compositional):
+            raise MemsciError(f"compositional questions must be a list, not {type(self.compositional).__name__}.")
+        object.__setattr__(self, "compositional", tuple(_question(q) for q in self.compositional))
         known = {memory.id for memory in self.memories}
         for question in self.compositional:
             if len(set(question.about)) < 2 or not known.issuperset(question.about):
@@ -170,11 +156,6 @@ class Partition:
 @dataclass(frozen=True)
 class QuizItem:
     """A multiple-choice question of general knowledge: four options, `answer` is the index (0 to 3) of the right one.
-
-    Raises
-    ------
-    MemsciError
-        If a text is empty, there are not four options, or the answer is not an index of one.
     """
 
     subject: str
@@ -183,8 +164,8 @@ class QuizItem:
     answer: int
 
     def __post_init__(self) -> None:
-        _check_text("the subject of a quiz question", self.subject)
-        _check_text("the text of a quiz question", self.question)
+        check_text("the subject of a quiz question", self.subject)
+        check_text("the text of a quiz question", self.question)
         object.__setattr__(self, "options", _strings(f"options of the question {_short(self.question)}", self.options))
         if len(self.options) != 4:
             raise MemsciError(f"The question {_short(self.question)} has {len(self.options)} options; four are needed.")
@@ -196,6 +177,28 @@ class QuizItem:
         object.__setattr__(self, "answer", int(self.answer))
 
 
+def check_text(what: str, value: Any) -> None:
+    """Refuse what is no text, has no words, or cannot be written to every file and read back the same."""
+    if not isinstance(value, str):
+        raise MemsciError(f"{what} must be a string, not {value!r}.")
+    if not value.strip():
+        raise MemsciError(f"{what} is empty.")
+    if match := _UNWRITABLE.search(value):
+        raise MemsciError(
+            f"{what} holds {match[0]!r} at character {match.start() + 1}, which is not valid Unicode text: "
+            f"{value[: match.end()][-40:]!r}. Remove it, or read the text from its source with the right encoding."
+        )
+
+
+def check_id(id: Any) -> None:
+    """Refuse an id that cannot be the name of a folder, or would be a path out of the store."""
+    if not isinstance(id, str) or not _ID.fullmatch(id):
+        raise MemsciError(
+            f"{id!r} cannot be the id of a memory: it also names a folder, so use 1 to 100 letters, digits, '_', '-' "
+            "or '.', with no '.' at either end."
+        )
+
+
 def text_hash(text: str) -> str:
     """SHA-256 of a text in UTF-8, as 64 hexadecimal digits."""
     return hashlib.sha256(text.encode()).hexdigest()
@@ -205,12 +208,6 @@ def check_memories(memories: Iterable[Memory]) -> list[Memory]:
     """Return the memories as a list after checking that they can be told apart.
 
     Two memories with one text would share their key, so that no gate could separate them.
-
-    Raises
-    ------
-    MemsciError
-        If something is not a `Memory`, or an id (letter case apart: ids name folders) or a text (white space apart)
-        occurs twice; the message names both positions, counted from 1.
     """
     if isinstance(memories, (str, Memory)):
         raise MemsciError(f"A list of Memory objects is needed, not one {type(memories).__name__}: put it in a list.")
@@ -259,15 +256,15 @@ def from_frame(frame: pd.DataFrame) -> list[Memory]:
     frame
         Column ``text``; optional columns ``id``, ``label``, ``paraphrases`` (list of strings) and ``questions`` (list
         of [question, answer] or {"question", "answer"}). Lists may also be JSON strings, as in a CSV file. Missing
-        values in optional columns mean "not given".
+        values in optional columns mean "not given". An index with one of these names is read as a column.
 
     Raises
     ------
     MemsciError
-        Naming the row (counted from 1, header not counted) and the column; also for unknown columns, since a misspelt
-        optional column would be lost in silence, and for ids or texts that occur twice.
+        Naming the row (counted from 1, header not counted) and the column. Also for unknown columns and indices that
+        are no row numbers: what they hold would be lost in silence.
     """
-    _check_columns([str(c) for c in frame.columns])
+    frame = _tidied(frame)
     memories = []
     for row, values in enumerate(frame.to_dict("records"), start=1):
         given = {column: _cell(row, column, value) for column, value in values.items() if not _is_missing(value)}
@@ -280,13 +277,37 @@ def from_frame(frame: pd.DataFrame) -> list[Memory]:
     return check_memories(memories)
 
 
+def _tidied(frame: pd.DataFrame) -> pd.DataFrame:
+    """The table with known columns alone: its index read as columns, columns without a name dropped if they are empty."""
+    if not isinstance(frame, pd.DataFrame):
+        raise MemsciError(f"A pandas DataFrame is needed, not {type(frame).__name__}.")
+    index = [(name, frame.index.get_level_values(level)) for level, name in enumerate(frame.index.names)]
+    for name, values in index:
+        if name is None and len(values) and not pd.api.types.is_integer_dtype(values.dtype):
+            raise MemsciError(
+                f"The index of the table has no name and holds {values[0]!r}, not row numbers: name it "
+                "(frame.rename_axis('id')) to keep it, or drop it (frame.reset_index(drop=True))."
+            )
+    columns = [*((str(name), values) for name, values in index if name is not None)]
+    for k, name in enumerate(frame.columns):
+        values = frame.iloc[:, k]
+        # Excel writes columns without a name where a cell was once used; pandas calls them "Unnamed: 3".
+        if _is_missing(name) or re.fullmatch(r"\s*(Unnamed: \d+)?", str(name)):
+            if (full := ~values.map(_is_missing)).any():
+                raise MemsciError(f"Column {k + 1} has no name and holds {values[full].iloc[0]!r}: name or remove it.")
+            continue
+        columns.append((str(name), values.array))
+    _check_columns([name for name, _ in columns])
+    return pd.DataFrame({name: pd.Series(values, dtype=object) for name, values in columns})
+
+
 def _check_columns(columns: list[str]) -> None:
     allowed = ", ".join(COLUMNS)
     if "text" not in columns:
-        found = ", ".join(columns) or "none"
-        raise MemsciError(f"The table has no column 'text' (found: {found}). Allowed: {allowed}.")
+        names = ", ".join(columns) or "none"
+        raise MemsciError(f"The table has no column 'text' (found: {names}). Allowed: {allowed}.")
     if repeated := sorted({c for c in columns if columns.count(c) > 1}):
-        raise MemsciError(f"The table has more than one column {repeated[0]!r}: keep one.")
+        raise MemsciError(f"The table has more than one column {repeated[0]!r} (or an index of that name): keep one.")
     for column in columns:
         if column not in COLUMNS:
             near = difflib.get_close_matches(column.strip().lower(), COLUMNS, n=1)
@@ -308,13 +329,15 @@ def _cell(row: int, column: str, value: Any) -> Any:
             raise MemsciError(f"{where}: a list is needed, not {value!r}.")
         return list(value)
     if column == "id" and isinstance(value, numbers.Real) and not isinstance(value, bool):
-        # A column of whole numbers with gaps arrives as floats: 7.0 is the id "7".
+        # A column of whole numbers with gaps arrives as floats: 7.0 is the id "7". Larger ones have lost digits.
+        if isinstance(value, float) and abs(value) >= 2**53:
+            raise MemsciError(f"{where}: the number {value!r} has lost its last digits; write ids as text.")
         return str(int(value)) if float(value).is_integer() else str(value)
     if not isinstance(value, str):
         raise MemsciError(f"{where}: a string is needed, not {value!r}.")
     if column == "text":
         try:
-            _check_text("the text of a memory", value)
+            check_text("the text of a memory", value)
         except MemsciError as error:
             raise MemsciError(f"{where}: {error}") from None
     return value
@@ -336,19 +359,8 @@ def _strings(what: str, values: Any) -> tuple[str, ...]:
     if not _is_sequence(values):
         raise MemsciError(f"{what} must be a list of strings, not {values!r}.")
     for value in values:
-        _check_text(f"one of the {what}", value)
+        check_text(f"one of the {what}", value)
     return tuple(values)
-
-
-def _check_text(what: str, value: Any) -> None:
-    if not isinstance(value, str):
-        raise MemsciError(f"{what} must be a string, not {value!r}.")
-    if not value.strip():
-        raise MemsciError(f"{what} is empty.")
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise MemsciError(f"{what} holds characters that are not valid Unicode text: {value!r}.") from None
 
 
 def _is_sequence(value: Any) -> bool:

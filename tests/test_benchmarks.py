@@ -17,6 +17,7 @@ if not (ROOT / "benchmarks").is_dir():
     pytest.skip("the benchmarks are not in a source distribution", allow_module_level=True)
 
 from benchmarks import common, encode  # noqa: E402
+from memsci import provenance  # noqa: E402
 from memsci.adapters.lora import init_adapter, numbers, targets  # noqa: E402
 
 COMMANDS = re.findall(r"^\t\$\(BIN\)/python -m benchmarks\.(\w+) ?(.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
@@ -80,4 +81,4 @@ def test_results_say_how_they_were_made(tmp_path, monkeypatch):
     common.keep("one", pd.DataFrame({"ratio": [1.0]}), "A table", memories=3)
     about = json.loads((tmp_path / "benchmarks" / "results" / "one.json").read_text())
     assert about["command"] == "python -m benchmarks.encode --epochs 1" and about["memories"] == 3
-    assert about["commit"] is None and about["versions"]["memsci"]  # not a repository
+    assert about["commit"] == provenance.commit("memsci", "benchmarks/*.py") and about["versions"]["memsci"]

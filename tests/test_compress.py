@@ -16,15 +16,17 @@ import memsci
 from memsci.adapters.lora import stack
 from memsci.adapters.mixture import mixture
 from memsci.adapters.peft_format import load_peft, save_peft
+from memsci.adapters.truncate import cast, truncate
 from memsci.cli import main as cli
+from memsci.config import ENERGY, FLOAT8, STORED
 from memsci.errors import MemsciError
 from memsci.memory import Memory
 from memsci.models.sites import targets
-from memsci.store import compress
+from memsci.store.compress import compress
 from memsci.store.store import Store
 
 IDS = torch.randint(0, 256, (2, 12), generator=torch.Generator().manual_seed(0))
-ROUNDING = {"float32": 0, "bfloat16": 2**-8, "float16": 2**-11, compress.FLOAT8: 2**-4}  # relative, of one number
+ROUNDING = {"float32": 0, "bfloat16": 2**-8, "float16": 2**-11, FLOAT8: 2**-4}  # relative, of one number
 
 
 def delta(adapter, path) -> torch.Tensor:
@@ -60,7 +62,7 @@ def adapter(model):
 def test_at_full_rank_the_function_is_the_same(architecture, rslora, how):
     model = make_model(architecture)
     whole = random_adapter(model, targets(model), rank=6, alpha=3, rslora=rslora)
-    cut = compress.truncate(whole, **how)
+    cut = truncate(whole, **how)
     assert (cut.rank, cut.alpha, cut.rslora, cut.transposed) == (6, 3, rslora, whole.transposed)
     for path in whole.deltas:
         assert gap(delta(cut, path), delta(whole, path)) < 1e-6
@@ -72,7 +74,7 @@ def test_at_full_rank_the_function_is_the_same(architecture, rslora, how):
 @pytest.mark.parametrize("rslora", [True, False])
 def test_the_energy_bounds_the_error_and_no_fewer_ranks_would_do(adapter, energy, rslora):
     whole = dataclasses.replace(adapter, rslora=rslora)
-    cut = compress.truncate(whole, energy=energy)
+    cut = truncate(whole, energy=energy)
     lost, total, pooled = 0.0, 0.0, []
     for path, (A, B) in cut.deltas.items():
         exact = delta(whole, path)
@@ -90,7 +92,7 @@ def test_the_energy_bounds_the_error_and_no_fewer_ranks_would_do(adapter, energy
 
 
 def test_a_rank_caps_the_energy(adapter):
-    free, capped = compress.truncate(adapter, energy=0.99), compress.truncate(adapter, rank=2, energy=0.99)
+    free, capped = truncate(adapter, energy=0.99), truncate(adapter, rank=2, energy=0.99)
     assert free.rank > 2
     assert [len(A) for A, _ in capped.deltas.values()] == [min(2, len(A)) for A, _ in free.deltas.values()]
 
@@ -99,7 +101,7 @@ def test_a_map_that_does_nothing_keeps_one_rank_and_still_does_nothing(model):
     idle = random_adapter(model, targets(model))
     for path, (A, B) in idle.deltas.items():
         idle.deltas[path] = (A, torch.zeros_like(B))
-    cut = compress.cast(compress.truncate(idle, energy=0.9), compress.FLOAT8)
+    cut = cast(truncate(idle, energy=0.9), FLOAT8)
     assert cut.rank == 1 and torch.equal(logits(model, cut), logits(model))
 
 
@@ -115,21 +117,21 @@ def test_a_map_that_does_nothing_keeps_one_rank_and_still_does_nothing(model):
 )
 def test_settings_out_of_range_are_refused(adapter, how, message):
     with pytest.raises(MemsciError, match=message):
-        compress.truncate(adapter, **how)
+        truncate(adapter, **how)
 
 
 # Precision
 
 
 @pytest.mark.parametrize("size", [1e-6, 1.0, 1e3])
-@pytest.mark.parametrize("dtype", compress.STORED)
+@pytest.mark.parametrize("dtype", STORED)
 def test_precision_loses_no_more_than_its_rounding(adapter, dtype, size):
     """Also float8, whatever the size of the numbers; float16 alone has too short a range for the smallest."""
     if dtype == "float16" and size < 1:
         return
     for path, (A, B) in adapter.deltas.items():
         adapter.deltas[path] = (A * size, B)
-    small = compress.cast(adapter, dtype)
+    small = cast(adapter, dtype)
     for path, pair in small.deltas.items():
         assert all(half.dtype == getattr(torch, dtype) for half in pair)
         exact = delta(adapter, path)
@@ -141,14 +143,14 @@ def test_numbers_too_large_for_float16_are_refused(adapter):
     for path, (A, B) in adapter.deltas.items():
         adapter.deltas[path] = (A * 1e8, B)
     with pytest.raises(MemsciError, match="numbers that float16 cannot hold. Use bfloat16"):
-        compress.cast(adapter, "float16")
+        cast(adapter, "float16")
     with pytest.raises(MemsciError, match="dtype must be one of"):
-        compress.cast(adapter, "int4")
+        cast(adapter, "int4")
 
 
-@pytest.mark.parametrize("dtype", compress.STORED)
+@pytest.mark.parametrize("dtype", STORED)
 def test_adapters_of_any_rank_and_precision_run_side_by_side(model, adapter, dtype):
-    small = compress.cast(compress.truncate(adapter, energy=0.9), dtype)
+    small = cast(truncate(adapter, energy=0.9), dtype)
     other = random_adapter(model, targets(model), seed=1)
     with torch.no_grad(), mixture(model, stack([small, other]), torch.tensor([[1.0, 0.0]])):
         beside = model(IDS).logits
@@ -164,13 +166,13 @@ def test_adapters_of_any_rank_and_precision_run_side_by_side(model, adapter, dty
 
 @pytest.mark.parametrize("rslora", [True, False])
 @pytest.mark.parametrize("architecture", ["Llama", "GPT2"])
-@pytest.mark.parametrize("dtype", compress.STORED)
+@pytest.mark.parametrize("dtype", STORED)
 def test_peft_opens_it_with_the_same_logits_and_so_do_we(tmp_path, architecture, rslora, dtype):
     model = make_model(architecture)
     whole = random_adapter(model, targets(model), rank=6, alpha=3, rslora=rslora)
     for place, (path, (A, B)) in enumerate(whole.deltas.items()):
         whole.deltas[path] = (A, B * (1 / (1 + place)) ** torch.arange(6))
-    small = compress.cast(compress.truncate(whole, energy=0.9), dtype)
+    small = cast(truncate(whole, energy=0.9), dtype)
     save_peft(small, tmp_path, "tiny")
     assert json.loads((tmp_path / "adapter_config.json").read_text())["rank_pattern"]
     again = load_peft(tmp_path)
@@ -207,7 +209,7 @@ def mind(base, tmp_path):
 
 
 def test_a_compressed_store_opens_answers_forgets_and_goes_on(mind, base, tmp_path):
-    small = compress.store(mind.store, tmp_path / "new" / "small")
+    small = compress(mind.store, tmp_path / "new" / "small")
     assert small.path == tmp_path / "new" / "small" and small.nbytes < 0.6 * mind.store.nbytes
     for mine, theirs in zip(small.records, mind.store.records, strict=True):
         for name in ("id", "label", "text_hash", "seed", "losses", "text", "order"):
@@ -231,8 +233,8 @@ def test_a_compressed_store_opens_answers_forgets_and_goes_on(mind, base, tmp_pa
 
 
 def test_the_header_says_what_was_done_each_time(mind, tmp_path):
-    once = compress.store(mind.store, tmp_path / "once", rank=4, energy=None, dtype="bfloat16")
-    twice = compress.store(once, tmp_path / "twice", energy=0.9, dtype="float16")
+    once = compress(mind.store, tmp_path / "once", rank=4, energy=None, dtype="bfloat16")
+    twice = compress(once, tmp_path / "twice", energy=0.9, dtype="float16")
     assert twice.header["compression"] == [
         {"rank": 4, "energy": None, "dtype": "bfloat16"},
         {"rank": None, "energy": 0.9, "dtype": "float16"},
@@ -241,7 +243,7 @@ def test_the_header_says_what_was_done_each_time(mind, tmp_path):
 
 
 def test_in_float32_without_a_rank_or_an_energy_it_is_a_copy(mind, tmp_path):
-    copy = compress.store(mind.store, tmp_path / "copy", energy=None, dtype="float32")
+    copy = compress(mind.store, tmp_path / "copy", energy=None, dtype="float32")
     for id in mind.ids:
         for path, pair in mind.store.adapter(id).deltas.items():
             assert all(map(torch.equal, copy.adapter(id).deltas[path], pair))
@@ -254,7 +256,7 @@ def test_the_program_compresses(mind, tmp_path):
     assert done.exit_code == 0 and "2 memories compressed into" in done.output and "MB to" in done.output
     assert Store.open(target).header["compression"] == [{"rank": 5, "energy": 0.9, "dtype": "bfloat16"}]
     assert call("compress", mind.store.path, tmp_path / "usual").exit_code == 0
-    usual = {"rank": None, "energy": compress.ENERGY, "dtype": compress.FLOAT8}
+    usual = {"rank": None, "energy": ENERGY, "dtype": FLOAT8}
     assert Store.open(tmp_path / "usual").header["compression"] == [usual]
     again = call("compress", mind.store.path, target)
     assert again.exit_code == 2 and "exists already" in again.output
@@ -264,8 +266,8 @@ def test_the_program_compresses(mind, tmp_path):
 def test_what_fails_leaves_nothing_behind(mind, tmp_path, how):
     before = sorted(tmp_path.iterdir())
     with pytest.raises(MemsciError):
-        compress.store(mind.store, tmp_path / "small", **how)
+        compress(mind.store, tmp_path / "small", **how)
     with pytest.raises(MemsciError, match="exists already"):
-        compress.store(mind.store, mind.store.path)
+        compress(mind.store, mind.store.path)
     assert sorted(tmp_path.iterdir()) == before
     assert Store.open(mind.store.path).ids == mind.ids

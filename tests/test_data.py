@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import hashlib
 import json
 import os
@@ -87,6 +88,10 @@ def test_only_the_text_is_needed(tmp_path):
         ("m.jsonl", b'{"text": "A."}\n{"id": "b"}\n', "Row 2, column 'text': the cell is empty"),
         ("m.jsonl", b'{"text": "A."}\n{"text": ["B."]}\n', "Row 2, column 'text': a string is needed"),
         ("m.parquet", b"no parquet", "not a well-formed Parquet file"),
+        ("m.csv", b"text,,\nA.,,\nB.,,x\n", "Column 3 has no name and holds 'x'"),
+        ("m.jsonl", b'{"text": "A.", "text": "B."}\n', "line 1: 'text' stands twice"),
+        ("m.jsonl", b'{"text": "A.", "label": "\\ud800"}\n', "Row 1: the label of memory"),
+        ("m.csv", b"text,id\nA\0.,a\n", "Row 1, column 'text'"),
         ("m.xlsx", b"", "must end in .csv, .jsonl, .ndjson, .parquet"),
     ],
 )
@@ -96,6 +101,31 @@ def test_a_bad_table_is_refused_with_file_and_row(tmp_path, name, content, says)
     with pytest.raises(MemsciError) as caught:
         table(path)
     assert says in str(caught.value) and str(path) in str(caught.value)
+
+
+def test_empty_columns_and_rows_of_a_spreadsheet_are_passed_over(tmp_path):
+    path = tmp_path / "m.csv"
+    path.write_text("text,id,,\nA.,a,,\n,,,\nB.,b,,\n,,,\n")
+    assert table(path) == [Memory("A.", "a"), Memory("B.", "b")]
+
+
+def test_ids_in_the_index_of_a_parquet_file_are_kept(tmp_path):
+    to_frame(MEMORIES).set_index("id").to_parquet(tmp_path / "m.parquet")
+    assert table(tmp_path / "m.parquet") == MEMORIES
+
+
+def test_the_home_folder_and_relative_paths_are_understood(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "m.csv")
+    assert table("~/m.csv") == table(Path("~/m.csv")) == table("m.csv") == MEMORIES
+    quiz_folder(tmp_path / "quiz" / "mmlu", "What?,1,2,3,4,A\n")
+    assert mmlu(["anatomy"], source="~/quiz/mmlu") == mmlu(["anatomy"], source=Path("quiz/mmlu"))
+    for folder in ("~/nowhere", tmp_path / "m.csv"):
+        with pytest.raises(MemsciError, match=str(tmp_path)):
+            published("wiki", 11, folder)
+    monkeypatch.setenv("MEMSCI_DATA", "~/quiz")
+    assert len(mmlu(["anatomy"])) == 1
 
 
 @pytest.mark.parametrize("name", ["none.csv", "none.jsonl", "none.parquet"])
@@ -458,3 +488,9 @@ def test_the_four_subjects_of_the_paper():
     counts = Counter(item.subject for item in items)
     assert counts == {"abstract_algebra": 100, "anatomy": 135, "astronomy": 152, "business_ethics": 100}
     assert len(mmlu(split="dev", source=DATA / "mmlu")) == 20
+
+
+def test_examples():
+    from memsci.data import tables
+
+    assert doctest.testmod(tables).failed == 0

@@ -347,3 +347,10 @@ def test_weights_without_memories_and_of_other_kinds(base):
     plain = torch.rand(2, 32), torch.rand(3, 32)
     for given, found in zip(plain, weighted(Embedding(), *plain), strict=True):
         assert found is given
+
+
+@pytest.mark.parametrize("bad", ["", "a\ud800", "a\0", 3, None])
+@pytest.mark.parametrize("kind", ["activations", "words"])
+def test_what_is_no_text_is_refused(base, kind, bad):
+    with pytest.raises(MemsciError, match="Text 1"):
+        embedder(base, Embedding(kind=kind))(["Nora.", bad])

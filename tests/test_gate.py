@@ -240,3 +240,11 @@ def test_holding_is_few_where_the_error_is_small(vectors):
     exact = holding(scores[:1], 5.0, 0.9).tolist()
     assert exact == holding(scores[:1], 5.0, 0.9, torch.tensor([1e-9])).tolist() and len(exact) < 7
     assert holding(scores[:1], math.inf, 0.9, torch.tensor([1e-9])).tolist() == [int(scores[0].argmax())]
+
+
+def test_examples():
+    import doctest
+
+    from memsci.gate import softmax
+
+    assert doctest.testmod(softmax).failed == 0

@@ -16,6 +16,8 @@ PACKAGE = Path(__file__).parents[1] / "memsci"
 # stands before it.
 LAYERS = (
     "errors",
+    "files",
+    "provenance",
     "memory",
     "prompts",
     "config",
@@ -29,7 +31,6 @@ LAYERS = (
     "learners",
     "figures",
     "evaluate",
-    "provenance",
     "experiments",
     "runs",
     "demo",
@@ -39,7 +40,7 @@ LAYERS = (
     "__init__",
     "__main__",
 )
-LIGHT = ("errors", "memory", "prompts", "config", "world", "measures", "figures")
+LIGHT = ("errors", "files", "provenance", "memory", "prompts", "config", "world", "measures", "figures")
 HEAVY = ("torch", "transformers", "tokenizers", "sentence_transformers", "safetensors")
 
 MODULES = sorted(PACKAGE.rglob("*.py"))

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from memsci.errors import MemsciError
-from memsci.memory import Memory, Question, check_memories, from_frame, text_hash, to_frame
+from memsci.memory import Memory, Partition, Question, QuizItem, check_memories, from_frame, text_hash, to_frame
 
 TEXT = "Nora hid the letter in the old piano on 3 May. Nobody saw her."
 
@@ -166,6 +166,90 @@ def test_table_errors_name_row_and_column(columns, says):
     with pytest.raises(MemsciError) as caught:
         from_frame(pd.DataFrame(columns))
     assert says in str(caught.value)
+
+
+SAME = [Memory("A.", "a"), Memory("B.", "b")]
+TABLE = pd.DataFrame({"text": ["A.", "B."], "id": ["a", "b"]})
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        TABLE.set_index("id"),
+        TABLE.set_index("text"),
+        TABLE.set_index(["id", "text"]),
+        TABLE.iloc[::-1][::-1].set_axis([7, 3]),  # row numbers of a larger table
+        pd.read_parquet(io.BytesIO(TABLE.set_index("id").to_parquet())),
+        TABLE.assign(**{"Unnamed: 2": None, "": ""}),
+    ],
+)
+def test_an_index_of_a_known_name_is_a_column(frame):
+    assert from_frame(frame) == SAME
+
+
+@pytest.mark.parametrize(
+    ("frame", "says"),
+    [
+        (TABLE.set_index("id").rename_axis(None), "index of the table has no name and holds 'a'"),
+        (TABLE.set_index("id").rename_axis("name"), "column 'name' that means nothing here"),
+        (TABLE.set_index("id", drop=False), "more than one column 'id'"),
+        (TABLE.assign(**{"Unnamed: 2": [None, "x"]}), "Column 3 has no name and holds 'x'"),
+        (TABLE.assign(id=[2.0**60, 1.0]), "lost its last digits"),
+        ("text", "DataFrame is needed, not str"),
+    ],
+)
+def test_what_would_be_lost_is_refused(frame, says):
+    with pytest.raises(MemsciError) as caught:
+        from_frame(frame)
+    assert says in str(caught.value)
+
+
+UNWRITABLE = ["a\ud800b", "\udcff", "a\0b", "\0"]
+
+
+@pytest.mark.parametrize("bad", UNWRITABLE)
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda bad: Memory(bad),
+        lambda bad: Memory(TEXT, label=bad),
+        lambda bad: Memory(TEXT, id=bad),
+        lambda bad: Memory(TEXT, paraphrases=["P.", bad]),
+        lambda bad: Memory(TEXT, questions=[[bad, "Nora"]]),
+        lambda bad: Memory(TEXT, questions=[{"question": "Who?", "answer": bad}]),
+        lambda bad: Question("Who?", "Nora", (bad,)),
+        lambda bad: Partition(bad, [Memory(TEXT)]),
+        lambda bad: QuizItem(bad, "Who?", ("a", "b", "c", "d"), 0),
+        lambda bad: QuizItem("s", bad, ("a", "b", "c", "d"), 0),
+        lambda bad: QuizItem("s", "Who?", ("a", "b", "c", bad), 0),
+        lambda bad: from_frame(pd.DataFrame({"text": [TEXT], "label": [bad]}, dtype=object)),
+        lambda bad: from_frame(pd.DataFrame({"text": [TEXT], "questions": [json.dumps([["Who?", bad]])]})),
+    ],
+)
+def test_text_that_cannot_be_written_is_refused_wherever_it_comes_in(make, bad):
+    with pytest.raises(MemsciError, match="Unicode|cannot be the id"):
+        make(bad)
+
+
+@pytest.mark.parametrize("bad", [3, None, b"Who?", ["Who?"], float("nan")])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda bad: Memory(bad),
+        lambda bad: Memory(TEXT, label=bad),
+        lambda bad: Memory(TEXT, id=bad),
+        lambda bad: Memory(TEXT, paraphrases=bad if isinstance(bad, (bytes, float)) else [bad]),
+        lambda bad: Memory(TEXT, questions=[[bad, "Nora"]]),
+        lambda bad: Memory(TEXT, questions=[["Who?", bad]]),
+        lambda bad: Question(bad, "Nora"),
+        lambda bad: Question("Who?", "Nora", [bad]),
+        lambda bad: Partition("p", [Memory(TEXT)], bad),
+        lambda bad: Partition("p", [Memory(TEXT)], [bad]),
+    ],
+)
+def test_what_is_no_text_is_refused_wherever_it_comes_in(make, bad):
+    with pytest.raises(MemsciError):
+        make(bad)
 
 
 def test_a_repeated_column_is_refused():

@@ -251,7 +251,7 @@ def test_save_is_whole_or_not_at_all(mind, tmp_path, monkeypatch):
     assert sorted(path.name for path in saved.iterdir()) == ["memories", "store.json"]
 
     def full(source, target, **options):
-        target.mkdir()
+        target.mkdir(exist_ok=True)
         shutil.copy(source / "store.json", target)
         raise OSError("no space left")
 

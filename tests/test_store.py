@@ -18,7 +18,6 @@ import subprocess
 import sys
 import time
 import traceback
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -28,7 +27,7 @@ from memsci.adapters.lora import Adapter
 from memsci.adapters.peft_format import save_peft
 from memsci.errors import MemsciError
 from memsci.store import record as record_module
-from memsci.store import store as store_module
+from memsci.store import sync
 from memsci.store.store import Remembered, Store
 
 HEADER = {"base": {"name": "tiny-llama", "fingerprint": "ab" * 32}, "encoding": {"rank": 2}, "seed": 3}
@@ -252,8 +251,8 @@ def test_a_full_disk_changes_nothing(two, monkeypatch):
 
 
 def test_a_writer_does_not_wait_for_ever(two, monkeypatch):
-    monkeypatch.setattr(store_module, "LOCK_SECONDS", 0.05)
-    with store_module.FileLock(two.path / ".lock"), pytest.raises(MemsciError, match="'zoe': another process"):
+    monkeypatch.setattr(sync, "LOCK_SECONDS", 0.05)
+    with sync.FileLock(two.path / ".lock"), pytest.raises(MemsciError, match="'zoe': another process"):
         two.add(*made("zoe"))
     two.add(*made("zoe"))
 
@@ -262,21 +261,6 @@ def test_what_a_dead_writer_of_version_0_1_0_left_among_the_memories_is_swept(tw
     (two.path / "memories" / ".new-0123").mkdir()
     two.refresh()
     assert leftovers(two.path) == [] and two.ids == ("nora", "omar")
-
-
-def test_a_folder_appears_whole_or_not_at_all(tmp_path):
-    path = tmp_path / "deep" / "folder"
-    for fails in (True, False):
-        with suppress(KeyError), record_module.appearing(path) as unfinished:
-            unfinished.mkdir()
-            (unfinished / "file").touch()
-            assert not path.exists() and unfinished.parent == path.parent and unfinished.name.startswith(".")
-            if fails:
-                raise KeyError
-        assert list(path.parent.iterdir()) == ([] if fails else [path])
-        assert (path / "file").exists() is not fails
-    with pytest.raises(MemsciError, match="folder exists already"), record_module.appearing(path):
-        pytest.fail("there was work to do")
 
 
 # Paths that are no store

@@ -221,11 +221,11 @@ def compress(
     dtype: Annotated[str, typer.Option(help=f"Precision of the numbers: {', '.join(STORED)}.")] = FLOAT8,
 ) -> None:
     """Copy all memories of a store into a smaller one; the store itself stays as it is."""
-    from memsci.store import compress as compression
+    from memsci.store.compress import compress as smaller_store
     from memsci.store.store import Store
 
     opened = Store(store)
-    smaller = compression.store(opened, target, rank, energy, dtype)
+    smaller = smaller_store(opened, target, rank, energy, dtype)
     sizes = f"{opened.nbytes / 1e6:.1f} MB to {smaller.nbytes / 1e6:.1f} MB"
     out.print(f"{_memories(len(smaller))} compressed into {target}: {sizes}.", soft_wrap=True, markup=False)
 

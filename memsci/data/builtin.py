@@ -43,11 +43,6 @@ def builtin(setting: str = "episodic", partition: int = 0) -> Partition:
         "semantic": public events, less correlated with one another (of its Wikipedia set).
     partition
         0 to 19.
-
-    Raises
-    ------
-    MemsciError
-        There is no such setting or partition.
     """
     check_in("setting", setting, grammar.SETTINGS)
     if partition not in range(split.PARTITIONS):
@@ -73,11 +68,6 @@ def quiz(split_name: str = "test", per_subject: int = QUIZ_ITEMS) -> list[QuizIt
         "test": phrasings that the base model has never seen; "train": those it was trained on.
     per_subject
         Number of facts of each subject, the first of an order drawn once.
-
-    Raises
-    ------
-    MemsciError
-        There is no such split, or a subject has fewer facts.
     """
     check_in("split", split_name, ("train", "test"))
     items = []

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from memsci.errors import MemsciError, check_in
+from memsci.files import as_path
 from memsci.memory import QuizItem
 
 # The four subjects of the paper.
@@ -35,11 +36,6 @@ def mmlu(subjects: Iterable[str] = SUBJECTS, split: str = "test", source: str | 
     -------
     list of QuizItem
         Subject by subject, in the order of the source.
-
-    Raises
-    ------
-    MemsciError
-        If a file is missing or malformed (with its row), or the dataset cannot be had.
     """
     if isinstance(subjects, str):
         raise MemsciError(f"subjects must be a list of names: write [{subjects!r}].")
@@ -47,12 +43,13 @@ def mmlu(subjects: Iterable[str] = SUBJECTS, split: str = "test", source: str | 
     if source is None:
         data = os.environ.get("MEMSCI_DATA")
         source = Path(data) / "mmlu" if data else "hub"
-    read = _hub if source == "hub" else _folder
-    return [item for subject in subjects for item in read(subject, split, source)]
+    if source == "hub":
+        return [item for subject in subjects for item in _hub(subject, split)]
+    return [item for subject in subjects for item in _folder(subject, split, as_path(source))]
 
 
-def _folder(subject: str, split: str, source: str | Path) -> list[QuizItem]:
-    path = Path(source) / split / f"{subject}_{split}.csv"
+def _folder(subject: str, split: str, source: Path) -> list[QuizItem]:
+    path = source / split / f"{subject}_{split}.csv"
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = list(csv.reader(file, strict=True))
@@ -69,7 +66,7 @@ def _folder(subject: str, split: str, source: str | Path) -> list[QuizItem]:
     return items
 
 
-def _hub(subject: str, split: str, source: str) -> list[QuizItem]:
+def _hub(subject: str, split: str) -> list[QuizItem]:
     try:
         import datasets  # heavy, and needed only here
     except ImportError:
@@ -81,7 +78,7 @@ def _hub(subject: str, split: str, source: str) -> list[QuizItem]:
     except Exception as error:  # the package raises many kinds: no network, no such subject, …
         raise MemsciError(
             f"cais/mmlu, subject {subject!r}, could not be had from the hub ({error}). Without network, "
-            "give  source a folder with the original CSV files."
+            "give source a folder with the original CSV files."
         ) from None
     return [
         _item(f"cais/mmlu, {subject}, row {number}", subject, row["question"], row["choices"], row["answer"])

@@ -8,7 +8,6 @@ matters.
 
 from __future__ import annotations
 
-import hashlib
 import io
 import os
 import pickle
@@ -19,6 +18,7 @@ from typing import Any
 import pooch
 
 from memsci.errors import MemsciError, check_in
+from memsci.files import as_path, sha256
 from memsci.memory import Memory, Partition
 
 COMMIT = "7c6c1e71cce3f15a3e3619f2bc1c9a72b5193085"
@@ -82,12 +82,6 @@ def published(setting: str = "wiki", partition: int = 0, folder: str | Path | No
         Named e.g. ``wiki-3``, memories ``wiki-3-00`` to ``wiki-3-49``, texts exactly as published. The compositional
         questions of the paper are not public.
 
-    Raises
-    ------
-    MemsciError
-        If there is no such partition or file, the file is not the published one, or it holds anything else than it
-        should.
-
     Warns
     -----
     UserWarning
@@ -101,7 +95,7 @@ def published(setting: str = "wiki", partition: int = 0, folder: str | Path | No
     check_in("setting", setting, FOLDERS)
     check_in("partition", partition, range(PARTITIONS))
     folder = folder or os.environ.get("MEMSCI_DATA")
-    path = _local(setting, partition, Path(folder)) if folder else _download(setting, partition)
+    path = _local(setting, partition, as_path(folder)) if folder else _download(setting, partition)
     name = f"{setting}-{partition}"
     try:
         content = read_pickle(path.read_bytes())
@@ -133,7 +127,7 @@ def _local(setting: str, partition: int, folder: Path) -> Path:
             "of the environment variable MEMSCI_DATA; unset it to download them from the authors' own."
         )
     expected = _checksum(setting, partition)
-    if expected and hashlib.sha256(path.read_bytes()).hexdigest() != expected:
+    if expected and sha256(path) != expected:
         raise MemsciError(f"{path}: this is not the published file (its SHA-256 differs). Get it again from {URL}.")
     return path
 
@@ -208,10 +202,7 @@ class _Reader(pickle.Unpickler):
 def read_pickle(content: bytes) -> Any:
     """The plain values in a pickle of the published kind: a list of strings, or {column: list of cells} for a frame.
 
-    Raises
-    ------
-    MemsciError
-        If the pickle is damaged or asks for any class outside the list; nothing that it names is imported or called.
+    A damaged pickle, or one that asks for a class outside the list, is refused; nothing that it names is imported or called.
     """
     try:
         value = _Reader(io.BytesIO(content)).load()

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from memsci.errors import MemsciError
+from memsci.files import as_path
 from memsci.memory import Memory, from_frame
 
 
-def table(path: str | Path) -> list[Memory]:
+def table(path: str | os.PathLike[str]) -> list[Memory]:
     """Read memories from a file, one per row.
 
     Parameters
@@ -27,15 +30,19 @@ def table(path: str | Path) -> list[Memory]:
     Returns
     -------
     list of Memory
-        In the order of the file.
+        In the order of the file. Errors name the row, counted from 1 without the header and blank lines.
 
-    Raises
-    ------
-    MemsciError
-        If the file cannot be read, has no rows, wrong columns, an empty text, a malformed cell, or a text or id twice.
-        The message names the row, counted from 1 without the header and blank lines.
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> file = pathlib.Path(tempfile.mkdtemp(), "memories.csv")
+    >>> lines = ["text,id,questions", 'Nora hid the letter.,nora,"[[""Who hid the letter?"", ""Nora""]]"']
+    >>> _ = file.write_text("\\n".join(lines))
+    >>> [memory] = table(file)
+    >>> memory.id, memory.text, memory.questions[0].answer
+    ('nora', 'Nora hid the letter.', 'Nora')
     """
-    path = Path(path)
+    path = as_path(path)
     reader = _READERS.get(path.suffix.lower())
     if reader is None:
         raise MemsciError(f"{path}: the name of a table must end in {', '.join(_READERS)}, not in {path.suffix!r}.")
@@ -57,7 +64,7 @@ def _csv(path: Path) -> pd.DataFrame:
     with path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.reader(file, strict=True)
         try:
-            rows = [(reader.line_num, row) for row in reader if row]
+            rows = [(reader.line_num, row) for row in reader if any(row)]
         except csv.Error as error:
             raise MemsciError(f"line {reader.line_num}: not a well-formed CSV file ({error}).") from None
     if not rows:
@@ -78,15 +85,24 @@ def _jsonl(path: Path) -> pd.DataFrame:
         if not line.strip():
             continue
         try:
-            record = json.loads(line)
+            record = json.loads(line, object_pairs_hook=_object)
         except json.JSONDecodeError as error:
             raise MemsciError(f"line {number}: not valid JSON ({error}).") from None
+        except MemsciError as error:
+            raise MemsciError(f"line {number}: {error}") from None
         if not isinstance(record, dict):
             raise MemsciError(f'line {number}: an object such as {{"text": "…"}} is needed, not {line.strip()[:60]}.')
         records.append(record)
     if not records:
         raise MemsciError("the file is empty.")
     return pd.DataFrame(records, dtype=object)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    names = [name for name, _ in pairs]
+    if repeated := sorted({name for name in names if names.count(name) > 1}):
+        raise MemsciError(f"{repeated[0]!r} stands twice in one object: keep one.")
+    return dict(pairs)
 
 
 def _parquet(path: Path) -> pd.DataFrame:

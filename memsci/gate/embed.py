@@ -1,4 +1,4 @@
-"""f: the vector by which a memory is found. Keys of memories and cues of queries are made alike.
+"""f: the vector by which a memory is found. Keys of memories and cues of queries are made in the same way.
 
 Shapes: b texts, n memories, t tokens, d width, v tokens of the vocabulary.
 """
@@ -16,6 +16,7 @@ from torch.nn.functional import cross_entropy, normalize
 
 from memsci.config import Embedding
 from memsci.errors import MemsciError
+from memsci.memory import check_text
 from memsci.models.base import Base, batches, turn, without_bars
 from memsci.models.sites import attention_input_path, mlp_input_path
 
@@ -32,7 +33,7 @@ def embedder(base: Base | None, settings: Embedding) -> Embedder:
 
     With kind "activations" and mean pooling, f(D) = 1/t Σ_j x_j, x_j the input to the last layer's MLP at token j
     (paper, Methods). Tokens are those of the plain text, with the tokenizer's beginning-of-sequence token if it has one
-    (*not stated in the paper*). Call f outside of :func:`memsci.mixture.mixture`: it is the base's own view of a text.
+    (*not stated in the paper*). Call f outside of :func:`memsci.adapters.mixture.mixture`: it reads the base alone.
 
     Pooling "surprisal" weights each token by −log p(token | context) of the same pass, and "last" takes the last token:
     neither is in the paper. The beginning-of-sequence token has no surprisal and gets no weight; without one, the first
@@ -57,12 +58,6 @@ def embedder(base: Base | None, settings: Embedding) -> Embedder:
     -------
     callable
         list of b str -> Tensor [b, d], float32, on the CPU.
-
-    Raises
-    ------
-    MemsciError
-        No such layer or model, or the settings are fitted to texts; when called: a text is empty or longer than the
-        model reads.
     """
     embed = embedders(base, [settings])
     return lambda texts: embed(texts)[0]
@@ -77,12 +72,12 @@ def embedders(
     """Several f at once: whatever the number of layers, sites and poolings, the base reads each text once.
 
     Pooling "idf" weights each token by ln((1 + n) / (1 + n_v)), n_v the number of the n stored texts that have it, so that
-    a token of every text (the beginning-of-sequence token, say) weighs nothing; nor does one of no text at all, which is
-    a word of the question and no help in finding what it asks about. A text of such tokens alone is the plain mean.
+    a token of every text (the beginning-of-sequence token, say) weighs nothing; nor does a token of no stored text, which
+    cannot help to find one. A text of such tokens alone gets the plain mean.
 
     Whitening takes x to L⁻¹(x − μ), with μ the mean and L Lᵀ = Σ + λ (tr Σ / d) I, Σ the covariance, of the activations
     of all tokens of the stored texts, and λ = :data:`SHRINK`; the beginning-of-sequence token, which is apart from all
-    others, is left out of them. Directions in which all tokens vary then count no more than those that tell texts apart.
+    others, is left out of them. Directions in which all tokens vary then count no more than those in which texts differ.
 
     Both depend on all stored texts: when one more comes, every key must be made anew from its text.
 
@@ -93,18 +88,13 @@ def embedders(
     stored : sequence of n str, optional
         The texts of all memories; only pooling "idf" and whitening need them.
     kept : dict, optional
-        What the base gave for each text is looked for here first, and left here: for texts that are among several sets of
-        memories, each fitted anew. It takes tokens × width numbers for each layer and site.
+        A cache of what the base gave for each text, for texts that are in several sets of memories, each fitted anew. It
+        takes tokens × width numbers for each layer and site.
 
     Returns
     -------
     callable
         list of b str -> for each of the settings, in order, what its :func:`embedder` gives.
-
-    Raises
-    ------
-    MemsciError
-        As :func:`embedder`; also if settings are fitted to stored texts and there are none.
     """
     own = [one for one in settings if one.kind == "activations"]
     activations = _activations(base, own, stored, kept) if own else None
@@ -116,16 +106,16 @@ def embedders(
     def embed(texts: Sequence[str]) -> list[Tensor]:
         texts = _checked(texts)
         read = iter(activations(texts) if activations else ())
-        meant = {name: sentence(texts) for name, sentence in sentences.items()}
-        counted = words(texts) if words else None
+        meanings = {name: sentence(texts) for name, sentence in sentences.items()}
+        bags = words(texts) if words else None
         vectors = []
         for one in settings:
             if one.kind == "activations":
                 vectors.append(next(read))
             elif one.kind == "hybrid":
-                vectors.append(torch.cat([normalize(meant[one.model], dim=1), counted], dim=1) * 0.5**0.5)
+                vectors.append(torch.cat([normalize(meanings[one.model], dim=1), bags], dim=1) * 0.5**0.5)
             else:
-                vectors.append(counted if one.kind == "words" else meant[one.model])
+                vectors.append(bags if one.kind == "words" else meanings[one.model])
         return vectors
 
     return embed
@@ -174,8 +164,8 @@ def _activations(
     if any(one.fitted for one in settings) and not stored:
         raise MemsciError(
             "Pooling 'idf' and whitening are fitted to the texts of all memories, and none were given. Use them to compare "
-            "gates (memsci.gating); where texts are not kept, use pooling 'surprisal', or kind 'words' or 'hybrid', whose "
-            "keys need no fitting."
+            "gates (memsci.evaluate.gate_accuracy). Where texts are not kept, use pooling 'surprisal', or kind 'words' or "
+            "'hybrid': their keys need no fitting."
         )
     passes = partial(_passes, base) if kept is None else partial(_kept_passes, base, kept=kept)
     rarity = _rarity(base, _checked(stored)) if "idf" in kinds else None
@@ -192,13 +182,13 @@ def _activations(
                 filled[group] = torch.einsum("bt,btd->bd", weights[one], inputs[path].float()).cpu()
         vectors = []
         for one, several in zip(settings, paths):
-            found = [pooled[path, one.weighting] for path in several]
+            parts = [pooled[path, one.weighting] for path in several]
             if one.whiten:
                 # Weights sum to 1, so the mean of whitened tokens is the whitened mean.
-                found = [_whitened(x, *spreads[path]) for x, path in zip(found, several)]
+                parts = [_whitened(x, *spreads[path]) for x, path in zip(parts, several)]
             if one.site == "both":
-                found = [normalize(x, dim=1) * 0.5**0.5 for x in found]
-            vectors.append(torch.cat(found, dim=1))
+                parts = [normalize(x, dim=1) * 0.5**0.5 for x in parts]
+            vectors.append(torch.cat(parts, dim=1))
         return vectors
 
     return embed
@@ -237,9 +227,9 @@ def _kept_passes(
             # A copy, or the whole batch would be kept with it.
             kept.setdefault(new[k], {}).update({name: x[row, :n].to("cpu", copy=True) for name, x in read.items()})
     for k, text in enumerate(texts):
-        found = {name: x[None].to(base.device) for name, x in kept[text].items()}
-        inputs = {path: found[path] for path in modules}
-        yield [k], found["ids"], torch.ones_like(found["ids"]), inputs, found.get("surprisal")
+        read = {name: x[None].to(base.device) for name, x in kept[text].items()}
+        inputs = {path: read[path] for path in modules}
+        yield [k], read["ids"], torch.ones_like(read["ids"]), inputs, read.get("surprisal")
 
 
 def _spreads(
@@ -370,6 +360,5 @@ def _checked(texts: Sequence[str]) -> Sequence[str]:
     if isinstance(texts, str):
         raise MemsciError(f"A list of texts is needed; the text {texts[:40]!r} was given. Put it into a list.")
     for k, text in enumerate(texts):
-        if not text:
-            raise MemsciError(f"Text {k} is empty. Give a text to embed.")
+        check_text(f"Text {k}", text)
     return texts

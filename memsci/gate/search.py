@@ -26,7 +26,7 @@ def nearest(
     """The k keys most similar to each cue, best first; of equals the earlier.
 
     usearch finds candidates in float32, whose similarities are then taken in float64, as `memsci.gate.gate` does. Where
-    rounding could have kept a better one from being a candidate, all keys are compared in float64.
+    rounding could have hidden a better one, all keys are compared in float64.
 
     Parameters
     ----------
@@ -39,19 +39,13 @@ def nearest(
     longest : float
         Length of the longest key, or more.
     dead : array of int64, ascending
-        Rows of `keys` to pass over.
+        Rows of `keys` that are not searched.
 
     Returns
     -------
     scores : Tensor [b, k], float64
     rows : Tensor [b, k], int64
         Numbers of rows of `keys`.
-
-    Raises
-    ------
-    MemsciError
-        k is not a whole number from 1 up, there is no such similarity, or the cues are not finite or not as wide as the
-        keys.
     """
     check_in("similarity", similarity, SIMILARITIES)
     check_whole("k", k, 1)
@@ -64,9 +58,9 @@ def nearest(
     sure = np.zeros(len(cues), bool)
     if k and len(cues) and fetch < len(keys):
         near = cues.astype(np.float32)
-        found = search(keys, near, fetch, _METRICS[similarity], exact=True, threads=torch.get_num_threads())
-        candidates = np.asarray(found.keys).reshape(len(cues), fetch).astype(np.int64)
-        last = 1 - np.asarray(found.distances).reshape(len(cues), fetch).max(axis=1).astype(np.float64)
+        matches = search(keys, near, fetch, _METRICS[similarity], exact=True, threads=torch.get_num_threads())
+        candidates = np.asarray(matches.keys).reshape(len(cues), fetch).astype(np.int64)
+        last = 1 - np.asarray(matches.distances).reshape(len(cues), fetch).max(axis=1).astype(np.float64)
         for i, cue in enumerate(cues):
             tried = np.sort(candidates[i])
             scores[i], rows[i] = _best(_exact(cue, keys[tried], similarity), tried, k, dead)
@@ -79,7 +73,7 @@ def nearest(
 
 
 def similarities(cues: Tensor, keys: np.ndarray, similarity: str) -> Tensor:
-    """Similarity of each cue to every key, in float32 and part by part, so that nothing of the size of the keys is made.
+    """Similarity of each cue to every key, in float32 and part by part, so that the keys are never copied as a whole.
 
     Parameters
     ----------
@@ -89,7 +83,7 @@ def similarities(cues: Tensor, keys: np.ndarray, similarity: str) -> Tensor:
     Returns
     -------
     Tensor [b, n], float32
-        None is off by more than :func:`rounding`.
+        No similarity is off by more than :func:`rounding`.
     """
     check_in("similarity", similarity, SIMILARITIES)
     _check_cues(cues, keys)
@@ -99,9 +93,9 @@ def similarities(cues: Tensor, keys: np.ndarray, similarity: str) -> Tensor:
     scores = torch.empty(len(near), len(keys))
     for start in range(0, len(keys), PART):
         part = torch.from_numpy(keys[start : start + PART])
-        found = near @ part.T
+        products = near @ part.T
         scores[:, start : start + PART] = (
-            found / part.norm(dim=1).clamp_min(_SHORTEST) if similarity == "cosine" else found
+            products / part.norm(dim=1).clamp_min(_SHORTEST) if similarity == "cosine" else products
         )
     return scores
 
@@ -145,7 +139,7 @@ def _exact(cue: np.ndarray, keys: np.ndarray, similarity: str) -> np.ndarray:
 
 
 def _best(scores: np.ndarray, rows: np.ndarray, k: int, dead: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The k best of some rows (ascending) that are alive, -inf in the place of those that are not there."""
+    """The k best of some rows (ascending) that are alive; scores of missing ones are -inf."""
     scores = np.where(np.isin(rows, dead), -np.inf, scores)
     order = np.argsort(-scores, kind="stable")[:k]
     return scores[order], rows[order]

@@ -21,7 +21,7 @@ SORTED_FIRST = 1024  # the best memories of many that are sorted first
 
 @dataclass(frozen=True, eq=False)
 class Gate:
-    """What :func:`gate` found for b queries over n memories.
+    """Scores and weights of b queries over n memories, from :func:`gate`.
 
     Attributes
     ----------
@@ -62,11 +62,6 @@ class Gate:
 
     def top(self) -> list[str]:
         """Id of the best memory of each query, the earlier one of equals.
-
-        Raises
-        ------
-        MemsciError
-            There are no memories.
         """
         if not self.ids:
             raise MemsciError("The gate has no memories to choose from. Encode one first.")
@@ -107,7 +102,7 @@ def gate(
         K, the memories' keys; n may be 0.
     beta : float
         β, inverse temperature. 1 in the paper's main experiments, 0.1 for compositional questions. 0 opens all alike;
-        infinity opens the best alone (equals share).
+        infinity opens the best alone (equal ones open equally).
     similarity : {"inner", "cosine"}
         Inner product without normalisation (the paper's), or cosine (*not in the paper*; 0 for a zero vector).
     ids, labels : sequence of n str, optional
@@ -118,10 +113,14 @@ def gate(
     Gate
         Scores and weights are float64, on the device of the queries.
 
-    Raises
-    ------
-    MemsciError
-        Shapes do not agree, a number is not finite, or β is negative or not a number.
+    Examples
+    --------
+    >>> import torch
+    >>> keys = torch.tensor([[2.0, 0.0], [0.0, 1.0]])
+    >>> gate(torch.tensor([[1.0, 0.0]]), keys, ids=["nora", "omar"])
+     query   id label  score  weight  rank
+         0 nora  nora      2  0.8808     1
+         0 omar  omar      0  0.1192     2
     """
     check_in("similarity", similarity, SIMILARITIES)
     if queries.ndim != 2 or keys.ndim != 2 or queries.shape[1] != keys.shape[1]:
@@ -146,10 +145,10 @@ def gate(
 
 
 def top_k(gate: Gate, k: int) -> Gate:
-    """The same gate with the k best memories of each query open and all others shut.
+    """The same gate with the k best memories of each query open and all others closed (weight 0).
 
-    What the others had is shared out in proportion, so that the weights of a query sum to what they summed to before. For a
-    gate of this module that is the softmax over the k best scores alone. *Not in the paper.*
+    The weights that stay are scaled so that their sum does not change. For a gate of this module that is the softmax over
+    the k best scores alone. *Not in the paper.*
 
     Parameters
     ----------
@@ -163,10 +162,11 @@ def top_k(gate: Gate, k: int) -> Gate:
     Gate
         With the scores of all memories, as before.
 
-    Raises
-    ------
-    MemsciError
-        k is not a whole number from 1 up.
+    Examples
+    --------
+    >>> import torch
+    >>> top_k(gate(torch.tensor([[1.0]]), torch.tensor([[2.0], [1.0], [2.0]])), 2).weights.tolist()
+    [[0.5, 0.0, 0.5]]
     """
     check_whole("k", k, 1)
     if k >= len(gate.ids):
@@ -174,53 +174,54 @@ def top_k(gate: Gate, k: int) -> Gate:
     best = gate.scores.argsort(dim=1, descending=True, stable=True)[:, :k]
     kept = torch.zeros_like(gate.weights).scatter(1, best, gate.weights.gather(1, best))
     before, after = (weights.sum(dim=1, keepdim=True) for weights in (gate.weights, kept))
-    share = torch.where(after > 0, before / after, 0.0)  # all k best may be shut, in a gate set by hand
-    return replace(gate, weights=kept * share)
+    scale = torch.where(after > 0, before / after, 0.0)  # all k best may be closed, in a gate set by hand
+    return replace(gate, weights=kept * scale)
 
 
 def nucleus(gate: Gate, epsilon: float) -> Gate:
-    """The same gate with the memories of least weight shut, as many as together weigh at most ε of each query's sum.
+    """The same gate with the memories of least weight closed, as many as together weigh at most ε of each query's sum.
 
     What stays open keeps its weight, so that the gate moves by ‖g − g′‖₁ ≤ ε Σ_i g_i. Any quantity z that is computed from
-    the mixture, a logit say, then moves by |z(g) − z(g′)| ≤ ε L, L the largest |∂z/∂g_i| over the shut memories i and the
-    line between g and g′ (mean value theorem; for a softmax gate Σ_i g_i = 1). *Not in the paper.*
+    the mixture, a logit say, then moves by |z(g) − z(g′)| ≤ ε L, L the largest |∂z/∂g_i| over the closed memories i and
+    the line between g and g′ (mean value theorem; for a softmax gate Σ_i g_i = 1). *Not in the paper.*
 
     Parameters
     ----------
     gate : Gate
         Of any number of queries.
     epsilon : float
-        ε, from 0 (nothing is shut) up to, but not, 1.
+        ε, from 0 (nothing is closed) up to, but not, 1.
 
     Returns
     -------
     Gate
         With the scores of all memories, as before.
 
-    Raises
-    ------
-    MemsciError
-        ε is not such a number.
+    Examples
+    --------
+    >>> import torch
+    >>> nucleus(gate(torch.tensor([[1.0]]), torch.tensor([[3.0], [0.0]])), 0.05).weights.round(decimals=3).tolist()
+    [[0.953, 0.0]]
     """
     if not 0 <= epsilon < 1:
         raise MemsciError(f"epsilon must be a number from 0 up to, but not, 1; {epsilon!r} was given.")
     ordered, order = gate.weights.sort(dim=1, stable=True)  # the least first
     spent = ordered.cumsum(dim=1) <= epsilon * gate.weights.sum(dim=1, keepdim=True)
-    shut = torch.zeros_like(spent).scatter(1, order, spent)
-    return replace(gate, weights=gate.weights.masked_fill(shut, 0.0))
+    closed = torch.zeros_like(spent).scatter(1, order, spent)
+    return replace(gate, weights=gate.weights.masked_fill(closed, 0.0))
 
 
 def holding(scores: Tensor, beta: float, mass: float, error: Tensor | float = 0.0) -> Tensor:
-    """Which memories are among the fewest that hold so much of some query's softmax, numbers in ascending order.
+    """Indices of the fewest memories that hold a mass m of each query's softmax, for all queries together, ascending.
 
-    Where scores are off by e, no weight is by more than the factor exp(2 β e). So the memories that are left out, whose
-    weights sum to m' by the scores given, sum to m' exp(2 β e) at most by the true ones, and that is to be no more than
-    1 − m. For β = ∞ those within 2 e of the best remain: no other is the best by the true scores.
+    Scores that are off by e change a weight by the factor exp(2 β e) at most. The memories that are left out have weights
+    that sum to m' by the scores given, so at most to m' exp(2 β e) by the true ones; this is kept to 1 − m. For β = ∞ the
+    memories within 2 e of the best remain: no other can be the best by the true scores.
 
     Parameters
     ----------
     scores : Tensor [b, n]
-        Similarities; minus infinity for a memory that is out of the question.
+        Similarities; minus infinity for a memory that must not open.
     beta : float
         β.
     mass : float
@@ -231,7 +232,13 @@ def holding(scores: Tensor, beta: float, mass: float, error: Tensor | float = 0.
     Returns
     -------
     Tensor
-        The numbers of the columns.
+        Indices of columns.
+
+    Examples
+    --------
+    >>> import torch
+    >>> holding(torch.tensor([[5.0, 0.0, 4.0]]), beta=1.0, mass=0.9).tolist()
+    [0, 2]
     """
     if not scores.numel():
         return torch.empty(0, dtype=torch.int64)

@@ -24,14 +24,15 @@ from memsci.adapters.lora import Stack, stack
 from memsci.adapters.mixture import mixture
 from memsci.config import Embedding, Encoding, GateRule
 from memsci.errors import MemsciError
+from memsci.files import appearing, as_path
 from memsci.gate import softmax
 from memsci.gate.embed import Embedder, embedder, weighted
 from memsci.gate.softmax import Gate
 from memsci.learners.base import Learner, Trained, several
 from memsci.memory import Memory, check_memories, text_hash
-from memsci.models.base import SHIPPED, Base, load
+from memsci.models.base import SHIPPED, Base
 from memsci.models.conversation import RECALL_TOKENS, Within
-from memsci.store.record import Remembered, appearing
+from memsci.store.record import Remembered
 from memsci.store.store import Store
 
 RESIDENT = 1024  # memories whose adapters all stay in memory, if they fit into the store's cache
@@ -79,11 +80,11 @@ class MEGa(Learner, method="MEGa"):
     ) -> None:
         self.keep_text = keep_text
         self._temporary = tempfile.TemporaryDirectory(prefix="memsci-") if store is None else None
-        path = Path(self._temporary.name) / "store" if store is None else Path(store)
+        path = Path(self._temporary.name) / "store" if store is None else as_path(store)
         kept: dict[str, Any] = {}
         if (path / "store.json").exists():
             self.store = Store.open(path)
-            self.store.check(base.fingerprint, base.name)
+            self.store.check(base.fingerprint, base.name, base.model)
             kept = self.store.header
         super().__init__(base, kept.get("seed", 0) if seed is None else seed)
         suited = Encoding.embedded() if base.name == SHIPPED else Encoding.paper()
@@ -105,6 +106,7 @@ class MEGa(Learner, method="MEGa"):
         self._embed: Embedder = embedder(base, self.embedding)
         if not kept:
             self.store = Store.create(path, self._header())
+            self.store.check(base.fingerprint, base.name, base.model)
         self._stack: tuple[list[str], Stack] | None = None  # checksums of memories, and their adapters
 
     @classmethod
@@ -212,9 +214,9 @@ class MEGa(Learner, method="MEGa"):
 
         What a store keeps to open quickly is not copied: the first opening reads every memory once (minutes for 100,000).
         """
-        path = Path(path).expanduser()
+        path = as_path(path)
         with appearing(path) as unfinished:
-            shutil.copytree(self.store.path, unfinished, ignore=shutil.ignore_patterns(".*"))
+            shutil.copytree(self.store.path, unfinished, ignore=shutil.ignore_patterns(".*"), dirs_exist_ok=True)
         return path
 
     # Gating
@@ -261,7 +263,7 @@ class MEGa(Learner, method="MEGa"):
             ids, labels = self.ids, self.store.labels
         else:
             keys, named = self.store.keys(places.tolist()), self.store.named(places.tolist())
-            ids, labels = [one.id for one in named], [one.label for one in named]
+            ids, labels = [id for id, _ in named], [label for _, label in named]
         return softmax.gate(*weighted(self.embedding, cues, keys), beta, self.rule.similarity, ids, labels)
 
     def gate_by_hand(self, weights: Sequence[Mapping[str, float]]) -> Gate:
@@ -368,11 +370,8 @@ def open(path: str | os.PathLike[str], base: Base | None = None) -> MEGa:
     base
         The base model, if it is loaded already; None loads the one whose name the store holds.
     """
-    header = Store.open(path).header
-    if base is None:
-        name = header["base"]["name"]
-        base = load(None if name == SHIPPED else name)
-    return MEGa(base, store=path)
+    stored = Store.open(path)
+    return MEGa(base or stored.load_base(), store=path)
 
 
 def _kept(settings: type, header: dict[str, Any], name: str):

@@ -173,7 +173,7 @@ def _cells(rows: pd.DataFrame, group: pd.Series) -> pd.Series:
     if (early := rows["position"] > rows["stop"]).any():
         one = rows[early].iloc[0]
         raise MemsciError(
-            f"The memory at position {one['position']} has scores at checkpoint {one['stop']}, before it was learnt."
+            f"The memory at position {one['position']} has scores at stop {one['stop']}, before it was learnt."
         )
     memory = ["group", "position"]
     # Published data have memories with the same question twice: the first is the first at every stop.

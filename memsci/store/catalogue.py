@@ -18,15 +18,16 @@ import sqlite3
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
+import torch
 
 from memsci.errors import MemsciError
-from memsci.store.record import Entry, flush, read_memory
+from memsci.files import flush
+from memsci.store.record import Remembered, read_memory
 
 # What reading a catalogue that is truncated, altered or just being removed raises.
 UNREADABLE = (sqlite3.Error, OSError, ValueError, TypeError)
@@ -50,25 +51,8 @@ INSERT INTO store VALUES (NULL, NULL, 0);
 """
 
 
-@dataclass(frozen=True)
-class Row:
-    """What the catalogue knows of one memory besides its key; the names are those of `Remembered` and `Entry`."""
-
-    slot: int
-    id: str
-    label: str
-    order: int
-    text_hash: str
-    seed: int | None
-    losses: tuple[float, ...]
-    created: str
-    has_text: bool
-    checksum: str
-    tokens: int | None = None
-
-
 class Catalogue:
-    """The picture that a reader has of a catalogue: its slots when it was opened, without those dead by then.
+    """What a reader sees of a catalogue: its slots when it was opened, without those dead by then.
 
     Parameters
     ----------
@@ -88,8 +72,7 @@ class Catalogue:
 
     Raises
     ------
-    Exception
-        One of `UNREADABLE`.
+    One of `UNREADABLE`
     """
 
     def __init__(self, folder: Path) -> None:
@@ -142,26 +125,26 @@ class Catalogue:
         query = "SELECT max(json_extract(about, '$.tokens')) FROM memories WHERE slot < ?"
         return self._ask(query, (self._slots,))[0][0] or 0
 
-    def slots(self, places: Sequence[int]) -> list[int]:
-        """Slots of the memories at these places in the order of adding."""
-        return self.live[np.asarray(places, dtype=np.int64)].tolist() if len(self.dead) else list(map(int, places))
+    def slots(self, indices: Sequence[int]) -> list[int]:
+        """Slots of the memories at these indices in the order of adding."""
+        return self.live[np.asarray(indices, dtype=np.int64)].tolist() if len(self.dead) else list(map(int, indices))
 
-    def names(self, places: Sequence[int]) -> list[tuple[str, str]]:
-        """Id and label of the memories at these places, as many and in the same order."""
-        return [(id, label) for _, id, label in self._at(places, "id, label")]
+    def names(self, indices: Sequence[int]) -> list[tuple[str, str]]:
+        """Id and label of the memories at these indices, as many and in the same order."""
+        return [(id, label) for _, id, label in self._at(indices, "id, label")]
 
-    def rows(self, places: Sequence[int]) -> list[Row]:
-        """What is known of the memories at these places, as many and in the same order."""
-        return list(map(_row, self._at(places, _COLUMNS)))
+    def records(self, indices: Sequence[int]) -> list[tuple[Remembered, bool]]:
+        """The memories at these indices, each with whether its folder holds its text, as many and in the same order."""
+        return list(map(self._record, self._at(indices, _COLUMNS)))
 
-    def find(self, id: object, any_case: bool = False) -> Row | None:
+    def find(self, id: object, any_case: bool = False) -> Remembered | None:
         """The memory of this id, if there is one."""
         if not isinstance(id, str) or not id.isascii():
             return None
         query = f"SELECT slot, {_COLUMNS} FROM memories WHERE id = ? AND slot < ?"
-        for row in map(_row, self._ask(query, (id, self._slots))):
-            if (any_case or row.id == id) and not self._is_dead(row.slot):
-                return row
+        for row in self._ask(query, (id, self._slots)):
+            if (any_case or row[1] == id) and not self._is_dead(row[0]):
+                return self._record(row)[0]
         return None
 
     def checksums(self, ids: Sequence[str]) -> dict[str, str]:
@@ -187,8 +170,13 @@ class Catalogue:
         at = np.searchsorted(self.dead, slot)
         return at < len(self.dead) and self.dead[at] == slot
 
-    def _at(self, places: Sequence[int], columns: str) -> list[tuple]:
-        slots, found = self.slots(places), {}
+    def _record(self, row: tuple) -> tuple[Remembered, bool]:
+        slot, id, label, order, about, has_text, _, checksum, _, _ = row
+        key = torch.from_numpy(self.matrix[slot])
+        return Remembered(id, label, key, order=order, checksum=checksum, **json.loads(about)), bool(has_text)
+
+    def _at(self, indices: Sequence[int], columns: str) -> list[tuple]:
+        slots, found = self.slots(indices), {}
         for start in range(0, len(slots), CHUNK):
             asked = slots[start : start + CHUNK]
             for row in self._ask(f"SELECT slot, {columns} FROM memories WHERE slot IN ({_marks(asked)})", asked):
@@ -222,28 +210,30 @@ class Change:
         self._last = rows.execute(query).fetchone() or (-1, "")
         self.disordered = False  # whether slots are no longer in the order of adding, so that it must be rewritten
 
-    def append(self, entry: Entry) -> None:
+    def append(self, record: Remembered, mtime: int, size: int) -> None:
         """Give a memory the next slot.
 
-        Raises
-        ------
-        MemsciError
-            Its key is not as wide as the others.
+        Parameters
+        ----------
+        record
+            As `read_memory` and `write_memory` give it.
+        mtime, size
+            Of its memory.json: as long as both are the same, it need not be read again.
         """
-        record, key = entry.record, entry.record.key.numpy()
+        key = record.key.numpy()
         if self._width is None:
             self._width = len(key)
             self._rows.execute("UPDATE store SET width = ?", (self._width,))
-        check_width(entry.record.id, len(key), self._width)
+        check_width(record.id, len(key), self._width)
         self._keys.seek(self._slots * key.nbytes)
         self._keys.write(key.tobytes())
         about = {name: getattr(record, name) for name in ("text_hash", "seed", "losses", "created", "tokens")}
         self._rows.execute(
             f"INSERT INTO memories (slot, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (self._slots, record.id, record.label, record.order, json.dumps(about), record.text is not None,
-             entry.nbytes, entry.checksum, entry.mtime, entry.size),
+             record.nbytes, record.checksum, mtime, size),
         )  # fmt: skip
-        self._rows.execute("UPDATE store SET nbytes = nbytes + ?", (entry.nbytes,))
+        self._rows.execute("UPDATE store SET nbytes = nbytes + ?", (record.nbytes,))
         self._slots += 1
         self.disordered |= (record.order, record.id) < self._last
         self._last = (record.order, record.id)
@@ -254,13 +244,14 @@ class Change:
         if self._durable:
             os.fsync(self._keys.fileno())
 
-    def bury(self, slot: int) -> None:
-        """Mark a slot dead."""
-        self._rows.execute("UPDATE memories SET dead = 1 WHERE slot = ?", (slot,))
-        self._rows.execute("UPDATE store SET nbytes = nbytes - (SELECT nbytes FROM memories WHERE slot = ?)", (slot,))
+    def remove(self, id: str) -> None:
+        """Mark the slot of a memory dead."""
+        one = "FROM memories WHERE id = ? AND id = ? COLLATE BINARY AND NOT dead"
+        self._rows.execute(f"UPDATE store SET nbytes = nbytes - (SELECT nbytes {one})", (id, id))
+        self._rows.execute(f"UPDATE memories SET dead = 1 WHERE slot = (SELECT slot {one})", (id, id))
 
     def stamp(self, time: int | None) -> None:
-        """Say at which time of the folder of all memories the two were in step."""
+        """Note at which time of the folder of all memories the two were in step."""
         self._rows.execute("UPDATE store SET stamp = ?", (time,))
 
     def reconcile(self, memories: Path, base: dict[str, str]) -> dict[str, str]:
@@ -280,13 +271,13 @@ class Change:
         )
         execute("UPDATE store SET nbytes = (SELECT coalesce(sum(nbytes), 0) FROM memories WHERE NOT dead)")
         new = execute(
-            "SELECT id FROM seen WHERE NOT EXISTS (SELECT 1 FROM memories "
+            "SELECT id, mtime, size FROM seen WHERE NOT EXISTS (SELECT 1 FROM memories "
             "WHERE memories.id = seen.id AND memories.id = seen.id COLLATE BINARY AND NOT dead)"
         ).fetchall()
         damaged = {}
-        for (id,) in new:
+        for id, mtime, size in new:
             try:
-                self.append(read_memory(memories / id, base))
+                self.append(read_memory(memories / id, base), mtime or 0, size or 0)
             except MemsciError as error:
                 if (memories / id).is_dir():  # else it was forgotten while being read
                     damaged[id] = str(error)
@@ -378,13 +369,6 @@ def _slots(rows: sqlite3.Connection) -> int:
 
 def _marks(values: Sequence) -> str:
     return ", ".join("?" * len(values))
-
-
-def _row(row: tuple) -> Row:
-    slot, id, label, order, about, has_text, _, checksum, _, _ = row
-    about = json.loads(about)
-    losses = tuple(about.pop("losses"))
-    return Row(slot, id, label, order, losses=losses, has_text=bool(has_text), checksum=checksum, **about)
 
 
 def _parts(rows: np.ndarray, size: int = 4096) -> Iterator[np.ndarray]:

@@ -1,124 +1,17 @@
-"""Smaller memories: the few ranks that hold the energy of an adapter, and fewer bytes for each number.
-
-Nothing is trained and no text is needed. A compressed adapter is an `Adapter` like any other, and its folder PEFT's.
-"""
+"""A smaller copy of a store: the few ranks that hold the energy of each adapter, and fewer bytes for each number."""
 
 from __future__ import annotations
 
-import dataclasses
-import math
 import os
-from pathlib import Path
-
-import torch
-from torch import Tensor
 
 from memsci.adapters.lora import Adapter
-from memsci.config import ENERGY, FLOAT8, STORED
-from memsci.errors import MemsciError, check_in, check_whole
-from memsci.store.record import appearing
+from memsci.adapters.truncate import cast, truncate
+from memsci.config import ENERGY, FLOAT8
+from memsci.files import appearing
 from memsci.store.store import Store
 
-LARGEST = 16.0  # number of a float8 adapter: well within its range, 2⁻⁹ to 448
 
-
-def truncate(adapter: Adapter, rank: int | None = None, energy: float | None = None) -> Adapter:
-    """The nearest adapter of lower ranks: on each linear map the best approximation of γ B A in the Frobenius norm.
-
-    Parameters
-    ----------
-    adapter
-        What is to be made smaller.
-    rank
-        The largest rank that a linear map may keep; None sets no limit.
-    energy
-        Share of the squared singular values of the whole adapter that is kept, by as few of them as can: a linear map
-        that changes much keeps more ranks than one that changes little. Σ ‖Δ − Δ'‖² ≤ (1 − energy) Σ ‖Δ‖² over the linear
-        maps, unless `rank` forbids it. None keeps all up to `rank`.
-
-    Returns
-    -------
-    Adapter
-        In float32, of the same scale γ. A and B share every singular value equally; each map has at least rank 1.
-
-    Raises
-    ------
-    MemsciError
-        Neither rank nor energy is given, the rank is below 1, or the energy is not above 0 and at most 1.
-
-    Notes
-    -----
-    B A is never formed: with B = Q R and Aᵀ = P S, both thin, its singular values are those of R Sᵀ [r, r].
-    """
-    if rank is None and energy is None:
-        raise MemsciError("Truncation needs a rank, an energy or both; neither was given.")
-    if rank is not None:
-        check_whole("rank", rank, 1)
-    if energy is not None and not 0 < energy <= 1:
-        raise MemsciError(f"energy must be above 0 and at most 1; {energy!r} was given.")
-    factors = {path: _factors(A.double(), B.double()) for path, (A, B) in adapter.deltas.items()}
-    least = _least(torch.cat([values for _, values, _ in factors.values()]), 1.0 if energy is None else energy)
-    deltas = {}
-    for path, (A, values, B) in factors.items():
-        kept = max(1, int((values >= least).sum()))
-        kept = kept if rank is None else min(kept, rank)
-        root = values[:kept].sqrt()
-        deltas[path] = ((root[:, None] * A[:kept]).float(), (B[:, :kept] * root).float())
-    largest = max(len(A) for A, _ in deltas.values())
-    share = largest / adapter.rank
-    alpha = adapter.alpha * (math.sqrt(share) if adapter.rslora else share)
-    return dataclasses.replace(adapter, deltas=deltas, rank=largest, alpha=alpha)
-
-
-def _factors(A: Tensor, B: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The singular value decomposition of B A: right vectors [r, in], values [r], the largest first, left ones [out, r]."""
-    Q, R = torch.linalg.qr(B)
-    P, S = torch.linalg.qr(A.T)
-    U, values, Vh = torch.linalg.svd(R @ S.T)
-    return Vh @ P.T, values, Q @ U
-
-
-def _least(values: Tensor, energy: float) -> float:
-    """The smallest of the fewest singular values that hold so much of their energy; infinity if all are 0."""
-    values = values.sort(descending=True).values
-    left = values.square().flip(0).cumsum(0).flip(0)  # energy from each value on
-    needed = int((left > (1 - energy) * left[0]).sum())
-    return float(values[needed - 1]) if needed else math.inf
-
-
-def cast(adapter: Adapter, dtype: str) -> Adapter:
-    """The same adapter in another precision.
-
-    Parameters
-    ----------
-    dtype
-        One of `STORED`. For "float8_e4m3fn" the numbers are first brought to where it is finest, by one factor for all
-        linear maps, which γ takes back.
-
-    Raises
-    ------
-    MemsciError
-        The precision is not known, or a number is too large for it.
-    """
-    check_in("dtype", dtype, STORED)
-    deltas, alpha = adapter.deltas, adapter.alpha
-    if dtype == FLOAT8:
-        # The largest numbers of A and B become equal on each map, and the largest of all maps becomes LARGEST.
-        sizes = {path: [float(half.float().abs().max()) for half in pair] for path, pair in deltas.items()}
-        largest = max(math.sqrt(a * b) for a, b in sizes.values()) or 1.0
-        factors = {path: (math.sqrt(b / a) if a and b else 1.0) for path, (a, b) in sizes.items()}
-        deltas = {
-            path: (A.float() * (LARGEST / largest * factors[path]), B.float() * (LARGEST / largest / factors[path]))
-            for path, (A, B) in deltas.items()
-        }
-        alpha *= (largest / LARGEST) ** 2
-    deltas = {path: tuple(half.to(getattr(torch, dtype)) for half in pair) for path, pair in deltas.items()}
-    if not all(half.float().isfinite().all() for pair in deltas.values() for half in pair):
-        raise MemsciError(f"The adapter has numbers that {dtype} cannot hold. Use bfloat16, whose range is float32's.")
-    return dataclasses.replace(adapter, deltas=deltas, alpha=alpha)
-
-
-def store(
+def compress(
     source: Store,
     target: str | os.PathLike[str],
     rank: int | None = None,
@@ -138,24 +31,16 @@ def store(
     target
         Path where nothing is.
     rank, energy
-        As in `truncate`; with both None, ranks stay as they are.
+        As in `memsci.adapters.truncate.truncate`; with both None, ranks stay as they are.
     dtype
-        As in `cast`.
-
-    Raises
-    ------
-    MemsciError
-        Something is at the target already, a memory is damaged, or a setting is not allowed.
+        As in `memsci.adapters.truncate.cast`.
     """
-    target = Path(target).expanduser()
 
     def smaller(adapter: Adapter) -> Adapter:
-        whole = rank is None and energy is None
-        return cast(adapter if whole else truncate(adapter, rank, energy), dtype)
+        return cast(adapter if rank is None and energy is None else truncate(adapter, rank, energy), dtype)
 
-    settings = {"rank": rank, "energy": energy, "dtype": dtype}
     header = {name: value for name, value in source.header.items() if name not in ("format", "versions")}
-    header["compression"] = [*header.get("compression", ()), settings]
+    header["compression"] = [*header.get("compression", ()), {"rank": rank, "energy": energy, "dtype": dtype}]
     with appearing(target) as unfinished:
         Store.create(unfinished, header).add_all(
             (record, smaller(source.adapter(record.id))) for record in source.records

@@ -7,7 +7,7 @@
     memory.json                                       id, label, order, hash of the text, seed, losses, base model,
                                                       size and SHA-256 of each file, and a checksum of all this
 
-The files are safetensors and JSON: nothing is ever unpickled. Which folder is written when is the store's affair.
+The files are safetensors and JSON: nothing is ever unpickled. The store decides which folder is written when.
 """
 
 from __future__ import annotations
@@ -15,13 +15,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
-import re
-import shutil
-import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,16 +27,19 @@ from safetensors import SafetensorError
 from memsci.adapters.lora import Adapter
 from memsci.adapters.peft_format import load_peft, save_peft
 from memsci.errors import MemsciError
+from memsci.files import flush, sha256, write_json
+from memsci.memory import check_id, check_text
 
 _ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 _FILES = (*_ADAPTER_FILES, "key.safetensors")
-# The rule of `memsci.memory.Memory`, needed again here because an id read from anywhere becomes a path.
-_ID = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,98}[A-Za-z0-9_-])?")
+_GIVEN = ("id", "label", "order", "created", "text_hash", "seed", "losses")  # fields that stand in memory.json as they are
+
+Widths = Mapping[str, tuple[int, int]]  # path of each linear map to its numbers of inputs and outputs
 
 
 @dataclass(frozen=True, eq=False)
 class Remembered:
-    """What the store knows of one memory besides its adapter.
+    """A memory as the store keeps it, without its adapter.
 
     Parameters
     ----------
@@ -61,15 +59,9 @@ class Remembered:
         The text itself, given only if the store is to keep it. Default: it is not kept.
     tokens
         Length of the text as the base writes it, by which a recall is known to be long enough; None if it is not known.
-    created
-        ISO time (UTC), given by the store.
-    order
-        Position in the sequence of memories, given by the store: 0, 1, … in the order of adding.
-
-    Raises
-    ------
-    MemsciError
-        If the id is not a valid name, the key is not one finite row of numbers, or a loss is not finite.
+    created, order, files, checksum
+        Given by the store: ISO time (UTC); position in the order of adding: 0, 1, …; size in bytes and SHA-256 of each
+        file by name, if they were read; checksum of all of these, so that equal checksums mean the same memory.
     """
 
     id: str
@@ -82,6 +74,8 @@ class Remembered:
     tokens: int | None = None
     created: str = ""
     order: int | None = None
+    files: Mapping[str, dict[str, Any]] = field(default_factory=dict)
+    checksum: str = ""
 
     def __post_init__(self) -> None:
         check_id(self.id)
@@ -101,38 +95,38 @@ class Remembered:
     def __repr__(self) -> str:
         return f"Remembered(id={self.id!r}, label={self.label!r}, order={self.order}, key=[{len(self.key)}])"
 
-
-@dataclass(frozen=True, eq=False)
-class Entry:
-    """A memory as its folder holds it.
-
-    Parameters
-    ----------
-    record
-        The memory.
-    files
-        Size in bytes and SHA-256 of each file, by name.
-    checksum
-        Of the whole description, that of the files within: two memories of one checksum are the same memory.
-    mtime, size
-        Of memory.json: as long as both are the same, it need not be read again.
-    """
-
-    record: Remembered
-    files: dict[str, dict[str, Any]]
-    checksum: str
-    mtime: int
-    size: int
-
     @property
     def nbytes(self) -> int:
-        """Bytes of the adapter and the key on disk."""
+        """Bytes of the adapter and the key on disk, if the files were read."""
         return sum(file["bytes"] for file in self.files.values())
 
 
+def check_new(record: Remembered, adapter: Adapter) -> None:
+    """Refuse a memory that could not be written, or would spoil the answers to every question."""
+    check_text(f"the label of memory {record.id!r}", record.label)
+    check_text(f"the hash of the text of memory {record.id!r}", record.text_hash)
+    if record.text is not None:
+        check_text(f"the text of memory {record.id!r}", record.text)
+    wrong = "changes no linear map" if not adapter.deltas else None
+    if not (adapter.rank >= 1 and math.isfinite(adapter.alpha)):
+        wrong = f"has rank {adapter.rank} and alpha {adapter.alpha}"
+    for path, (A, B) in adapter.deltas.items():
+        if A.ndim != 2 or B.ndim != 2 or len(A) != B.shape[1] or not 1 <= len(A) <= adapter.rank:
+            wrong = f"has A {list(A.shape)} and B {list(B.shape)} on {path} where [r, in] and [out, r] are needed"
+        elif not (A.float().isfinite().all() and B.float().isfinite().all()):
+            wrong = f"holds inf or nan on {path}"
+    if wrong:
+        raise MemsciError(f"The adapter of memory {record.id!r} {wrong}. Encode it again; nothing was changed.")
+
+
+def widths(adapter: Adapter) -> dict[str, tuple[int, int]]:
+    """Numbers of inputs and outputs of each linear map that an adapter changes."""
+    return {path: (A.shape[1], B.shape[0]) for path, (A, B) in adapter.deltas.items()}
+
+
 def write_memory(
-    record: Remembered, adapter: Adapter, folder: Path, base: dict[str, str], durable: bool = True
-) -> Entry:
+    record: Remembered, adapter: Adapter, folder: Path, base: Mapping[str, str], durable: bool = True
+) -> Remembered:
     """Write all files of a memory into an existing folder; what `read_memory` would then give.
 
     Parameters
@@ -148,31 +142,21 @@ def write_memory(
     for file in sorted(folder.iterdir()):
         if durable:
             flush(file)
-        files[file.name] = {"bytes": file.stat().st_size, "sha256": _sha256(file)}
-    content = {
-        "id": record.id,
-        "label": record.label,
-        "order": record.order,
-        "created": record.created,
-        "text_hash": record.text_hash,
-        "seed": record.seed,
-        "losses": list(record.losses),
-        "base": base["fingerprint"],
-        "files": files,
-    }
+        files[file.name] = {"bytes": file.stat().st_size, "sha256": sha256(file)}
+    content = {name: getattr(record, name) for name in _GIVEN} | {"losses": list(record.losses)}
+    content |= {"base": base["fingerprint"], "files": files}
     if record.text is not None:
         content["text"] = record.text
     if record.tokens is not None:
         content["tokens"] = record.tokens
-    manifest, checksum = folder / "memory.json", _checksum(content)
-    write_json(manifest, {**content, "checksum": checksum}, durable)
+    content["checksum"] = _checksum(content)
+    write_json(folder / "memory.json", content, durable)
     if durable:
         flush(folder)
-    stat = manifest.stat()
-    return Entry(record, files, checksum, stat.st_mtime_ns, stat.st_size)
+    return replace(record, files=files, checksum=content["checksum"])
 
 
-def read_memory(folder: Path, base: dict[str, str]) -> Entry:
+def read_memory(folder: Path, base: Mapping[str, str]) -> Remembered:
     """Read a memory but for its adapter, of whose files only the sizes are compared here.
 
     Parameters
@@ -186,11 +170,8 @@ def read_memory(folder: Path, base: dict[str, str]) -> Entry:
         Naming memory, file and remedy, if a file is missing, truncated or altered, or the base is another.
     """
     manifest = folder / "memory.json"
-    try:
-        stat = manifest.stat()
-    except OSError:
-        what = "is missing (a PEFT folder from elsewhere comes in by store.add_peft)"
-        raise damage(folder, "memory.json", what) from None
+    if not manifest.is_file():
+        raise damage(folder, "memory.json", "is missing (a PEFT folder from elsewhere comes in by store.add_peft)")
     try:
         content = json.loads(manifest.read_text(encoding="utf-8"))
         checksum = content.pop("checksum")
@@ -202,43 +183,24 @@ def read_memory(folder: Path, base: dict[str, str]) -> Entry:
         if content["base"] != base["fingerprint"]:
             raise ValueError(f"the memory belongs to another base model than {base['name']!r}")
         for name in files:
-            check_file(folder, name, files[name], whole=name == "key.safetensors")
+            _check_file(folder, name, files[name], whole=name == "key.safetensors")
         key = safetensors.torch.load((folder / "key.safetensors").read_bytes())["key"]
-        fields = ("id", "label", "text_hash", "seed", "losses", "created", "order")
-        kept = {name: content.get(name) for name in ("text", "tokens")} | {name: content[name] for name in fields}
-        record = Remembered(key=key, **kept)
+        given = {name: content.get(name) for name in ("text", "tokens")} | {name: content[name] for name in _GIVEN}
+        return Remembered(key=key, files=files, checksum=checksum, **given)
     except _Damage:
         raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
         raise damage(folder, "memory.json", f"is truncated or altered ({type(error).__name__}: {error})") from None
-    return Entry(record, files, checksum, stat.st_mtime_ns, stat.st_size)
 
 
-def read_adapter(folder: Path, files: dict[str, dict[str, Any]], every_file: bool = False) -> Adapter:
-    """Read the adapter of a memory after comparing its files (or every file of the memory) with their checksums.
-
-    Raises
-    ------
-    MemsciError
-        Naming memory, file and remedy.
-    """
+def read_adapter(folder: Path, files: Mapping[str, dict[str, Any]], every_file: bool = False) -> Adapter:
+    """Read the adapter of a memory after comparing its files (or every file of the memory) with their checksums."""
     for name in files if every_file else _ADAPTER_FILES:
-        check_file(folder, name, files[name])
+        _check_file(folder, name, files[name])
     try:
         return load_peft(folder)
     except MemsciError as error:
         raise damage(folder, "adapter_config.json", f"cannot be used ({error})") from error
-
-
-def check_file(folder: Path, name: str, expected: dict[str, Any], whole: bool = True) -> None:
-    """Compare one file with what memory.json says of it; `whole` = with its checksum, not its size alone."""
-    file = folder / name
-    if Path(name).name != name or not file.is_file():
-        raise damage(folder, name, "is missing")
-    if (size := file.stat().st_size) != expected["bytes"]:
-        raise damage(folder, name, f"has {size} bytes instead of {expected['bytes']}")
-    if whole and _sha256(file) != expected["sha256"]:
-        raise damage(folder, name, "was altered (its SHA-256 is not the recorded one)")
 
 
 class _Damage(MemsciError):
@@ -253,57 +215,16 @@ def damage(folder: Path, name: str, what: str) -> MemsciError:
     )
 
 
-def check_id(id: object) -> None:
-    """Refuse an id that cannot be the name of a folder, or would be a path out of the store."""
-    if not isinstance(id, str) or not _ID.fullmatch(id):
-        raise MemsciError(
-            f"{id!r} cannot be the id of a memory: it also names a folder, so use 1 to 100 letters, digits, '_', '-' "
-            "or '.', with no '.' at either end."
-        )
+def _check_file(folder: Path, name: str, expected: Mapping[str, Any], whole: bool = True) -> None:
+    """Compare one file with what memory.json says of it; `whole` = with its checksum, not its size alone."""
+    file = folder / name
+    if Path(name).name != name or not file.is_file():
+        raise damage(folder, name, "is missing")
+    if (size := file.stat().st_size) != expected["bytes"]:
+        raise damage(folder, name, f"has {size} bytes instead of {expected['bytes']}")
+    if whole and sha256(file) != expected["sha256"]:
+        raise damage(folder, name, "was altered (its SHA-256 is not the recorded one)")
 
 
-def write_json(file: Path, content: dict[str, Any], durable: bool = True) -> None:
-    """Write a file of JSON and, if it is to be `durable`, force it to the disk."""
-    file.write_text(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
-    if durable:
-        flush(file)
-
-
-@contextmanager
-def appearing(path: Path) -> Iterator[Path]:
-    """A hidden path for a folder, which appears at its own path when the block ends, and nowhere if that raises.
-
-    Raises
-    ------
-    MemsciError
-        Something is at the path already.
-    """
-    if path.exists():
-        raise MemsciError(f"{path} exists already. Give a path where nothing is.")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}-{uuid.uuid4().hex}")
-    try:
-        yield unfinished
-        os.replace(unfinished, path)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
-
-
-def flush(path: Path) -> None:
-    """Force a file, or the names in a folder, to the disk; Windows cannot open folders and needs no such call."""
-    if os.name == "nt" and path.is_dir():
-        return
-    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _checksum(content: dict[str, Any]) -> str:
+def _checksum(content: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
