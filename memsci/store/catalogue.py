@@ -119,6 +119,12 @@ class Catalogue:
         squares = (np.einsum("nd,nd->n", part, part).max() for part in _parts(self.matrix))
         return float(max(squares, default=0.0)) ** 0.5
 
+    @cached_property
+    def tokens(self) -> int:
+        """Tokens of the longest text, as far as they are known."""
+        query = "SELECT max(json_extract(about, '$.tokens')) FROM memories WHERE slot < ?"
+        return self._ask(query, (self._slots,))[0][0] or 0
+
     def slots(self, indices: Sequence[int]) -> list[int]:
         """Slots of the memories at these indices in the order of adding."""
         return self.live[np.asarray(indices, dtype=np.int64)].tolist() if len(self.dead) else list(map(int, indices))
@@ -221,7 +227,7 @@ class Change:
         check_width(record.id, len(key), self._width)
         self._keys.seek(self._slots * key.nbytes)
         self._keys.write(key.tobytes())
-        about = {name: getattr(record, name) for name in ("text_hash", "seed", "losses", "created")}
+        about = {name: getattr(record, name) for name in ("text_hash", "seed", "losses", "created", "tokens")}
         self._rows.execute(
             f"INSERT INTO memories (slot, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (self._slots, record.id, record.label, record.order, json.dumps(about), record.text is not None,

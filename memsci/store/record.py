@@ -32,6 +32,7 @@ from memsci.memory import check_id, check_text
 _ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 _FILES = (*_ADAPTER_FILES, "key.safetensors")
 _GIVEN = ("id", "label", "order", "created", "text_hash", "seed", "losses")  # fields that stand in memory.json as they are
+_OPTIONAL = ("text", "tokens")  # fields that stand there if they are known
 
 Widths = Mapping[str, tuple[int, int]]  # path of each linear map to its numbers of inputs and outputs
 
@@ -56,6 +57,8 @@ class Remembered:
         Mean loss of each epoch, in nats per token.
     text
         The text itself, given only if the store is to keep it. Default: it is not kept.
+    tokens
+        Length of the text as the base writes it, by which a recall is known to be long enough; None if it is not known.
     created, order, files, checksum
         Given by the store: ISO time (UTC); position in the order of adding: 0, 1, …; size in bytes and SHA-256 of each
         file by name, if they were read; checksum of all of these, so that equal checksums mean the same memory.
@@ -68,6 +71,7 @@ class Remembered:
     seed: int | None = None
     losses: tuple[float, ...] = ()
     text: str | None = None
+    tokens: int | None = None
     created: str = ""
     order: int | None = None
     files: Mapping[str, dict[str, Any]] = field(default_factory=dict)
@@ -141,8 +145,7 @@ def write_memory(
         files[file.name] = {"bytes": file.stat().st_size, "sha256": sha256(file)}
     content = {name: getattr(record, name) for name in _GIVEN} | {"losses": list(record.losses)}
     content |= {"base": base["fingerprint"], "files": files}
-    if record.text is not None:
-        content["text"] = record.text
+    content |= {name: value for name in _OPTIONAL if (value := getattr(record, name)) is not None}
     content["checksum"] = _checksum(content)
     write_json(folder / "memory.json", content, durable)
     if durable:
@@ -179,8 +182,8 @@ def read_memory(folder: Path, base: Mapping[str, str]) -> Remembered:
         for name in files:
             _check_file(folder, name, files[name], whole=name == "key.safetensors")
         key = safetensors.torch.load((folder / "key.safetensors").read_bytes())["key"]
-        given = {name: content[name] for name in _GIVEN}
-        return Remembered(key=key, text=content.get("text"), files=files, checksum=checksum, **given)
+        given = {name: content[name] for name in _GIVEN} | {name: content.get(name) for name in _OPTIONAL}
+        return Remembered(key=key, files=files, checksum=checksum, **given)
     except _Damage:
         raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:

@@ -166,6 +166,11 @@ class Store:
         return self._sync.whole.labels
 
     @property
+    def tokens(self) -> int:
+        """Tokens of the longest text, 0 if no memory tells its own (as those written by earlier versions)."""
+        return self._sync.whole.tokens
+
+    @property
     def nbytes(self) -> int:
         """Size of all adapters and keys on disk, in bytes."""
         return self._sync.whole.nbytes
