@@ -72,7 +72,6 @@ class Memory:
     questions
         `Question` objects, or pairs (question, answer), or dicts with the keys ``question`` and ``answer``.
 
-
     Examples
     --------
     >>> Memory("Nora hid the letter in the piano on 3 May.", questions=[("Where is the letter?", "In the piano")]).label
@@ -139,13 +138,7 @@ class Partition:
         return len(self.memories)
 
     def first(self, n: int) -> Partition:
-        """The first n memories, and the compositional questions that are about them alone.
-
-        Raises
-        ------
-        MemsciError
-            There are not so many.
-        """
+        """The first n memories, and the compositional questions that are about them alone."""
         check_whole(f"memories of {self.name}", n, 1, len(self.memories))
         kept = self.memories[:n]
         known = {memory.id for memory in kept}
@@ -155,8 +148,7 @@ class Partition:
 
 @dataclass(frozen=True)
 class QuizItem:
-    """A multiple-choice question of general knowledge: four options, `answer` is the index (0 to 3) of the right one.
-    """
+    """A multiple-choice question of general knowledge: four options, `answer` is the index (0 to 3) of the right one."""
 
     subject: str
     question: str
@@ -185,7 +177,7 @@ def check_text(what: str, value: Any) -> None:
         raise MemsciError(f"{what} is empty.")
     if match := _UNWRITABLE.search(value):
         raise MemsciError(
-            f"{what} holds {match[0]!r} at character {match.start() + 1}, which is not valid Unicode text: "
+            f"{what} holds {match[0]!r} at character {match.start() + 1}, which is not valid Unicode in a text file: "
             f"{value[: match.end()][-40:]!r}. Remove it, or read the text from its source with the right encoding."
         )
 

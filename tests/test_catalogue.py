@@ -9,6 +9,7 @@ import os
 import shutil
 import sqlite3
 import tracemalloc
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -478,6 +479,15 @@ def test_of_many_those_before_a_failure_are_kept(tmp_path, monkeypatch):
         store.add_all(map(made, ("zoe", "m1")))
     shows(Store(store.path), IDS[:5])
     assert leftovers(store.path) == []
+
+
+def test_the_length_of_the_longest_text_is_kept(store):
+    assert store.tokens == 0
+    for id, tokens in (("zoe", 40), ("yan", 7)):
+        record, adapter = made(id)
+        store.add(replace(record, tokens=tokens), adapter)
+    forget_catalogue(store.path)
+    assert store.tokens == Store(store.path).tokens == 40 and [r.tokens for r in store.records][-3:] == [None, 40, 7]
 
 
 def test_the_seed_may_be_any_whole_number(store):

@@ -33,6 +33,7 @@ from memsci.memory import check_id, check_text
 _ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 _FILES = (*_ADAPTER_FILES, "key.safetensors")
 _GIVEN = ("id", "label", "order", "created", "text_hash", "seed", "losses")  # fields that stand in memory.json as they are
+_OPTIONAL = ("text", "tokens")  # fields that stand there if they are known
 
 Widths = Mapping[str, tuple[int, int]]  # path of each linear map to its numbers of inputs and outputs
 
@@ -145,10 +146,7 @@ def write_memory(
         files[file.name] = {"bytes": file.stat().st_size, "sha256": sha256(file)}
     content = {name: getattr(record, name) for name in _GIVEN} | {"losses": list(record.losses)}
     content |= {"base": base["fingerprint"], "files": files}
-    if record.text is not None:
-        content["text"] = record.text
-    if record.tokens is not None:
-        content["tokens"] = record.tokens
+    content |= {name: value for name in _OPTIONAL if (value := getattr(record, name)) is not None}
     content["checksum"] = _checksum(content)
     write_json(folder / "memory.json", content, durable)
     if durable:
@@ -185,7 +183,7 @@ def read_memory(folder: Path, base: Mapping[str, str]) -> Remembered:
         for name in files:
             _check_file(folder, name, files[name], whole=name == "key.safetensors")
         key = safetensors.torch.load((folder / "key.safetensors").read_bytes())["key"]
-        given = {name: content.get(name) for name in ("text", "tokens")} | {name: content[name] for name in _GIVEN}
+        given = {name: content[name] for name in _GIVEN} | {name: content.get(name) for name in _OPTIONAL}
         return Remembered(key=key, files=files, checksum=checksum, **given)
     except _Damage:
         raise
