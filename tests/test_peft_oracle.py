@@ -11,7 +11,7 @@ import torch
 from conftest import make_model, random_adapter
 from safetensors.torch import load_file, save_file
 
-from memsci.adapters.lora import check_fits, stack, unstack
+from memsci.adapters.lora import stack, unstack
 from memsci.adapters.mixture import mixture
 from memsci.adapters.peft_format import load_peft, save_peft
 from memsci.errors import MemsciError
@@ -213,12 +213,3 @@ def test_settings_of_peft_that_are_not_used_do_not_matter(tmp_path, model, setti
     file = tmp_path / "adapter_config.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {setting: None if "config" in setting else False}))
     assert load_peft(tmp_path).deltas
-
-
-def test_an_adapter_of_another_base_does_not_fit(model):
-    check_fits(model, random_adapter(model, targets(model)))
-    deeper, wider = make_model(layers=3), make_model(width=64)
-    with pytest.raises(MemsciError, match=r"The adapter changes model\.layers\.2\..*does not have"):
-        check_fits(model, random_adapter(deeper, targets(deeper)))
-    with pytest.raises(MemsciError, match=r"m7 changes .* from 64 to .* in this base it goes from 32"):
-        check_fits(model, random_adapter(wider, targets(wider)), "m7")

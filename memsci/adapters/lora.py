@@ -180,17 +180,3 @@ def merge(model: nn.Module, adapter: Adapter) -> None:
         module = model.get_submodule(path)
         update = adapter.scale * B.float() @ A.float()  # [out, in]
         module.weight += (update.T if is_transposed(module) else update).to(module.weight)
-
-
-def check_fits(model: nn.Module, adapter: Adapter, what: str = "The adapter") -> None:
-    """Refuse an adapter of another base: of linear maps that this model lacks, or has in other widths."""
-    modules = dict(model.named_modules())
-    for path, (A, B) in adapter.deltas.items():
-        if path not in modules or not hasattr(modules[path], "weight"):
-            raise MemsciError(f"{what} changes {path}, which this base does not have. It was made for another base.")
-        widths = _widths(modules[path])
-        if (A.shape[1], B.shape[0]) != widths:
-            raise MemsciError(
-                f"{what} changes {path} from {A.shape[1]} to {B.shape[0]} numbers; in this base it goes from {widths[0]} to "
-                f"{widths[1]}. It was made for another base."
-            )
