@@ -55,11 +55,6 @@ def appearing(given: str | os.PathLike[str], exist_ok: bool = False) -> Iterator
         Path of the folder. Folders above it are made.
     exist_ok
         If a folder with files is at the path when the block ends, keep that one and drop the new one.
-
-    Raises
-    ------
-    MemsciError
-        Something is at the path already.
     """
     path = as_path(given)
     if path.exists() and not exist_ok:

@@ -249,12 +249,6 @@ def from_frame(frame: pd.DataFrame) -> list[Memory]:
         Column ``text``; optional columns ``id``, ``label``, ``paraphrases`` (list of strings) and ``questions`` (list
         of [question, answer] or {"question", "answer"}). Lists may also be JSON strings, as in a CSV file. Missing
         values in optional columns mean "not given". An index with one of these names is read as a column.
-
-    Raises
-    ------
-    MemsciError
-        Naming the row (counted from 1, header not counted) and the column. Also for unknown columns and indices that
-        are no row numbers: what they hold would be lost in silence.
     """
     frame = _tidied(frame)
     memories = []

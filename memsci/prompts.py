@@ -71,22 +71,12 @@ def encoding(name: str = "methods") -> Messages:
     name
         "methods" or "appendix", the paper's two wordings (:data:`ENCODING_PROMPTS`); a name such as "fact-3" in
         :data:`FINE_TUNING_PROMPTS`; or "text:" and the prompt itself.
-
-    Raises
-    ------
-    MemsciError
-        The name is none of these, or nothing follows "text:".
     """
     return _user(encoding_text(name))
 
 
 def encoding_text(name: str) -> str:
     """What the user "says" under this name; see :func:`encoding`.
-
-    Raises
-    ------
-    MemsciError
-        As in :func:`encoding`.
     """
     if isinstance(name, str) and name.startswith(LITERAL) and name != LITERAL:
         return name.removeprefix(LITERAL)
@@ -107,11 +97,6 @@ def recall(question: str) -> Messages:
 
 def qa(question: str, prompt: str = "main") -> Messages:
     """Prompt that asks for an answer of one sentence (paper, Fig. 1; "appendix": as appendix E.5.2 prints it).
-
-    Raises
-    ------
-    MemsciError
-        The prompt is not a name in :data:`QA_PROMPTS`.
     """
     check_in("QA prompt", prompt, QA_PROMPTS)
     return _user(QA_PROMPTS[prompt].format(question=question))
@@ -127,11 +112,6 @@ def irag(question: str, recall: str, prompt: str = "qa") -> Messages:
         What the model answered to :func:`recall`, unaltered.
     prompt : {"qa", "section"}
         Wording of the second turn, see :data:`IRAG_PROMPTS`; the paper gives both.
-
-    Raises
-    ------
-    MemsciError
-        The prompt is not a name in :data:`IRAG_PROMPTS`.
     """
     check_in("iRAG prompt", prompt, IRAG_PROMPTS)
     return [
@@ -159,11 +139,6 @@ def mmlu(subject: str, question: str, options: Sequence[str], *, labels: Sequenc
         Printed as ``A) ...`` to ``D) ...``.
     labels : sequence of 4 str
         What stands before the options; other labels than the paper's letters serve to train a model on.
-
-    Raises
-    ------
-    MemsciError
-        There are not four options.
     """
     if len(options) != len(MMLU_LETTERS):
         raise MemsciError(f"An MMLU question has {len(MMLU_LETTERS)} options; {len(options)} were given.")

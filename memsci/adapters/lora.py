@@ -125,11 +125,6 @@ def stack(adapters: Sequence[Adapter]) -> Stack:
 
     Smaller ranks, and linear maps that an adapter lacks, are filled with zeros, which add nothing. Adapters kept in
     float8 become bfloat16, which holds all its numbers: torch neither mixes nor multiplies float8.
-
-    Raises
-    ------
-    MemsciError
-        Two adapters do not fit one base: the same linear map with different widths.
     """
     paths = list(dict.fromkeys(path for adapter in adapters for path in adapter.deltas))
     stacked_A, stacked_B = {}, {}

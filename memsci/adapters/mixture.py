@@ -51,12 +51,6 @@ def mixture(model: nn.Module, stack: Stack, weights: Tensor, passes: int = 0) ->
     passes
         About how many times the model will run inside the block: a reply of t tokens takes t passes. From it, see
         `folding_pays`, follows whether folding a shared gate into the weights pays; 0 never folds.
-
-    Raises
-    ------
-    MemsciError
-        The shape of the gates is not [b, n], a gate is not finite, the model is inside another block already, it lacks
-        a linear map of the adapters, or a batch has neither b rows nor the gates one row.
     """
     if weights.ndim != 2 or weights.shape[1] != len(stack):
         raise MemsciError(
@@ -196,11 +190,6 @@ def alone(model: nn.Module, stack: Stack) -> Iterator[None]:
         The base model.
     stack
         Adapters of n memories, of any precision; they are cast to that of the activations.
-
-    Raises
-    ------
-    MemsciError
-        The rows of a batch are not a multiple of n, the model is inside another block, or it lacks a linear map.
     """
     with _hooked(model, {path: _grouped(path, stack.A[path], stack.B[path], stack.scales) for path in stack.A}):
         yield

@@ -72,11 +72,6 @@ def load_peft(folder: str | Path) -> Adapter:
 
     Where PEFT's `rank_pattern` and `alpha_pattern` give some maps another scale, B takes it up, so that the function is
     the same.
-
-    Raises
-    ------
-    MemsciError
-        A file is missing or damaged, or the adapter is not a plain LoRA.
     """
     folder = Path(folder)
     try:

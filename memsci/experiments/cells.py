@@ -36,11 +36,6 @@ def work(
     report: Report,
 ) -> Tables:
     """The tables of one cell on a base model as `identity` tells it, which a process loads once.
-
-    Raises
-    ------
-    MemsciError
-        What this machine has under the name of the base is another model.
     """
     found = _loaded(base["name"], base["dtype"], device)
     for what, here in identity(found).items():
@@ -90,11 +85,6 @@ def run_cell(
     -------
     dict
         "responses", "training" and, with a quiz, "quiz"; "gates" alone for the measure "gates".
-
-    Raises
-    ------
-    MemsciError
-        A setting is unknown to the learner, or the memories have no such questions.
     """
     if cell.measure == "gates":
         return {"gates": _gates(cell, base, partitions)}

@@ -216,11 +216,6 @@ class Experiment:
 
     def worlds(self) -> dict[tuple[str, int], Partition]:
         """The partitions by name of data set and number, each with as many memories as are taken.
-
-        Raises
-        ------
-        MemsciError
-            There is no such data set or partition, or one has fewer memories.
         """
         worlds = {}
         for dataset in self.datasets:
@@ -247,11 +242,6 @@ def load(name: str | Path) -> Experiment:
 
     In a file, `settings` is a list for all methods or a table of lists by method, and `partitions` a list of numbers or a
     text such as "0-19". "each prompt" in the place of a list of settings means one for every fine-tuning prompt.
-
-    Raises
-    ------
-    MemsciError
-        There is no such experiment or file, or it is malformed.
     """
     path = Path(name)
     if path.suffix != ".toml":
@@ -306,11 +296,6 @@ def parse(setting: str) -> dict[str, Any]:
     """What a setting such as "strength=0.1; where=attention" says: names and values.
 
     Values are read as whole numbers, numbers, true, false, none, or else text; commas make a tuple.
-
-    Raises
-    ------
-    MemsciError
-        A part has no "=", or a name comes twice.
     """
     values: dict[str, Any] = {}
     for part in filter(None, (part.strip() for part in setting.split(";"))):
@@ -336,11 +321,6 @@ def _value(text: str) -> Any:
 
 def numbers(text: str) -> tuple[int, ...]:
     """Whole numbers from a text such as "0-3,7".
-
-    Raises
-    ------
-    MemsciError
-        The text is not of that form, or a number comes twice.
     """
     found: list[int] = []
     for part in text.replace(" ", "").split(","):
@@ -380,11 +360,6 @@ def partition(dataset: str, number: int) -> Partition:
     """One partition of a data set: of the built-in world, of the published data, or of a table of the user's own.
 
     A table is cut into partitions of 50 memories, the last one shorter.
-
-    Raises
-    ------
-    MemsciError
-        There is no such data set or partition.
     """
     name = dataset_name(dataset)
     if dataset in (*BUILT_IN, *PUBLISHED):
@@ -420,11 +395,6 @@ def quiz_items(source: str, per_subject: int) -> list[QuizItem]:
     """General knowledge: of the built-in world ("built-in"), from MMLU on the hub ("mmlu"), or from a folder with MMLU.
 
     The paper's four subjects of MMLU are used whole up to `per_subject` items each.
-
-    Raises
-    ------
-    MemsciError
-        The source cannot be read, or has too few items.
     """
     if not per_subject:
         return []

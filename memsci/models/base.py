@@ -79,11 +79,6 @@ class Base:
         Longest sequence in tokens that model or tokenizer allow.
     width : int
         d, the width of the residual stream.
-
-    Raises
-    ------
-    MemsciError
-        The tokenizer is not a fast one: only those can be told to take text as nothing but text.
     """
 
     def __init__(self, model, tokenizer, name: str | None = None, thinking: bool = False):
@@ -157,11 +152,6 @@ class Base:
         bos : bool
             Put the beginning-of-sequence token in front, if the tokenizer has one. False for text that continues other
             tokens.
-
-        Raises
-        ------
-        MemsciError
-            This tokenizer cannot write the text without a control token.
         """
         ids = self._encode(text)
         if not self._control.isdisjoint(ids):
@@ -201,11 +191,6 @@ class Base:
         (``<|im_end|>`` in a memory, say), that message is encoded apart as mere text and put in its place among the
         template's own tokens, so that no text can end a turn or start another. Without a chat template
         the conversation is written as ``User: ...``, ``Assistant: ...``, see :data:`PLAIN_TEMPLATE`.
-
-        Raises
-        ------
-        MemsciError
-            The model's chat template refuses the conversation (some know no system turn).
         """
         contents = [message["content"] for message in messages]
         forged = {k: text for k, text in enumerate(contents) if not self._control.isdisjoint(self._encode(text))}

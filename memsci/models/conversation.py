@@ -86,11 +86,6 @@ def logprob(base: Base, turns: Sequence[Messages], answers: Sequence[str], withi
     -------
     pandas.DataFrame
         A row per conversation: logprob (the sum), tokens (their number); logprob / tokens is the mean per token.
-
-    Raises
-    ------
-    MemsciError
-        There are not as many answers as conversations.
     """
     if len(answers) != len(turns):
         raise MemsciError(f"{len(turns)} questions and {len(answers)} answers were given; give one answer each.")

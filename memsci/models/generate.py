@@ -41,11 +41,6 @@ def generate(base: Base, prompts: Prompts, max_new_tokens: int, batch_size: int 
     -------
     list of b str
         Without special tokens and without white space at the ends.
-
-    Raises
-    ------
-    MemsciError
-        A prompt is empty, or it and its continuation do not fit into the model.
     """
     _check(base, prompts, max_new_tokens)
     texts = [""] * len(prompts)
@@ -79,11 +74,6 @@ def converse(
     -------
     list of b (str, str)
         As :func:`generate` gives them.
-
-    Raises
-    ------
-    MemsciError
-        As :func:`generate`, for the first prompts or the second.
     """
     if not prompts:
         return []
@@ -131,11 +121,6 @@ def logprob(base: Base, prompts: Prompts, targets: Prompts, batch_size: int | No
         float32, on the CPU.
     counts : Tensor [b]
         Number of tokens in each target; sums / counts is the mean per token.
-
-    Raises
-    ------
-    MemsciError
-        There are not as many targets as prompts, a prompt is empty, or it and its target do not fit into the model.
     """
     if len(prompts) != len(targets):
         raise MemsciError(f"{len(prompts)} prompts and {len(targets)} targets were given; give one target per prompt.")
@@ -171,12 +156,6 @@ def weigh(
     -------
     list of b lists of (float, bool)
         For each target its log probability, and whether it is the greedy continuation: what :func:`generate` would say.
-
-    Raises
-    ------
-    MemsciError
-        There is not one list of targets per prompt, targets of a prompt differ before their last token or are empty, a
-        prompt is empty, or it and its targets do not fit into the model.
     """
     if len(prompts) != len(targets):
         raise MemsciError(
@@ -229,11 +208,6 @@ def choose(
     -------
     list of b int
         Index into `letters`.
-
-    Raises
-    ------
-    MemsciError
-        Two letters begin with the same token, a prompt is empty, or it does not fit into the model.
     """
     # A letter's tokens are those that it adds to a word before it.
     word = base.tokens("is", bos=False)

@@ -60,11 +60,6 @@ def targets(model: nn.Module, where: str = "mlp", layers: Sequence[int] | None =
         projections; "all": both.
     layers
         Layers counted from 0; None means every layer.
-
-    Raises
-    ------
-    MemsciError
-        A layer does not exist, or a part of one cannot carry adapters: a memory would sit in some layers only, unsaid.
     """
     found = _maps(model)
     if not found:

@@ -44,11 +44,6 @@ def on_cluster(
     ------
     tuple
         As `memsci.runs.pool.locally`.
-
-    Raises
-    ------
-    MemsciError
-        Dask is not installed, the cluster is not known, or it cannot be reached.
     """
     distributed = _imported("distributed")
     deaths: Counter[str] = Counter()
@@ -123,11 +118,6 @@ def started(
     cluster: str, workers: int, threads: int, options: Mapping[str, Any] | None = None
 ) -> AbstractContextManager:
     """A cluster that is begun now.
-
-    Raises
-    ------
-    MemsciError
-        It is not known, a package is missing, or an option is wrong.
     """
     options = dict(options or {})
     if cluster == "local":

@@ -75,11 +75,6 @@ def choose(
     """An experiment with some of its parts replaced by those given.
 
     `common` comes after the setting that all methods of the experiment share already.
-
-    Raises
-    ------
-    MemsciError
-        There is no such experiment, or a part is not allowed.
     """
     given = {"datasets": datasets, "partitions": partitions, "methods": methods, "stops": stops}
     experiment = experiments.load(name)
@@ -123,11 +118,6 @@ def prepare(
     dtype
         Number type of the base's weights, on all workers. By default what `memsci.load` chooses here: float32 without a
         GPU, else the checkpoint's own.
-
-    Raises
-    ------
-    MemsciError
-        The base, the data or a setting cannot be used, or memories lack the questions that will be asked.
     """
     from memsci.experiments.cells import check_common, check_memories, identity, layer_count, learner_settings
     from memsci.models.base import load
@@ -337,12 +327,6 @@ def score(folder: Path, judges: Sequence[Any] = (), embed: Any = None) -> None:
         Judges beside the rule judge, see `memsci.judging`.
     embed
         As in `memsci.evaluate.score`.
-
-    Raises
-    ------
-    MemsciError
-        The run is not finished, since its other cells would be scored otherwise; or it holds no responses, as a shipped
-        one, or one that measures gates alone.
     """
     ids = [cell["id"] for cell in files.read_json(folder / "run.json")["cells"]]
     if not any((folder / "cells" / cell_id / "responses.csv.gz").is_file() for cell_id in ids):
@@ -379,11 +363,6 @@ def command(folder: Path) -> str:
     """The command line by which a run, or a shipped one, is made again; what an experiment has by itself is left out.
 
     A data set of the user's own stands there by the name of its file. Where general knowledge came from is not told.
-
-    Raises
-    ------
-    MemsciError
-        The folder is not that of a run.
     """
     from memsci.models.base import SHIPPED
 

@@ -52,11 +52,6 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
 
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON file of a run.
-
-    Raises
-    ------
-    MemsciError
-        It is not there or is none.
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
@@ -249,11 +244,6 @@ def cells_table(folder: Path, cells: Iterable[tuple[str, str]], done: Sequence[s
 
 def locate(name: str, runs: str | os.PathLike[str] = "runs") -> Path:
     """The folder of a run by its path, or by a name, or its beginning, that fits one run.
-
-    Raises
-    ------
-    MemsciError
-        There is no such run, or there are several.
     """
     if (path := Path(name).expanduser() / "run.json").is_file():
         return path.parent

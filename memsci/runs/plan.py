@@ -234,11 +234,6 @@ class Plan:
 
 def shape(base: str | None = None) -> Shape:
     """The architecture of a base: shipped, in a folder, in the local cache of the hub, or one of `KNOWN`.
-
-    Raises
-    ------
-    MemsciError
-        Its configuration is not at hand, or is not that of a causal language model.
     """
     if base in (None, SHIPPED):
         path = resources.files("memsci") / "assets" / "base" / "config.json"

@@ -36,12 +36,6 @@ def ship(folder: Path, out: Path, add: bool = False) -> list[Path]:
     -------
     list of Path
         The files.
-
-    Raises
-    ------
-    MemsciError
-        The run is not finished, its tables are of another version, or a cell was made by code with uncommitted changes; or
-        `out` holds no run to which it could be added. What `out` holds then stays as it is.
     """
     from memsci.runs.report import draw
 

@@ -161,11 +161,6 @@ def read_memory(folder: Path, base: Mapping[str, str]) -> Remembered:
     ----------
     base
         Name and fingerprint of the base model that the memory must belong to.
-
-    Raises
-    ------
-    MemsciError
-        Naming memory, file and remedy, if a file is missing, truncated or altered, or the base is another.
     """
     manifest = folder / "memory.json"
     if not manifest.is_file():

@@ -406,11 +406,6 @@ class Store:
 
     def verify(self) -> None:
         """Compare every file of every memory with its checksum and the catalogue, and every adapter with the base.
-
-        Raises
-        ------
-        MemsciError
-            Naming every memory that is damaged or does not fit, and what to do.
         """
         self.refresh()
         shown, problems = self._sync.catalogue, list(self._sync.damaged.values())

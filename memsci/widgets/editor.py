@@ -122,11 +122,6 @@ class MemoryEditor(Panel):
         -------
         str
             The id of the memory.
-
-        Raises
-        ------
-        MemsciError
-            It cannot be encoded, or was stopped.
         """
         job = self._encode(lambda: Memory(text, id, label, paraphrases))
         try:
@@ -144,21 +139,11 @@ class MemoryEditor(Panel):
             What to ask.
         kind
             "answer", "recall" (the whole memory) or "irag" (recall first, then answer).
-
-        Raises
-        ------
-        MemsciError
-            The question is empty, or there is no such kind.
         """
         return self._ask(question, kind).result()["reply"]
 
     def forget(self, id: str) -> None:
         """Forget a memory at once, without asking.
-
-        Raises
-        ------
-        MemsciError
-            There is no such memory.
         """
         self._forget(id).result()
 

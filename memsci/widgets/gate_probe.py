@@ -93,11 +93,6 @@ class GateProbe(Panel):
     bars : GateBars
         The bars of the largest weights.
 
-    Raises
-    ------
-    MemsciError
-        `queries` is a single string.
-
     Notes
     -----
     The question is embedded as it is, as by `memsci.MEGa.gate`, whatever the rule's `cue`.
@@ -287,11 +282,6 @@ class GateProbe(Panel):
     @property
     def gate(self) -> Gate:
         """The gate shown: scores are those of the question, also where the weights are set by hand (β is then nan).
-
-        Raises
-        ------
-        MemsciError
-            There is no question, or its gate cannot be computed.
         """
         setting = self._setting()
         if not setting.query:
@@ -308,11 +298,6 @@ class GateProbe(Panel):
     @property
     def weights(self) -> dict[str, float]:
         """How far each memory is open, by id. Setting it sets a gate by hand; ids left out are shut.
-
-        Raises
-        ------
-        MemsciError
-            An id is not stored, or a weight is not from 0 to 1.
         """
         gate = self.gate
         return dict(zip(gate.ids, gate.weights[0].tolist()))
@@ -351,11 +336,6 @@ class GateProbe(Panel):
         Parameters
         ----------
         kind : {"answer", "recall", "irag"}
-
-        Raises
-        ------
-        MemsciError
-            There is no question or no such kind, or the model cannot answer.
         """
         check_in("kind", kind, SPOKEN)
         if not self.query:

@@ -74,11 +74,6 @@ class Gates:
             The store's own, or any other.
         similarity, beta
             As for `memsci.gate.gate`.
-
-        Raises
-        ------
-        MemsciError
-            The embedding is not the store's and texts are lacking, or it cannot be made.
         """
         embedding = self.settled(embedding)
         picture = self._look()

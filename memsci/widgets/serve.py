@@ -45,11 +45,6 @@ def serve(
         What a browser has to know to be let in; None makes one up.
     ready
         Called with the whole address, token included, once it can be opened.
-
-    Raises
-    ------
-    MemsciError
-        Voila is not installed, the folder holds no store, or the port cannot be had.
     """
     try:
         from voila.app import Voila
