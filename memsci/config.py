@@ -27,6 +27,7 @@ SITES = ("mlp", "attention", "both")
 POOLINGS = ("mean", "surprisal", "idf", "last")
 SIMILARITIES = ("inner", "cosine")
 SCHEDULES = ("constant", "linear")
+STUDIES = ("text", "parts")
 
 
 # A setting that came after results had been kept under the others' hash: at its default it is not written, so that they are
@@ -108,6 +109,11 @@ class Encoding(Settings):
     autocast
         Take the matrix products of training in bfloat16 where the base is float32: faster on a GPU, and on a processor with
         instructions for it. The adapter, AdamW and the loss stay float32. *Not stated in the paper.*
+    study
+        What is learnt: "text", the wordings under `prompt` (the paper's); or "parts", lessons made of each wording: the
+        whole of it under the recall prompt with a few of its words as the cue, and one of its sentences under the question
+        prompt with a gap in it, so that `prompt` is not used and an epoch has twice as many steps
+        (see `memsci.adapters.study`). *The last is not in the paper.*
     grad_clip
         Largest norm of a memory's own gradient; None means no clipping. *Not stated in the paper.*
     schedule
@@ -136,6 +142,7 @@ class Encoding(Settings):
     prompt: str = "methods"
     dtype: str = "float32"
     autocast: bool = dataclasses.field(default=False, metadata=_LATER)
+    study: str = dataclasses.field(default="text", metadata=_LATER)
     grad_clip: float | None = None
     schedule: str = "constant"
     warmup: int = 0
@@ -159,6 +166,7 @@ class Encoding(Settings):
         check_in("dtype", self.dtype, DTYPES)
         check_in("autocast", self.autocast, (False, True))
         check_in("schedule", self.schedule, SCHEDULES)
+        check_in("study", self.study, STUDIES)
         if self.layers is not None:
             _check("layers", self.layers, isinstance(self.layers, Iterable), "None or layer numbers")
             object.__setattr__(self, "layers", tuple(self.layers))
