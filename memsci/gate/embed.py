@@ -16,6 +16,7 @@ from torch.nn.functional import cross_entropy, normalize
 
 from memsci.config import Embedding
 from memsci.errors import MemsciError
+from memsci.gate import whiten
 from memsci.models.base import Base, attention_input_path, batches, mlp_input_path, turn, without_bars
 
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
@@ -82,8 +83,9 @@ def embedders(
     Whitening takes x to L⁻¹(x − μ), with μ the mean and L Lᵀ = Σ + λ (tr Σ / d) I, Σ the covariance, of the activations
     of all tokens of the stored texts, and λ = :data:`SHRINK`; the beginning-of-sequence token, which is apart from all
     others, is left out of them. Directions in which all tokens vary then count no more than those that tell texts apart.
+    With a `reference` the tokens are those of a fixed text instead, see :mod:`memsci.gate.whiten`.
 
-    Both depend on all stored texts: when one more comes, every key must be made anew from its text.
+    Without one, both depend on all stored texts: when one more comes, every key must be made anew from its text.
 
     Parameters
     ----------
@@ -173,13 +175,20 @@ def _activations(
     if any(one.fitted for one in settings) and not stored:
         raise MemsciError(
             "Pooling 'idf' and whitening are fitted to the texts of all memories, and none were given. Use them to compare "
-            "gates (memsci.gating); where texts are not kept, use pooling 'surprisal', or kind 'words' or 'hybrid', whose "
-            "keys need no fitting."
+            "gates (memsci.gating); where texts are not kept, use pooling 'surprisal', whitening with reference 'world', or "
+            "kind 'words' or 'hybrid', whose keys need no fitting."
         )
     passes = partial(_passes, base) if kept is None else partial(_kept_passes, base, kept=kept)
     rarity = _rarity(base, _checked(stored)) if "idf" in kinds else None
-    whitened = {path: modules[path] for one, several in zip(settings, paths) if one.whiten for path in several}
-    spreads = _spreads(base, passes, whitened, stored)
+    spreads = {}  # by reference and path
+    for reference in {one.reference for one in settings if one.whiten}:
+        chosen = [paths[k] for k, one in enumerate(settings) if one.whiten and one.reference == reference]
+        whitened = {path: modules[path] for several in chosen for path in several}
+        if reference is None:
+            fitted = _spreads(base, passes, whitened, stored)
+        else:
+            fitted = whiten.moments(base, reference, whitened, partial(_spreads, base, partial(_passes, base)))
+        spreads |= {(reference, path): both for path, both in fitted.items()}
     bos = len(base.tokens("")) > 0
     wanted = {(path, one.weighting) for one, several in zip(settings, paths) for path in several}
 
@@ -194,7 +203,7 @@ def _activations(
             found = [pooled[path, one.weighting] for path in several]
             if one.whiten:
                 # Weights sum to 1, so the mean of whitened tokens is the whitened mean.
-                found = [_whitened(x, *spreads[path]) for x, path in zip(found, several)]
+                found = [_whitened(x, *spreads[one.reference, path]) for x, path in zip(found, several)]
             if one.site == "both":
                 found = [normalize(x, dim=1) * 0.5**0.5 for x in found]
             vectors.append(torch.cat(found, dim=1))
