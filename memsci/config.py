@@ -311,6 +311,9 @@ class GateRule(Settings):
     epsilon
         The memories of least weight that together weigh at most ε are shut, see `memsci.gate.nucleus`; 0 means none, as in
         the paper.
+    closes
+        Where no memory's score (before β) reaches this, all are shut and the base speaks alone, see `memsci.gate.null`;
+        None never closes, as in the paper.
 
     Raises
     ------
@@ -329,6 +332,7 @@ class GateRule(Settings):
     second_turn: str = "question"
     top_k: int | None = dataclasses.field(default=None, metadata=_LATER)
     epsilon: float = dataclasses.field(default=0.0, metadata=_LATER)
+    closes: float | None = dataclasses.field(default=None, metadata=_LATER)
 
     def __post_init__(self) -> None:
         try:
@@ -342,6 +346,8 @@ class GateRule(Settings):
         if self.top_k is not None:
             check_whole("top_k", self.top_k, least=1)
         _check_number("epsilon", self.epsilon, lambda x: 0 <= x < 1, "a number from 0 up to, but not, 1")
+        if self.closes is not None:
+            _check_number("closes", self.closes, math.isfinite, "None or a finite number")
 
     @property
     def sparse(self) -> bool:

@@ -11,6 +11,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from itertools import compress
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,10 @@ from memsci.adapters.encode import Encoded, encode
 from memsci.adapters.lora import Stack, stack
 from memsci.adapters.mixture import mixture
 from memsci.config import Embedding, Encoding, GateRule
+from memsci.data import quiz as builtin_quiz
 from memsci.errors import MemsciError
+from memsci.gate import calibrate as calibration
+from memsci.gate import null
 from memsci.gate import softmax as gating
 from memsci.gate.embed import Embedder, embedder, weighted
 from memsci.gate.softmax import Gate
@@ -242,7 +246,55 @@ class MEGa:
         found = self._compare(cues, self._candidates(cues, beta) if searched else None, beta)
         if self.rule.top_k is not None:
             found = gating.top_k(found, self.rule.top_k)
-        return gating.nucleus(found, self.rule.epsilon / 2) if self.rule.epsilon else found
+        if self.rule.epsilon:
+            found = gating.nucleus(found, self.rule.epsilon / 2)
+        return found if self.rule.closes is None else null.close(found, self.rule.closes)
+
+    def calibrate(self, memories: Iterable[Memory], closes: bool = True) -> pd.DataFrame:
+        """Fit the gate's β, and the score below which it closes, on cues whose memory is known; no question is needed.
+
+        Cues are the paraphrases of the memories, or both halves of a text without any. For the threshold each cue is also
+        compared with all other memories, as if its own were missing, and so are the questions of the built-in quiz. The
+        fitted rule is `rule` from then on; a store keeps the rule that it was made with.
+
+        Parameters
+        ----------
+        memories
+            Stored memories with their texts.
+        closes
+            Fit the threshold too; else the gate closes as before.
+
+        Returns
+        -------
+        pandas.DataFrame
+            What was done, a row per setting: setting, before, after, cues (their number), measure and its value before
+            and after: mean −log g of the right memory (nats) for β, false opens (of 1) for the threshold.
+        """
+        texts, owners = calibration.cues(memories)
+        place = {id: column for column, id in enumerate(self.ids)}
+        for id in owners:
+            if id not in place:
+                raise self.store.unknown(id)
+        if len(self) < 2:
+            raise MemsciError(f"To fit a gate takes two memories or more; {len(self)} are stored. Encode others first.")
+        scores = self._compare(self._embed(texts), None, 1.0).scores
+        own = torch.tensor([place[id] for id in owners])
+        beta = calibration.fit_beta(scores, own)
+        before, after = (calibration.surprise(scores, own, one) for one in (self.rule.beta, beta))
+        rows = [("beta", self.rule.beta, beta, len(own), "surprise", before, after)]
+        rule = replace(self.rule, beta=beta)
+        if closes:
+            foreign = scores.scatter(1, own[:, None], -torch.inf).max(dim=1).values
+            quiz = self._compare(self._embed([item.question for item in builtin_quiz()]), None, 1.0).scores
+            others = torch.cat([foreign, quiz.max(dim=1).values])
+            least = null.threshold(scores.gather(1, own[:, None])[:, 0], others)
+            opens = [1.0 if one is None else (others >= one).double().mean().item() for one in (rule.closes, least)]
+            rows.append(("closes", rule.closes, least, len(own) + len(quiz), "false opens", *opens))
+            rule = replace(rule, closes=least)
+        self.rule = rule
+        return pd.DataFrame(
+            rows, columns=["setting", "before", "after", "cues", "measure", "measure_before", "measure_after"]
+        )
 
     def _candidates(self, cues: torch.Tensor, beta: float) -> torch.Tensor:
         """Places of the memories that any of the cues may open by the rule: with `epsilon`, all but those that together
