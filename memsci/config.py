@@ -28,6 +28,8 @@ POOLINGS = ("mean", "surprisal", "idf", "last")
 SIMILARITIES = ("inner", "cosine")
 SCHEDULES = ("constant", "linear")
 STUDIES = ("text", "parts")
+SMALL, LARGE = 20_000_000, 1_000_000_000  # parameters of a base, see `Encoding.suited`
+STEPS, WORDS_A_STEP = 10, 10  # with rank 16 and lr 1e-3, see there
 
 
 # A setting that came after results had been kept under the others' hash: at its default it is not written, so that they are
@@ -196,6 +198,31 @@ class Encoding(Settings):
         Chosen on episodic partition 10 (see docs/lab-notes.md), which is not the one that `memsci demo` shows.
         """
         return cls(rank=32, lr=2e-3, epochs=8, text_copies=4, text_epochs=3, batch_size=13)
+
+    @classmethod
+    def suited(cls, base: Any, memories: Iterable[Any] = ()) -> Self:
+        """The encoding that suits a base by its size, and the memories by their wordings and length.
+
+        `embedded` below `SMALL` parameters, `paper` from `LARGE` on. Between them, lessons of the memories' own parts with
+        so many steps as a text of its length takes (`STEPS`, and one more for every `WORDS_A_STEP` words), whatever the
+        number of its wordings: on a real model steps decide, not epochs. *Not stated in the paper*; found on SmolLM2-135M
+        with Wiki partition 9 and the everyday memories (docs/lab-notes.md).
+
+        Parameters
+        ----------
+        base
+            A `memsci.models.Base`.
+        memories
+            Those to be encoded; without any, a single wording of 40 words is taken for granted.
+        """
+        size = base.model.num_parameters()
+        if size < SMALL or size >= LARGE:
+            return cls.embedded() if size < SMALL else cls.paper()
+        memories = list(memories)
+        wordings = max((1 + len(one.paraphrases) for one in memories), default=1)
+        words = max((len(one.text.split()) for one in memories), default=40)
+        steps = STEPS + words / WORDS_A_STEP
+        return cls(rank=16, lr=1e-3, epochs=math.ceil(steps / (2 * wordings)), study="parts", autocast=True)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,7 +23,7 @@ from memsci import prompts
 from memsci.adapters.encode import Encoded, encode
 from memsci.adapters.lora import Stack, stack
 from memsci.adapters.mixture import mixture
-from memsci.config import Embedding, Encoding, GateRule
+from memsci.config import SMALL, Embedding, Encoding, GateRule
 from memsci.data import quiz as builtin_quiz
 from memsci.errors import MemsciError
 from memsci.gate import calibrate as calibration
@@ -53,7 +53,7 @@ class MEGa:
         None keeps them in a temporary folder until `save`.
     encoding
         How memories are written. Default: that of the store if it exists, else what suits the base: `Encoding.embedded`
-        for the shipped model, `Encoding.paper` for any other.
+        for the shipped model, `Encoding.suited` for any other of 20 M parameters or more, else `Encoding.paper`.
     embedding, gate
         f and the gate's rule. Default: the store's, else the paper's.
     seed
@@ -95,7 +95,8 @@ class MEGa:
             self.store.check(base.fingerprint, base.name)
             kept = self.store.header
         self.seed = kept.get("seed", 0) if seed is None else seed
-        suited = Encoding.embedded() if base.name == SHIPPED else Encoding.paper()
+        real = base.name != SHIPPED and base.model.num_parameters() >= SMALL
+        suited = Encoding.suited(base) if real else Encoding.embedded() if base.name == SHIPPED else Encoding.paper()
         self.encoding = encoding or _kept(Encoding, kept, "encoding") or suited
         self.embedding = embedding or _kept(Embedding, kept, "embedding") or Embedding.paper()
         self.rule = gate or _kept(GateRule, kept, "gate") or GateRule.paper()
