@@ -25,7 +25,7 @@ from memsci.adapters.lora import Stack, stack
 from memsci.adapters.mixture import mixture
 from memsci.config import SMALL, Embedding, Encoding, GateRule
 from memsci.data import quiz as builtin_quiz
-from memsci.errors import MemsciError
+from memsci.errors import MemsciError, check_in
 from memsci.gate import calibrate as calibration
 from memsci.gate import null
 from memsci.gate import softmax as gating
@@ -438,10 +438,20 @@ class MEGa:
         turns, opened = self._answer_turns(queries, via_recall, beta, gate, recalled)
         return speak.logprob(self.base, turns, answers, self._mixed(opened))
 
-    def choose(self, items: Sequence[QuizItem], beta: float | None = None, gate: Gate | None = None) -> list[int]:
-        """Index of the option that the model picks for each multiple-choice question (paper, MMLU protocol)."""
+    def choose(
+        self, items: Sequence[QuizItem], beta: float | None = None, gate: Gate | None = None, by: str = "letter"
+    ) -> list[int]:
+        """Index of the option that the model picks for each multiple-choice question (paper, MMLU protocol).
+
+        With by="letter" that of the likeliest letter, the paper's; with by="text" that of the likeliest text by length
+        (see `memsci.models.conversation.choose_text`), for models that are at chance with letters. *The last is not in
+        the paper.*
+        """
+        check_in("by", by, ("letter", "text"))
         turns = [prompts.mmlu(item.subject, item.question, item.options) for item in items]
         opened = self._gate_of([item.question for item in items], turns, beta, gate)
+        if by == "text":
+            return speak.choose_text(self.base, items, self._mixed(opened))
         return speak.choose(self.base, turns, self._mixed(opened))
 
     def within(
