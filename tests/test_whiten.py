@@ -24,7 +24,7 @@ def small(monkeypatch, tmp_path):
 
 @pytest.mark.parametrize("site", ["mlp", "attention", "both"])
 def test_it_is_whitening_fitted_to_the_reference(base, site):
-    fixed = Embedding.whitened(0, site)
+    fixed = Embedding.whitened(0, site=site)
     fitted = Embedding(layer=0, site=site, pooling="surprisal", whiten=True)
     (expected,) = embedders(base, [fitted], stored=TEXTS)(["A crow stole it."])
     assert torch.equal(embedder(base, fixed)(["A crow stole it."]), expected)
@@ -72,3 +72,16 @@ def test_a_reference_belongs_to_whitening():
 
 def test_the_world_is_100_stories_and_100_questions():
     assert len(whiten.world()) == 200 == len(set(whiten.world()))
+
+
+def test_several_layers_give_the_mean_of_their_cosines(base):
+    texts = ["A crow stole it.", "Tom sold a boat.", "Why?"]
+    both, first, last = (embedder(base, Embedding.whitened(*layers))(texts) for layers in ((0, 1), (0,), ()))
+    cosine = lambda x: torch.nn.functional.normalize(x, dim=1) @ torch.nn.functional.normalize(x, dim=1).T
+    torch.testing.assert_close(both @ both.T, (cosine(first) + cosine(last)) / 2)
+    assert Embedding.from_dict(Embedding.whitened(0, 1).to_dict()) == Embedding.whitened(0, 1)
+    assert "layers" not in Embedding.whitened(0).to_dict()
+    with pytest.raises(MemsciError, match="layers must be None or at least one"):
+        Embedding(layers=())
+    with pytest.raises(MemsciError, match="Layer 9 was asked for"):
+        embedder(base, Embedding.whitened(0, 9))

@@ -15,6 +15,7 @@ from torch import Tensor
 from memsci.memory import Memory
 
 SHORT = 6  # words; a shorter text is a cue as it is
+STRAY = 0.01  # of the cues
 BOUNDS = (1e-2, 1e4)  # of β times the spread of the scores
 
 
@@ -41,10 +42,10 @@ def surprise(scores: Tensor, own: Tensor, beta: float) -> float:
 
 
 def fit_beta(scores: Tensor, own: Tensor) -> float:
-    """The β of greatest likelihood, if one further cue went astray.
+    """The β of greatest likelihood, if a few cues went astray.
 
-    Minimises (1 − ε) of the mean −log g of the right memory plus ε of the mean over all memories, ε = 1/(c + 1). Without
-    the second part β would be infinite wherever every cue finds its memory.
+    Minimises (1 − ε) of the mean −log g of the right memory plus ε of the mean over all memories, ε = `STRAY`. Without the
+    second part β would be infinite wherever every cue finds its memory; with it the right one weighs about 1 − ε there.
 
     Parameters
     ----------
@@ -55,12 +56,11 @@ def fit_beta(scores: Tensor, own: Tensor) -> float:
     """
     scores = scores.double()
     spread = scores.std().clamp_min(1e-12).item()
-    stray = 1 / (len(scores) + 1)
 
     def cost(log_beta: float) -> float:
         logs = (math.exp(log_beta) * scores).log_softmax(dim=1)
         right = logs.gather(1, own[:, None]).mean()
-        return -((1 - stray) * right + stray * logs.mean()).item()
+        return -((1 - STRAY) * right + STRAY * logs.mean()).item()
 
     low, high = (math.log(bound / spread) for bound in BOUNDS)
     return math.exp(minimize_scalar(cost, bounds=(low, high), method="bounded").x)

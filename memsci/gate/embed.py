@@ -168,7 +168,7 @@ def _activations(
     """Embeddings of the base's activations, all from one pass: list of b str -> a Tensor [b, d] for each setting."""
     sites = {"mlp": (mlp_input_path,), "attention": (attention_input_path,)}
     sites["both"] = (*sites["attention"], *sites["mlp"])
-    paths = [[find(base.model, one.layer) for find in sites[one.site]] for one in settings]
+    paths = [[find(base.model, k) for k in one.layers or (one.layer,) for find in sites[one.site]] for one in settings]
     modules = {path: base.model.get_submodule(path) for several in paths for path in several}
     weightings = {one.weighting for one in settings}
     kinds = {kind for kind, _ in weightings}
@@ -204,8 +204,8 @@ def _activations(
             if one.whiten:
                 # Weights sum to 1, so the mean of whitened tokens is the whitened mean.
                 found = [_whitened(x, *spreads[one.reference, path]) for x, path in zip(found, several)]
-            if one.site == "both":
-                found = [normalize(x, dim=1) * 0.5**0.5 for x in found]
+            if len(found) > 1:
+                found = [normalize(x, dim=1) * len(found) ** -0.5 for x in found]
             vectors.append(torch.cat(found, dim=1))
         return vectors
 
