@@ -29,7 +29,7 @@ SIMILARITIES = ("inner", "cosine")
 SCHEDULES = ("constant", "linear")
 STUDIES = ("text", "parts")
 SMALL, LARGE = 20_000_000, 1_000_000_000  # parameters of a base, see `Encoding.suited`
-STEPS, WORDS_A_STEP = 10, 10  # with rank 16 and lr 1e-3, see there
+STEPS, WORDS_A_STEP = 16, 10  # with rank 16 and lr 1e-3, see there
 
 
 # A setting that came after results had been kept under the others' hash: at its default it is not written, so that they are
@@ -113,9 +113,9 @@ class Encoding(Settings):
         instructions for it. The adapter, AdamW and the loss stay float32. *Not stated in the paper.*
     study
         What is learnt: "text", the wordings under `prompt` (the paper's); or "parts", lessons made of each wording: the
-        whole of it under the recall prompt with a few of its words as the cue, and one of its sentences under the question
-        prompt with a gap in it, so that `prompt` is not used and an epoch has twice as many steps
-        (see `memsci.adapters.study`). *The last is not in the paper.*
+        whole of it under the recall prompt with a few of its words as the cue, twice, and one of its sentences under the
+        question prompt with a gap in it. `prompt` is not used then, and an epoch has three times as many steps (see
+        `memsci.adapters.study`). *The last is not in the paper.*
     grad_clip
         Largest norm of a memory's own gradient; None means no clipping. *Not stated in the paper.*
     schedule
@@ -218,7 +218,7 @@ class Encoding(Settings):
         wordings = max((1 + len(one.paraphrases) for one in memories), default=1)
         words = max((len(one.text.split()) for one in memories), default=40)
         steps = STEPS + words / WORDS_A_STEP
-        return cls(rank=16, lr=1e-3, epochs=math.ceil(steps / (2 * wordings)), study="parts", autocast=True)
+        return cls(rank=16, lr=1e-3, epochs=math.ceil(steps / (3 * wordings)), study="parts", autocast=True)
 
 
 @dataclass(frozen=True, kw_only=True)

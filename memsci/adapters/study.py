@@ -55,11 +55,11 @@ def gap_lesson(text: str, rng: random.Random) -> tuple[prompts.Messages, str]:
     return prompts.qa(sentence.replace(left_out, GAP, 1)), sentence
 
 
-LESSONS = (recall_lesson, gap_lesson)  # of every wording in every epoch
+LESSONS = (recall_lesson, gap_lesson, recall_lesson)  # of every wording in every epoch
 
 
 def lessons(base: Base, memory: Memory, encoding: Encoding, seed: int) -> list[list[Lesson]]:
-    """What is learnt of a memory: for each epoch one lesson of each kind for each wording, the recalls first.
+    """What is learnt of a memory: for each epoch the `LESSONS` of each wording, a recall first.
 
     The text counts as `text_copies` wordings. Cues and gaps are drawn anew in every epoch, from the seed alone.
     """
