@@ -15,7 +15,7 @@ from torch import Tensor
 from memsci.memory import Memory
 
 SHORT = 6  # words; a shorter text is a cue as it is
-STRAY = 0.01  # of the cues
+STRAY = 0.001  # of the cues; few, since a question is less like its memory than they are
 BOUNDS = (1e-2, 1e4)  # of β times the spread of the scores
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from memsci.gate.softmax import Gate
 
-FALSE_OPENS = 0.05  # of the cues that belong to no memory, so many may open the gate
+FALSE_OPENS = 0.01  # of the cues that belong to no memory, so many may open the gate
 QUESTION = 0.5  # a question may be so much less like its memory than a half of the memory's own text is
 
 
