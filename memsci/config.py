@@ -27,6 +27,9 @@ SITES = ("mlp", "attention", "both")
 POOLINGS = ("mean", "surprisal", "idf", "last")
 SIMILARITIES = ("inner", "cosine")
 SCHEDULES = ("constant", "linear")
+STUDIES = ("text", "parts")
+SMALL, LARGE = 20_000_000, 1_000_000_000  # parameters of a base, see `Encoding.suited`
+STEPS, WORDS_A_STEP = 16, 10  # with rank 16 and lr 1e-3, see there
 
 
 # Marks a setting that is younger than results stored under a hash of the settings: at its default it is not written, so
@@ -103,6 +106,11 @@ class Encoding(Settings):
     autocast
         Compute the matrix products of training in bfloat16 where the base is float32: faster where the hardware supports
         it. The adapter, AdamW and the loss stay float32. *Not stated in the paper.*
+    study
+        What is learnt: "text", the wordings under `prompt` (the paper's); or "parts", lessons made of each wording: the
+        whole of it under the recall prompt with a few of its words as the cue, twice, and one of its sentences under the
+        question prompt with a gap in it. `prompt` is not used then, and an epoch has three times as many steps (see
+        `memsci.adapters.study`). *The last is not in the paper.*
     grad_clip
         Largest norm of a memory's own gradient; None means no clipping. *Not stated in the paper.*
     schedule
@@ -126,6 +134,7 @@ class Encoding(Settings):
     prompt: str = "methods"
     dtype: str = "float32"
     autocast: bool = dataclasses.field(default=False, metadata=_LATER)
+    study: str = dataclasses.field(default="text", metadata=_LATER)
     grad_clip: float | None = None
     schedule: str = "constant"
     warmup: int = 0
@@ -149,12 +158,9 @@ class Encoding(Settings):
         check_in("dtype", self.dtype, DTYPES)
         check_in("autocast", self.autocast, (False, True))
         check_in("schedule", self.schedule, SCHEDULES)
+        check_in("study", self.study, STUDIES)
         if self.layers is not None:
-            _check("layers", self.layers, isinstance(self.layers, Iterable), "None or layer numbers")
-            object.__setattr__(self, "layers", tuple(self.layers))
-            _check("layers", self.layers, len(self.layers) > 0, "None (every layer) or at least one layer number")
-            for layer in self.layers:
-                check_whole("layers", layer, least=0)
+            object.__setattr__(self, "layers", _layers(self.layers, "None (every layer)", least=0))
 
     @property
     def scale(self) -> float:
@@ -178,6 +184,31 @@ class Encoding(Settings):
         Chosen on episodic partition 10 (see docs/lab-notes.md), which is not the one that `memsci demo` shows.
         """
         return cls(rank=32, lr=2e-3, epochs=8, text_copies=4, text_epochs=3, batch_size=13)
+
+    @classmethod
+    def suited(cls, base: Any, memories: Iterable[Any] = ()) -> Self:
+        """The encoding that suits a base by its size, and the memories by their wordings and length.
+
+        `embedded` below `SMALL` parameters, `paper` from `LARGE` on. Between them, lessons of the memories' own parts with
+        so many steps as a text of its length takes (`STEPS`, and one more for every `WORDS_A_STEP` words), whatever the
+        number of its wordings: on a real model steps decide, not epochs. *Not stated in the paper*; found on SmolLM2-135M
+        with Wiki partition 9 and the everyday memories (docs/lab-notes.md).
+
+        Parameters
+        ----------
+        base
+            A `memsci.models.Base`.
+        memories
+            Those to be encoded; without any, a single wording of 40 words is taken for granted.
+        """
+        size = base.model.num_parameters()
+        if size < SMALL or size >= LARGE:
+            return cls.embedded() if size < SMALL else cls.paper()
+        memories = list(memories)
+        wordings = max((1 + len(one.paraphrases) for one in memories), default=1)
+        words = max((len(one.text.split()) for one in memories), default=40)
+        steps = STEPS + words / WORDS_A_STEP
+        return cls(rank=16, lr=1e-3, epochs=math.ceil(steps / (3 * wordings)), study="parts", autocast=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,14 +234,20 @@ class Embedding(Settings):
     whiten
         Remove from the activations what all tokens have in common: over the tokens of the memories they get mean 0 and
         covariance 1 (see `memsci.gate.embedders`). *Not in the paper.*
+    reference
+        Over whose tokens whitening is fitted: None, those of the memories; or "world", the built-in stories and quiz, once
+        for each base (see `memsci.gate.whiten`), so that no text need be kept and no key made anew.
+    layers
+        Several layers instead of `layer`, side by side and each brought to the same length, so that an inner product is the
+        mean of their cosines. *Not in the paper.*
     model
         Name of the embedding model of kinds "sentence" and "hybrid". *Not stated in the paper.*
 
     Notes
     -----
-    Pooling "idf" and whitening are fitted to the texts of all memories, so that each new memory would change the keys of
-    the others. They serve to compare gates (`memsci.evaluate.gate_accuracy`). `memsci.MEGa` keeps no texts and refuses
-    them.
+    Pooling "idf", and whitening without a reference, are fitted to the texts of all memories, so that each new memory
+    would change the keys of the others. They serve to compare gates (`memsci.evaluate.gate_accuracy`); `memsci.MEGa`,
+    which keeps no texts, refuses them.
     """
 
     kind: str = "activations"
@@ -218,11 +255,15 @@ class Embedding(Settings):
     site: str = "mlp"
     pooling: str = "mean"
     whiten: bool = False
+    reference: str | None = dataclasses.field(default=None, metadata=_LATER)
+    layers: tuple[int, ...] | None = dataclasses.field(default=None, metadata=_LATER)
     model: str = "sentence-transformers/all-MiniLM-L6-v2"
 
     def __post_init__(self) -> None:
         check_in("kind", self.kind, KINDS)
         check_whole("layer", self.layer)
+        if self.layers is not None:
+            object.__setattr__(self, "layers", _layers(self.layers))
         check_in("site", self.site, SITES)
         kind, caret, power = str(self.pooling).partition("^")
         check_in("pooling", kind, POOLINGS)
@@ -230,6 +271,7 @@ class Embedding(Settings):
             holds = kind in ("surprisal", "idf") and re.fullmatch(r"\d*\.?\d+", power) and float(power) > 0
             _check("pooling", self.pooling, bool(holds), "'surprisal' or 'idf' to a power above 0, such as 'idf^0.5'")
         check_in("whiten", self.whiten, (False, True))
+        check_in("reference", self.reference, (None, "world") if self.whiten else (None,))
 
     @property
     def weighting(self) -> tuple[str, float]:
@@ -239,8 +281,8 @@ class Embedding(Settings):
 
     @property
     def fitted(self) -> bool:
-        """Whether f depends on the texts of all memories: pooling "idf", and whitening."""
-        return self.kind == "activations" and (self.weighting[0] == "idf" or self.whiten)
+        """Whether f depends on the texts of all memories: pooling "idf", and whitening without a reference."""
+        return self.kind == "activations" and (self.weighting[0] == "idf" or self.whiten and self.reference is None)
 
     @property
     def counts_words(self) -> bool:
@@ -251,6 +293,24 @@ class Embedding(Settings):
     def paper(cls) -> Self:
         """The paper's f: the mean over tokens of the input to the last layer's MLP (Methods)."""
         return cls()
+
+    @classmethod
+    def practical(cls) -> Self:
+        """A sentence embedding and a bag of words side by side: the default of `memsci.MEGa` for real models.
+
+        *Not in the paper*, whose own embedding finds one memory in seven on a small real model; this one finds nearly all.
+        """
+        return cls(kind="hybrid")
+
+    @classmethod
+    def whitened(cls, *layers: int, site: str = "mlp") -> Self:
+        """A base's own activations, weighted by surprisal and whitened on the built-in world; compare them by cosine.
+
+        Of the last layer, the paper's, if none is given; of several side by side otherwise. *Not in the paper.* On a small
+        real model the plain mean of the last layer finds one memory in seven, this one 96 of 100.
+        """
+        one, several = (layers[0] if len(layers) == 1 else -1), (layers if len(layers) > 1 else None)
+        return cls(layer=one, layers=several, site=site, pooling="surprisal", whiten=True, reference="world")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -276,6 +336,9 @@ class GateRule(Settings):
     epsilon
         The memories of least weight that together weigh at most ε are closed, see `memsci.gate.nucleus`. 0 means none, as
         in the paper.
+    closes
+        Where no memory's score (before β) reaches this, all are closed and the base speaks alone, see `memsci.gate.null`;
+        None never closes, as in the paper.
 
     Notes
     -----
@@ -289,6 +352,7 @@ class GateRule(Settings):
     second_turn: str = "question"
     top_k: int | None = dataclasses.field(default=None, metadata=_LATER)
     epsilon: float = dataclasses.field(default=0.0, metadata=_LATER)
+    closes: float | None = dataclasses.field(default=None, metadata=_LATER)
 
     def __post_init__(self) -> None:
         try:
@@ -302,6 +366,8 @@ class GateRule(Settings):
         if self.top_k is not None:
             check_whole("top_k", self.top_k, least=1)
         _check_number("epsilon", self.epsilon, lambda x: 0 <= x < 1, "a number from 0 up to, but not, 1")
+        if self.closes is not None:
+            _check_number("closes", self.closes, math.isfinite, "None or a finite number")
 
     @property
     def sparse(self) -> bool:
@@ -312,6 +378,11 @@ class GateRule(Settings):
     def paper(cls) -> Self:
         """The paper's gate: β = 1 and plain inner products (Methods)."""
         return cls()
+
+    @classmethod
+    def practical(cls) -> Self:
+        """Cosines at β = 30, for embeddings of unit length; `memsci.MEGa.calibrate` fits β. *Not in the paper.*"""
+        return cls(beta=30.0, similarity="cosine")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -364,6 +435,15 @@ class Tuning(Settings):
         (docs/lab-notes.md).
         """
         return cls(full_lr=3e-4, lora_lr=5e-4)
+
+
+def _layers(layers: object, none: str = "None", least: int | None = None) -> tuple[int, ...]:
+    _check("layers", layers, isinstance(layers, Iterable), "None or layer numbers")
+    numbers = tuple(layers)
+    _check("layers", numbers, len(numbers) > 0, f"{none} or at least one layer number")
+    for layer in numbers:
+        check_whole("layers", layer, least=least)
+    return numbers
 
 
 def _check_number(name: str, value: object, holds: Callable[[float], bool], allowed: str) -> None:

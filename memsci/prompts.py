@@ -55,6 +55,10 @@ MMLU_SYSTEM = (
 MMLU_USER = "Question: {question}\n\nChoose the correct answer from the following options:\n{options}"
 MMLU_PREFIX = "The answer is"
 MMLU_LETTERS = ("A", "B", "C", "D")
+# Without options, for a model that is at chance with letters: lm-evaluation-harness's cloze form, as a conversation.
+CLOZE_SYSTEM = "The following are questions (with answers) about {subject}."
+CLOZE_USER = "Question: {question}"
+CLOZE_PREFIX = "Answer:"
 
 Messages = list[dict[str, str]]
 
@@ -147,4 +151,13 @@ def mmlu(subject: str, question: str, options: Sequence[str], *, labels: Sequenc
         {"role": "system", "content": MMLU_SYSTEM.format(subject=subject.replace("_", " "))},
         *_user(MMLU_USER.format(question=question, options=lines)),
         {"role": "assistant", "content": MMLU_PREFIX},
+    ]
+
+
+def cloze(subject: str, question: str) -> Messages:
+    """A quiz question without its options; ends in the assistant's "Answer:", so that an option's text can follow."""
+    return [
+        {"role": "system", "content": CLOZE_SYSTEM.format(subject=subject.replace("_", " "))},
+        *_user(CLOZE_USER.format(question=question)),
+        {"role": "assistant", "content": CLOZE_PREFIX},
     ]

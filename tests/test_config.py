@@ -9,6 +9,7 @@ import pytest
 
 from memsci.config import KINDS, Embedding, Encoding, GateRule, Tuning
 from memsci.errors import MemsciError, check_whole
+from memsci.memory import Memory
 
 ALL = (
     Encoding.paper(), Encoding.embedded(), Encoding(autocast=True, layers=(0, 2)), Embedding.paper(), GateRule.paper(),
@@ -91,3 +92,26 @@ def test_a_whole_number_is_one_within_its_bounds(bounds, value, message):
     assert str(told.value) == f"{message}."
     for allowed in (*bounds, 1):
         check_whole("k", allowed, *bounds)
+
+
+class Sized:
+    """A base of so many parameters."""
+
+    def __init__(self, size):
+        self.size, self.model = size, self
+
+    def num_parameters(self):
+        return self.size
+
+
+def test_what_suits_follows_from_size_wordings_and_length():
+    others = lambda count: tuple(f"other {k}" for k in range(count))
+    memory = lambda words, paraphrases=0: Memory("word " * words, paraphrases=others(paraphrases))
+    assert Encoding.suited(Sized(6_400_000)) == Encoding.embedded()
+    assert Encoding.suited(Sized(8_000_000_000)) == Encoding.paper()
+    real = Encoding.suited(Sized(135_000_000), [memory(40)])
+    assert real == Encoding.suited(Sized(135_000_000)) and real.study == "parts" and real.autocast
+    steps = lambda encoding, wordings: encoding.epochs * 3 * wordings
+    assert steps(real, 1) == 21
+    assert steps(Encoding.suited(Sized(135_000_000), [memory(40, 9)]), 10) == 30
+    assert Encoding.suited(Sized(135_000_000), [memory(200)]).epochs > real.epochs

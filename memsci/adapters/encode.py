@@ -14,6 +14,7 @@ import torch
 from tqdm.auto import tqdm
 
 from memsci import prompts
+from memsci.adapters import study
 from memsci.adapters.lora import Adapter, init_adapter, numbers, stack, unstack
 from memsci.adapters.train import fit
 from memsci.config import Encoding
@@ -131,6 +132,9 @@ def _encode_all(base, memories, encoding, seed, parallel, progress, on_done, on_
         check_whole("parallel", parallel, 1)
     prompt = base.chat(prompts.encoding(encoding.prompt))
     examples = {memory.id: replies(base, memory, len(prompt), encoding.text_copies) for memory in memories}
+    taught = {}
+    if encoding.study == "parts":
+        taught = {one.id: study.lessons(base, one, encoding, memory_seed(seed, one.id)) for one in memories}
     paths = targets(base.model, encoding.where, encoding.layers)
     room = PASS_TOKENS.get(base.device.type, PASS_TOKENS["cpu"]) if parallel is None else math.inf
     measure = parallel is None and base.device.type == "cuda"
@@ -144,7 +148,8 @@ def _encode_all(base, memories, encoding, seed, parallel, progress, on_done, on_
             if measure:
                 torch.cuda.reset_peak_memory_stats(base.device)
                 held = torch.cuda.memory_allocated(base.device)
-            for one in _encode_pass(base, prompt, {i: examples[i] for i in ids}, paths, encoding, seed, bar, on_loss):
+            chosen = {i: examples[i] for i in ids}
+            for one in _encode_pass(base, prompt, chosen, taught, paths, encoding, seed, bar, on_loss):
                 done[one.memory_id] = one
                 if on_done is not None and not one.error:
                     on_done(one)
@@ -209,15 +214,16 @@ def _encode_pass(
     base: Base,
     prompt: list[int],
     examples: dict[str, list[list[int]]],
+    taught: dict[str, list[list[study.Lesson]]],
     paths: list[str],
     encoding: Encoding,
     seed: int,
     bar: tqdm,
     on_loss: Callable[[Mapping[str, float]], None] | None,
 ) -> Iterator[Encoded]:
-    """Train the memories of one pass; all have the same number of examples."""
+    """Train the memories of one pass; all have the same number of examples, or of lessons if there are any."""
     begun = time.perf_counter()
-    k = len(next(iter(examples.values())))
+    k = len(taught[next(iter(examples))][0] if taught else next(iter(examples.values())))
     generators = [torch.Generator().manual_seed(memory_seed(seed, i)) for i in examples]
     fresh = [init_adapter(base.model, paths, encoding, generator) for generator in generators]
     orders = torch.stack([draws(generator, encoding.epochs, k) for generator in generators])
@@ -228,7 +234,11 @@ def _encode_pass(
     begins = dict(zip(ends, [0, *ends]))
     errors = [""] * len(examples)
     history = []  # per step, [n]
-    for step, loss in enumerate(fit(base.model, prompt, list(examples.values()), orders, stacked, encoding)):
+    if taught:
+        steps = study.fit(base, [taught[i] for i in examples], orders, stacked, encoding)
+    else:
+        steps = fit(base.model, prompt, list(examples.values()), orders, stacked, encoding)
+    for step, loss in enumerate(steps):
         history.append(loss.cpu())
         for row in (~torch.isfinite(history[-1])).nonzero().flatten().tolist():
             errors[row] = errors[row] or f"the loss became {history[-1][row]} in epoch {bisect_right(ends, step) + 1}"

@@ -16,6 +16,7 @@ from torch.nn.functional import cross_entropy, normalize
 
 from memsci.config import Embedding
 from memsci.errors import MemsciError
+from memsci.gate import whiten
 from memsci.memory import check_text
 from memsci.models.base import Base, batches, turn, without_bars
 from memsci.models.sites import attention_input_path, mlp_input_path
@@ -77,9 +78,10 @@ def embedders(
 
     Whitening takes x to L⁻¹(x − μ), with μ the mean and L Lᵀ = Σ + λ (tr Σ / d) I, Σ the covariance, of the activations
     of all tokens of the stored texts, and λ = :data:`SHRINK`; the beginning-of-sequence token, which is apart from all
-    others, is left out of them. Directions in which all tokens vary then count no more than those in which texts differ.
+    others, is left out of them. Directions in which all tokens vary then count no more than those that tell texts apart.
+    With a `reference` the tokens are those of a fixed text instead, see :mod:`memsci.gate.whiten`.
 
-    Both depend on all stored texts: when one more comes, every key must be made anew from its text.
+    Without one, both depend on all stored texts: when one more comes, every key must be made anew from its text.
 
     Parameters
     ----------
@@ -157,20 +159,27 @@ def _activations(
     """Embeddings of the base's activations, all from one pass: list of b str -> a Tensor [b, d] for each setting."""
     sites = {"mlp": (mlp_input_path,), "attention": (attention_input_path,)}
     sites["both"] = (*sites["attention"], *sites["mlp"])
-    paths = [[find(base.model, one.layer) for find in sites[one.site]] for one in settings]
+    paths = [[find(base.model, k) for k in one.layers or (one.layer,) for find in sites[one.site]] for one in settings]
     modules = {path: base.model.get_submodule(path) for several in paths for path in several}
     weightings = {one.weighting for one in settings}
     kinds = {kind for kind, _ in weightings}
     if any(one.fitted for one in settings) and not stored:
         raise MemsciError(
             "Pooling 'idf' and whitening are fitted to the texts of all memories, and none were given. Use them to compare "
-            "gates (memsci.evaluate.gate_accuracy). Where texts are not kept, use pooling 'surprisal', or kind 'words' or "
-            "'hybrid': their keys need no fitting."
+            "gates (memsci.evaluate.gate_accuracy); where texts are not kept, use pooling 'surprisal', whitening with "
+            "reference 'world', or kind 'words' or 'hybrid', whose keys need no fitting."
         )
     passes = partial(_passes, base) if kept is None else partial(_kept_passes, base, kept=kept)
     rarity = _rarity(base, _checked(stored)) if "idf" in kinds else None
-    whitened = {path: modules[path] for one, several in zip(settings, paths) if one.whiten for path in several}
-    spreads = _spreads(base, passes, whitened, stored)
+    spreads = {}  # by reference and path
+    for reference in {one.reference for one in settings if one.whiten}:
+        chosen = [paths[k] for k, one in enumerate(settings) if one.whiten and one.reference == reference]
+        whitened = {path: modules[path] for several in chosen for path in several}
+        if reference is None:
+            fitted = _spreads(base, passes, whitened, stored)
+        else:
+            fitted = whiten.moments(base, reference, whitened, partial(_spreads, base, partial(_passes, base)))
+        spreads |= {(reference, path): both for path, both in fitted.items()}
     bos = len(base.tokens("")) > 0
     wanted = {(path, one.weighting) for one, several in zip(settings, paths) for path in several}
 
@@ -185,9 +194,9 @@ def _activations(
             parts = [pooled[path, one.weighting] for path in several]
             if one.whiten:
                 # Weights sum to 1, so the mean of whitened tokens is the whitened mean.
-                parts = [_whitened(x, *spreads[path]) for x, path in zip(parts, several)]
-            if one.site == "both":
-                parts = [normalize(x, dim=1) * 0.5**0.5 for x in parts]
+                parts = [_whitened(x, *spreads[one.reference, path]) for x, path in zip(parts, several)]
+            if len(parts) > 1:
+                parts = [normalize(x, dim=1) * len(parts) ** -0.5 for x in parts]
             vectors.append(torch.cat(parts, dim=1))
         return vectors
 

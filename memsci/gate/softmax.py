@@ -68,6 +68,11 @@ class Gate:
         # argmax does not promise which of equal scores it names.
         return [self.ids[i] for i in self.scores.argsort(dim=1, descending=True, stable=True)[:, 0].tolist()]
 
+    @property
+    def closed(self) -> Tensor:
+        """Which queries open no memory, so that the base speaks alone, [b] of bool; see `memsci.gate.null`."""
+        return ~self.weights.ne(0).any(dim=1)
+
     def entropy(self) -> Tensor:
         """Entropy of each query's weights in nats, [b]: 0 = one memory open, ln n = all alike."""
         return torch.special.entr(self.weights).sum(dim=1)

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import pandas as pd
 
 from memsci import prompts
-from memsci.errors import MemsciError
+from memsci.errors import MemsciError, check_in
 from memsci.gate.softmax import Gate
 from memsci.measures import methods
 from memsci.measures.methods import Method
@@ -236,10 +236,20 @@ class Learner(ABC):
         turns, within = self._asked(several(query), via_recall, beta, gate, recalled)
         return conversation.logprob(self.base, turns, several(answers), within)
 
-    def choose(self, items: Sequence[QuizItem], beta: float | None = None, gate: Gate | None = None) -> list[int]:
-        """Index of the option that it picks for each multiple-choice question (paper, MMLU protocol)."""
+    def choose(
+        self, items: Sequence[QuizItem], beta: float | None = None, gate: Gate | None = None, by: str = "letter"
+    ) -> list[int]:
+        """Index of the option that it picks for each multiple-choice question (paper, MMLU protocol).
+
+        With by="letter" that of the likeliest letter, the paper's; with by="text" that of the likeliest text by length (see
+        `memsci.models.conversation.choose_text`), for models that are at chance with letters. *The last is not in the
+        paper.*
+        """
+        check_in("by", by, ("letter", "text"))
         turns = [prompts.mmlu(item.subject, item.question, item.options) for item in items]
         within = self.within([item.question for item in items], turns, beta, gate)
+        if by == "text":
+            return conversation.choose_text(self.base, items, within)
         return conversation.choose(self.base, turns, within)
 
     def within(

@@ -11,6 +11,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from itertools import compress
 from pathlib import Path
 from typing import Any
@@ -22,10 +23,12 @@ from memsci import prompts
 from memsci.adapters.encode import Encoded, encode
 from memsci.adapters.lora import Stack, stack
 from memsci.adapters.mixture import mixture
-from memsci.config import Embedding, Encoding, GateRule
+from memsci.config import SMALL, Embedding, Encoding, GateRule
+from memsci.data import quiz as builtin_quiz
 from memsci.errors import MemsciError
 from memsci.files import appearing, as_path
-from memsci.gate import softmax
+from memsci.gate import calibrate as calibration
+from memsci.gate import null, softmax
 from memsci.gate.embed import Embedder, embedder, weighted
 from memsci.gate.softmax import Gate
 from memsci.learners.base import Learner, Trained, several
@@ -50,9 +53,10 @@ class MEGa(Learner, method="MEGa"):
         None keeps them in a temporary folder until `save`.
     encoding
         How memories are written. Default: that of the store if it exists, else what suits the base: `Encoding.embedded`
-        for the shipped model, `Encoding.paper` for any other.
+        for the shipped model, `Encoding.suited` for any other of 20 M parameters or more, else `Encoding.paper`.
     embedding, gate
-        f and the gate's rule. Default: the store's, else the paper's.
+        f and the gate's rule. Default: the store's, else the paper's; if neither is given, `practical` for a base other
+        than the shipped one of 20 M parameters or more.
     seed
         Seed of the run, from which and the memory's id each memory's own seed comes. Default: the store's, else 0.
     keep_text
@@ -87,10 +91,14 @@ class MEGa(Learner, method="MEGa"):
             self.store.check(base.fingerprint, base.name, base.model)
             kept = self.store.header
         super().__init__(base, kept.get("seed", 0) if seed is None else seed)
-        suited = Encoding.embedded() if base.name == SHIPPED else Encoding.paper()
+        real = base.name != SHIPPED and base.model.num_parameters() >= SMALL
+        suited = Encoding.suited(base) if real else Encoding.embedded() if base.name == SHIPPED else Encoding.paper()
+        practical = real and embedding is None and gate is None and not kept
         self.encoding = encoding or _kept(Encoding, kept, "encoding") or suited
-        self.embedding = embedding or _kept(Embedding, kept, "embedding") or Embedding.paper()
-        self.rule = gate or _kept(GateRule, kept, "gate") or GateRule.paper()
+        usual = Embedding.practical() if practical else Embedding.paper()
+        self.embedding = embedding or _kept(Embedding, kept, "embedding") or usual
+        usual = GateRule.practical() if practical else GateRule.paper()
+        self.rule = gate or _kept(GateRule, kept, "gate") or usual
         for what, kind in (("encoding", Encoding), ("embedding", Embedding)):
             given, stored = getattr(self, what), _kept(kind, kept, what)  # settings that it lacks have their default
             if stored not in (None, given):
@@ -245,7 +253,55 @@ class MEGa(Learner, method="MEGa"):
         gate = self._compare(cues, self._candidates(cues, beta) if searched else None, beta)
         if self.rule.top_k is not None:
             gate = softmax.top_k(gate, self.rule.top_k)
-        return softmax.nucleus(gate, self.rule.epsilon / 2) if self.rule.epsilon else gate
+        if self.rule.epsilon:
+            gate = softmax.nucleus(gate, self.rule.epsilon / 2)
+        return gate if self.rule.closes is None else null.close(gate, self.rule.closes)
+
+    def calibrate(self, memories: Iterable[Memory], closes: bool = True) -> pd.DataFrame:
+        """Fit the gate's β, and the score below which it closes, on cues whose memory is known; no question is needed.
+
+        Cues are the paraphrases of the memories, or both halves of a text without any. For the threshold each cue is also
+        compared with all other memories, as if its own were missing, and so are the questions of the built-in quiz. The
+        fitted rule is `rule` from then on; a store keeps the rule that it was made with.
+
+        Parameters
+        ----------
+        memories
+            Stored memories with their texts.
+        closes
+            Fit the threshold too; else the gate closes as before.
+
+        Returns
+        -------
+        pandas.DataFrame
+            What was done, a row per setting: setting, before, after, cues (their number), measure and its value before
+            and after: mean −log g of the right memory (nats) for β, false opens (of 1) for the threshold.
+        """
+        texts, owners = calibration.cues(memories)
+        place = {id: column for column, id in enumerate(self.ids)}
+        for id in owners:
+            if id not in place:
+                raise self.store.unknown(id)
+        if len(self) < 2:
+            raise MemsciError(f"To fit a gate takes two memories or more; {len(self)} are stored. Encode others first.")
+        scores = self._compare(self._embed(texts), None, 1.0).scores
+        own = torch.tensor([place[id] for id in owners])
+        beta = calibration.fit_beta(scores, own)
+        before, after = (calibration.surprise(scores, own, one) for one in (self.rule.beta, beta))
+        rows = [("beta", self.rule.beta, beta, len(own), "surprise", before, after)]
+        rule = replace(self.rule, beta=beta)
+        if closes:
+            foreign = scores.scatter(1, own[:, None], -torch.inf).max(dim=1).values
+            quiz = self._compare(self._embed([item.question for item in builtin_quiz()]), None, 1.0).scores
+            others = torch.cat([foreign, quiz.max(dim=1).values])
+            least = null.threshold(scores.gather(1, own[:, None])[:, 0], others)
+            opens = [1.0 if one is None else (others >= one).double().mean().item() for one in (rule.closes, least)]
+            rows.append(("closes", rule.closes, least, len(own) + len(quiz), "false opens", *opens))
+            rule = replace(rule, closes=least)
+        self.rule = rule
+        return pd.DataFrame(
+            rows, columns=["setting", "before", "after", "cues", "measure", "measure_before", "measure_after"]
+        )
 
     def _candidates(self, cues: torch.Tensor, beta: float) -> torch.Tensor:
         """Places of the memories that any of the cues may open by the rule: with `epsilon`, all but those that together

