@@ -13,6 +13,8 @@ import pytest
 
 pytest.importorskip("ipywidgets")
 
+pytestmark = pytest.mark.slow
+
 from matplotlib import pyplot as plt
 
 from memsci.errors import MemsciError

@@ -363,19 +363,21 @@ def load(
     if name is not None:
         name = os.fspath(name)
         path = Path(name).expanduser()
-        name = str(path.absolute()) if path.exists() else name  # a store finds its base again from anywhere
         file = path if path.suffix.lower() == ".gguf" else None
         _check_pointers(path)
     if name == gguf.SMOLLM2:
         file = gguf.smollm2()
         name, advice = (name, advice) if file else (gguf.SMOLLM2_HUB, gguf.SMOLLM2_ADVICE)
-    source = name if file is None else str(gguf.converted(file))
-    if name is None:
+    if file is not None:
+        source = str(gguf.converted(file))
+    elif name is None:
         source = str(resources.files("memsci") / "assets" / "base")
+    else:
+        source = str(path) if name != gguf.SMOLLM2_HUB and path.is_dir() else name
     known = {"revision": revision, "trust_remote_code": False}
     try:
         # Parameters that are made under inference mode could never be trained around.
-        with torch.inference_mode(False), nullcontext() if source == name else without_bars():
+        with torch.inference_mode(False), without_bars() if name is None or file is not None else nullcontext():
             tokenizer = AutoTokenizer.from_pretrained(source, **known)
             model, report = AutoModelForCausalLM.from_pretrained(
                 source, dtype=dtype, use_safetensors=True, output_loading_info=True, **known
