@@ -12,8 +12,6 @@ from memsci.runs import cluster
 
 pytest.importorskip("dask_jobqueue")
 
-pytestmark = pytest.mark.slow
-
 
 def test_two_workers_one_of_them_killed(table, marks, tmp_path, monkeypatch):  # noqa: F811
     prepared = fakework.prepare(table, tmp_path / "runs")

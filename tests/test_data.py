@@ -387,7 +387,6 @@ def test_judge_finds_every_published_answer_in_itself_and_most_in_the_passage():
     assert np.mean([contains(passage, answer) for answer, passage in pairs]) > 0.85
 
 
-@pytest.mark.slow
 @pytest.mark.data
 @needs_data
 def test_the_right_memory_is_found_with_sentence_embeddings_and_cosine():

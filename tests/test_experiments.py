@@ -417,7 +417,6 @@ class Lenient:
         return [True] * len(responses)
 
 
-@pytest.mark.slow
 def test_from_the_folder_of_a_model_to_curves(tmp_path, tokenizer, world, monkeypatch):
     """The whole way once: two methods on four memories, in this process."""
     from memsci.config import Encoding

@@ -87,7 +87,6 @@ def test_an_installed_package_is_found_by_its_entry_points(tiny, monkeypatch):
         plugins.load()
 
 
-@pytest.mark.slow
 def test_an_experiment(written, tiny):
     tiny.model.save_pretrained(written / "model")
     tiny.tokenizer.save_pretrained(written / "model")

@@ -112,7 +112,6 @@ def test_saving_gives_the_same_bytes_and_the_table(tmp_path):
     pd.testing.assert_frame_equal(pd.read_csv(first[2]), frame, check_dtype=False)
 
 
-@pytest.mark.slow
 def test_a_figure_is_drawn_again_from_its_table_without_torch(tmp_path):
     """In another process too, byte for byte."""
     frame = table()

@@ -231,14 +231,12 @@ def rates(table: pd.DataFrame) -> dict[int, float]:
     return dict(zip(curves["stop"], curves["mean"], strict=True))
 
 
-@pytest.mark.slow
 @pytest.mark.data
 def test_words_on_the_papers_wikipedia_set(wiki):
     found = rates(gating.by_count(None, wiki, ns=[50, 500], embeddings={"TF-IDF": OWN["TF-IDF"]}))
     assert found[50] >= 0.99 and found[500] >= 0.97
 
 
-@pytest.mark.slow
 @pytest.mark.data
 def test_the_hybrid_on_the_papers_wikipedia_set(wiki):
     name = "MiniLM-L6 + TF-IDF"

@@ -34,7 +34,6 @@ def test_a_setting_of_the_users_own_wins(name):
     assert told(f"import memsci; {SHOW}", **{name: value}) == ("7" if name == "GOMP_SPINCOUNT" else "None", "")
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="GNU OpenMP is Linux's")
 def test_where_torch_came_first_it_is_said_once():
     _, warned = told("import torch, memsci; import importlib; importlib.import_module('memsci.cli')")

@@ -223,7 +223,6 @@ def test_an_altered_package_is_refused(monkeypatch):
         load("smollm2")
 
 
-@pytest.mark.slow
 @needs_smollm2
 def test_smollm2_speaks_english_and_its_package_is_not_imported(monkeypatch):
     monkeypatch.delenv("MEMSCI_CACHE")  # the user's own: half a gigabyte, made once

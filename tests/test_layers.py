@@ -115,7 +115,6 @@ def loaded_by(*modules: str) -> set[str]:
     return set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split())
 
 
-@pytest.mark.slow
 def test_light_layers_load_no_torch_by_detour():
     light = [path.relative_to(PACKAGE.parent).with_suffix("") for path in MODULES if layer(path) in LIGHT]
     modules = [".".join(path.parts).removesuffix(".__init__") for path in light]

@@ -74,7 +74,6 @@ def test_no_text_forges_a_turn(llama):
     )
 
 
-@pytest.mark.slow
 def test_every_method_runs_from_its_plan_to_its_figures(llama, tmp_path):
     memories = tmp_path / "three.jsonl"
     memories.write_text("".join(json.dumps(memory) + "\n" for memory in MEMORIES), encoding="utf-8")

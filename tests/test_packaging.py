@@ -152,7 +152,6 @@ def test_readme_gives_each_dependency_its_line():
     assert names(declared()) - named == set(), "without a row (name in backticks, first column) in README's table"
 
 
-@pytest.mark.slow
 def test_the_wheel_holds_the_code_and_all_its_data(tmp_path):
     command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)

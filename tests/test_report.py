@@ -150,7 +150,6 @@ def test_a_run_of_gates_has_its_figures(monkeypatch, tmp_path):
     assert rates.to_numpy().tolist() == [["a", 3, 0.5], ["b", 3, 1.0]]
 
 
-@pytest.mark.slow
 def test_a_run_is_drawn_again_without_torch(tmp_path):
     """In another process too, byte for byte."""
     first = results().query("metric == 'recall cos'")

@@ -222,7 +222,6 @@ def test_processes_without_work_end_by_themselves(table, marks, tmp_path, monkey
     assert [worker.process.exitcode for worker in workers] == [0, 0]  # a process that is killed leaks its semaphores
 
 
-@pytest.mark.slow
 def test_a_killed_process_loses_its_cell_alone_and_it_is_done_once_more(table, marks, tmp_path, monkeypatch):
     prepared = fakework.prepare(table, tmp_path / "runs")
     monkeypatch.setenv("FAKE_KILL", prepared.jobs[2].cell.label)
@@ -233,7 +232,6 @@ def test_a_killed_process_loses_its_cell_alone_and_it_is_done_once_more(table, m
     assert contents(folder) == contents(in_this_process(fakework.prepare(table, tmp_path / "alone")))
 
 
-@pytest.mark.slow
 def test_a_cell_that_always_kills_its_process_fails_and_the_others_are_finished(table, marks, tmp_path, monkeypatch):
     prepared = fakework.prepare(table, tmp_path / "runs", partitions=(0,))
     monkeypatch.setenv("FAKE_KILL", prepared.jobs[0].cell.label)
@@ -244,7 +242,6 @@ def test_a_cell_that_always_kills_its_process_fails_and_the_others_are_finished(
     assert set(files.table(prepared.folder, "training")["method"]) == {"MEGa"}
 
 
-@pytest.mark.slow
 def test_an_error_in_a_cell_is_kept_and_tried_again(table, marks, tmp_path, monkeypatch):
     prepared = fakework.prepare(table, tmp_path / "runs", partitions=(0,))
     monkeypatch.setenv("FAKE_ERROR", prepared.jobs[1].cell.label)
@@ -267,7 +264,6 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.slow
 def test_a_run_killed_half_way_goes_on_and_gives_the_same_tables(table, marks, tmp_path, monkeypatch):
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
@@ -294,7 +290,6 @@ def test_a_run_killed_half_way_goes_on_and_gives_the_same_tables(table, marks, t
     assert contents(folder) == contents(in_this_process(fakework.prepare(table, tmp_path / "alone")))
 
 
-@pytest.mark.slow
 def test_two_runners_at_once_do_no_cell_twice(table, marks, tmp_path, monkeypatch):
     monkeypatch.setenv("FAKE_SECONDS", "0.2")
     prepared = fakework.prepare(table, tmp_path / "runs")
@@ -431,7 +426,6 @@ def test_time_left_is_that_of_the_cells_still_to_come():
     assert execute._duration(30) == "30 s" and execute._duration(3 * 3600) == "3.0 h"
 
 
-@pytest.mark.slow
 def test_a_run_is_found_and_drawn_without_torch(table, marks, tmp_path):
     code = "import sys, memsci.runs.report; print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
@@ -521,7 +515,6 @@ def test_what_is_shipped_of_a_run_draws_its_figures(table, marks, tmp_path, monk
     assert again and all((out / name).read_bytes() == content for name, content in again.items())
 
 
-@pytest.mark.slow
 def test_only_what_was_made_by_committed_code_of_this_version_is_shipped(table, marks, tmp_path, monkeypatch):
     monkeypatch.setattr(provenance, "commit", lambda: "b" * 40 + "+")
     changed = in_this_process(fakework.prepare(table, tmp_path / "runs", partitions=(0,)))
@@ -566,7 +559,6 @@ def shipped_content(out: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in out.iterdir() if path.name != "run.json"}
 
 
-@pytest.mark.slow
 def test_runs_of_other_partitions_are_added_as_if_they_had_been_one(table, marks, tmp_path, monkeypatch):
     monkeypatch.setattr(provenance, "commit", lambda: "a" * 40)
     other = tmp_path / "other.csv"

@@ -31,7 +31,6 @@ def test_some_are_shipped():
     assert SHIPPED and {path.name for path in FOLDER.iterdir()} == {run.name for run in SHIPPED}
 
 
-@pytest.mark.slow
 @each
 def test_figures_follow_from_the_tables(run, tmp_path, monkeypatch):
     """Only the numbers: that the same numbers give the same picture is tested in test_figures."""
@@ -51,7 +50,6 @@ def test_figures_follow_from_the_tables(run, tmp_path, monkeypatch):
     assert pictures <= {Path(name).stem for name in drawn} and pictures
 
 
-@pytest.mark.slow
 @each
 def test_curves_follow_from_the_values_of_partitions(run):
     values = files.table(run, "partitions")

@@ -493,7 +493,6 @@ def run():
         program.stdin.close()
 
 
-@pytest.mark.slow
 @needs_fork
 def test_writers_killed_at_random_moments_leave_every_finished_memory(tmp_path, run):
     Store.create(tmp_path / "store", HEADER)
@@ -503,7 +502,6 @@ def test_writers_killed_at_random_moments_leave_every_finished_memory(tmp_path, 
     assert found["amid_writing"] >= 5 and found["finished"] >= KILLS // 2
 
 
-@pytest.mark.slow
 @needs_fork
 def test_a_writer_killed_before_any_of_its_file_operations_leaves_a_whole_store(tmp_path, run):
     steps = run("steps", tmp_path)

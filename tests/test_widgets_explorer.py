@@ -13,8 +13,6 @@ import pytest
 
 pytest.importorskip("ipywidgets")
 
-pytestmark = pytest.mark.slow
-
 from matplotlib import pyplot as plt
 
 from memsci.errors import MemsciError

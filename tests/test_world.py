@@ -310,7 +310,6 @@ def _smaller(question: Question, memories: dict[str, Memory], facts: dict) -> bo
     return number[labels[question.answer]] == min(number.values()) < max(number.values())
 
 
-@pytest.mark.slow
 def test_partitions_are_the_same_in_any_process():
     path = {"PYTHONPATH": str(Path(memsci.__file__).parents[1])}
     environments = [os.environ | path | {"PYTHONHASHSEED": seed} for seed in ("1", "2")]
@@ -405,7 +404,6 @@ def leaks(turns: list[str], events: list[Event], held_out: dict[str, set]) -> li
     return found
 
 
-@pytest.mark.slow
 def test_training_rows_tell_nothing_about_held_out_partitions(tokenizer, told, held_out):
     turns = training_turns(tokenizer, range(0, train.Recipe().length, 85))  # of every phase
     assert len(turns) > 3000 and len(told) > 2000
