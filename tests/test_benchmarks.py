@@ -18,7 +18,8 @@ if not (ROOT / "benchmarks").is_dir():
 
 from benchmarks import common, encode  # noqa: E402
 from memsci import provenance  # noqa: E402
-from memsci.adapters.lora import init_adapter, numbers, targets  # noqa: E402
+from memsci.adapters.lora import init_adapter, numbers  # noqa: E402
+from memsci.models.sites import targets  # noqa: E402
 
 COMMANDS = re.findall(r"^\t\$\(BIN\)/python -m benchmarks\.(\w+) ?(.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
 

@@ -19,7 +19,6 @@ from ipywidgets.widgets.widget import _instances  # noqa: E402
 from traitlets import TraitError  # noqa: E402
 
 from memsci import widgets  # noqa: E402
-from memsci.adapters.lora import targets  # noqa: E402
 from memsci.config import Embedding, Encoding, GateRule  # noqa: E402
 from memsci.errors import MemsciError  # noqa: E402
 from memsci.gate.embed import embedder, embedders, weighted  # noqa: E402
@@ -27,6 +26,7 @@ from memsci.gate.softmax import gate, top_k  # noqa: E402
 from memsci.learners.mega import MEGa  # noqa: E402
 from memsci.memory import Memory, text_hash  # noqa: E402
 from memsci.models import conversation as speak
+from memsci.models.sites import targets  # noqa: E402
 from memsci.store.record import Remembered  # noqa: E402
 from memsci.store.store import Store  # noqa: E402
 from memsci.widgets import GateBars, GateProbe, HeatMap  # noqa: E402
