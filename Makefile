@@ -15,7 +15,7 @@ BIN := $(VENV)/bin
 export HF_HUB_OFFLINE := 1
 export TRANSFORMERS_OFFLINE := 1
 
-.PHONY: help demo lab notebooks screenshots test benchmarks base base-report lint clean
+.PHONY: help demo lab notebooks screenshots test test-fast benchmarks base base-report lint clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -42,6 +42,9 @@ test: $(VENV)/.installed-dev ## all tests, and all notebooks
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --nbval --nbval-current-env --nbval-cell-timeout=300 \
 	  --nbval-sanitize-with=tests/nbval_sanitize.cfg $(ARGS)
 
+test-fast: $(VENV)/.installed-dev ## what a developer runs all the time: no browser, no notebooks, no slow tests
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not slow and not browser" tests $(ARGS)
+
 base: $(VENV)/.installed ## train the shipped base model from scratch (hours on two cores; resumes where it was stopped)
 	$(BIN)/python -m memsci.pretraining.train checkpoints/base $(ARGS)
 
@@ -57,6 +60,7 @@ benchmarks: $(VENV)/.installed-dev ## what it costs beside PEFT: tables, and doc
 	$(BIN)/python -m benchmarks.size
 	$(BIN)/python -m benchmarks.size --partition 0 --variants "as encoded" "energy 0.9, float8" --name size_confirmed
 	$(BIN)/python -m benchmarks.llama_shape --shape 100m --memories 10 --steps 3
+	$(BIN)/python -m benchmarks.busy
 	$(BIN)/python -m benchmarks.page
 
 lint: $(VENV)/.installed-dev ## style and likely mistakes

@@ -92,15 +92,20 @@ def measure(sides: dict[str, dict[str, str]], loads: list[int], rounds: int, mem
     return table.rename(columns={"median": "seconds", "min": "low", "max": "high"})
 
 
-def main() -> None:
-    """Command line."""
+def parser() -> argparse.ArgumentParser:
+    """What the command line takes."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=4)
     parser.add_argument("--memories", type=int, default=3)
     parser.add_argument("--loads", type=int, nargs="+", default=[0, 1, 2, 3], help="busy processes beside it; 0 comes first")
     parser.add_argument("--sides", type=json.loads, default=SIDES, help="JSON: name and environment of each side")
     parser.add_argument("--name", default="busy")
-    options = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    """Command line."""
+    options = parser().parse_args()
     table = measure(options.sides, options.loads, options.rounds, options.memories)
     keep(options.name, table, "Encoding beside busy processes", rounds=options.rounds, memories=options.memories)
 

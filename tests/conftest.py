@@ -31,6 +31,25 @@ TEMPLATE = (
 ARCHITECTURES = ("Llama", "Qwen2", "Gemma", "Mistral", "GPTNeoX", "GPT2")
 
 
+# Files, and single tests, that take more than a second or two: `make test-fast` leaves them out.
+SLOW = (
+    "test_cluster", "test_llama", "test_shipped_runs", "test_widgets_explorer", "test_an_experiment",
+    "test_runs_of_other_partitions_are_added_as_if_they_had_been_one", "test_a_run_is_found_and_drawn_without_torch",
+    "test_only_what_was_made_by_committed_code", "test_what_is_shipped_of_a_run_draws_its_figures",
+    "test_a_run_killed_half_way", "test_a_killed_process_loses_its_cell", "test_a_cell_that_always_kills_its_process",
+    "test_an_error_in_a_cell_is_kept", "test_two_runners_at_once", "test_two_processes_give_the_tables_of_one",
+    "test_a_killed_run_resumes", "test_a_run_stopped_by_its_time_limit", "test_processes_without_work_end",
+    "test_a_run_is_drawn_again_without_torch", "test_a_figure_is_drawn_again_from_its_table_without_torch",
+    "test_a_writer_killed", "test_writers_killed", "test_training_rows_tell_nothing",
+)  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if any(name.startswith(SLOW) for name in (item.path.stem, item.name)):
+            item.add_marker("slow")
+
+
 def make_tokenizer() -> PreTrainedTokenizerFast:
     """A byte-level fast tokenizer (one token per byte) with a chat template and an end-of-turn token."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -17,6 +18,7 @@ from typer.testing import CliRunner
 
 import memsci
 from memsci.cli import main as cli
+from memsci.cli import terminal
 from memsci.models.sites import targets
 from memsci.store.store import Remembered, Store
 
@@ -28,7 +30,7 @@ def run(*arguments: object, **options):
 
 @pytest.fixture(autouse=True)
 def wide(monkeypatch):
-    monkeypatch.setattr(cli, "out", Console(highlight=False, width=200))
+    monkeypatch.setattr(terminal, "out", Console(highlight=False, width=200))
 
 
 @pytest.fixture
@@ -83,7 +85,7 @@ def test_help_names_every_command_and_version_is_the_packages():
 
 
 def test_an_error_is_one_red_line_and_status_2(tmp_path, monkeypatch):
-    monkeypatch.setattr(cli, "err", Console(stderr=True, force_terminal=True, color_system="standard", width=40))
+    monkeypatch.setattr(terminal, "err", Console(stderr=True, force_terminal=True, color_system="standard", width=40))
     result = run("info", tmp_path / "no[where]")
     assert result.exit_code == 2
     assert result.stderr.startswith("\x1b[31mError: ") and "no[where] is not a store" in result.stderr
@@ -118,6 +120,61 @@ def test_info_shows_the_memories_as_they_are(store):
 def test_info_without_a_store_names_the_versions():
     shown = run("info").stdout
     assert memsci.__version__ in shown and torch.__version__ in shown
+
+
+def test_info_of_a_base_shows_what_can_carry_adapters(base, monkeypatch):
+    monkeypatch.setattr(memsci, "load", lambda name: base)
+    result = run("info", "--base", "tiny")
+    assert result.exit_code == 0, result.output
+    assert all(shown in result.stdout for shown in ("Parts of tiny", "mlp", "attention", "q_proj", "down_proj"))
+
+
+def test_what_the_terminal_cannot_show_is_replaced(tmp_path, model):
+    about = {"base": {"name": "tiny", "fingerprint": "f" * 64}, "encoding": memsci.Encoding.embedded().to_dict()}
+    made = Store.create(tmp_path / "store", about)
+    made.add(Remembered("m", "העפיפון 🪁", torch.ones(4), "0" * 64, 0, (1.0,)), random_adapter(model, targets(model)))
+    for encoding in ("cp1252", "ascii"):
+        command = [sys.executable, "-m", "memsci", "info", str(made.path)]
+        done = subprocess.run(command, env=os.environ | {"PYTHONIOENCODING": encoding}, capture_output=True)
+        assert done.returncode == 0 and b"?" in done.stdout and b"1 memory" in done.stdout, done.stderr
+
+
+def test_the_home_is_expanded_and_a_file_is_no_folder(store, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path)), monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    assert "3 memories" in run("info", "~/store").stdout
+    (tmp_path / "runs" / "main-0123").mkdir(parents=True)
+    assert "Runs in" in run("runs", "--folder=~/runs").stdout
+    file = tmp_path / "file"
+    file.write_text("")
+    for words in (
+        ["run", "main", "--folder", file],
+        ["runs", "--folder", file / "below"],
+        ["figures", "main", "--to", file],
+        ["encode", "memories.csv", "--store", file],
+        ["publish", "main", file],
+        ["harness", "--to", file / "table.csv"],
+    ):
+        result = run(*words)
+        assert result.exit_code == 2 and "is a file" in result.stderr, words
+    assert "is a folder" in run("encode", tmp_path, "--store", store).stderr
+
+
+def test_values_of_a_batch_job_are_text_unless_they_are_numbers(monkeypatch, tmp_path):
+    from memsci import runs
+
+    given = []
+    prepared = SimpleNamespace(folder=tmp_path, left=[1])
+    monkeypatch.setattr(runs, "choose", lambda *what: None)
+    monkeypatch.setattr(runs, "prepare", lambda *what: prepared)
+    monkeypatch.setattr(runs, "status", lambda folder: "new")
+    monkeypatch.setattr(runs, "run", lambda *what: given.append(what[-1]) or tmp_path)
+    asked = ("account=00123", "queue=5", "cores=4", "job_extra_directives=-x", "job_extra_directives=--gres=gpu:1")
+    assert run("run", "main", *(word for one in asked for word in ("--job", one))).exit_code == 0
+    assert given == [
+        {"account": "00123", "queue": "5", "cores": 4, "job_extra_directives": ["-x", "--gres=gpu:1"]},
+    ]
+    twice = run("run", "main", "--job", "queue=a", "--job", "queue=b")
+    assert twice.exit_code == 2 and "queue was given twice" in twice.stderr and len(given) == 1
 
 
 def test_probe_serves_a_store_and_opens_its_address(monkeypatch):
@@ -203,16 +260,16 @@ def test_harness_asks_the_base_or_a_store_and_keeps_the_table(mind, monkeypatch,
     assert asked[1] == ("MEGa", ["mmlu"], None, {"wording": "paper", "folder": None})
 
 
-def test_ship_fills_a_folder(monkeypatch, tmp_path):
+def test_publish_fills_a_folder(monkeypatch, tmp_path):
     from memsci import runs
 
     given = []
     monkeypatch.setattr(runs, "ship", lambda *what: given.append(what) or [what[1] / "run.json"])
     (tmp_path / "runs" / "main-0123").mkdir(parents=True)
     (tmp_path / "runs" / "main-0123" / "run.json").write_text("{}")
-    result = run("ship", "main-01", tmp_path / "out", "--folder", tmp_path / "runs")
+    result = run("publish", "main-01", tmp_path / "out", "--folder", tmp_path / "runs")
     assert result.exit_code == 0 and "1 files" in result.stdout
-    run("ship", "main-01", tmp_path / "out", "--add", "--folder", tmp_path / "runs")
+    run("publish", "main-01", tmp_path / "out", "--add", "--folder", tmp_path / "runs")
     what = (tmp_path / "runs" / "main-0123", tmp_path / "out")
     assert given == [(*what, False), (*what, True)]
 

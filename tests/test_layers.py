@@ -12,15 +12,9 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "memsci"
 
-# From the bottom up. Each room (a package of memsci, or a module at its root) stands here once; its imports point to what
-# stands before it.
-LAYERS = (
-    "errors",
-    "files",
-    "provenance",
-    "memory",
-    "prompts",
-    "config",
+# From the bottom up, a line per room: a package of memsci, or modules at its root. Imports point to what stands before.
+ROOMS = (
+    "errors files provenance memory prompts config",  # the vocabulary
     "world",
     "data",
     "models",
@@ -37,9 +31,9 @@ LAYERS = (
     "widgets",
     "pretraining",
     "cli",
-    "__init__",
-    "__main__",
+    "__init__ __main__",
 )
+LAYERS = " ".join(ROOMS).split()
 LIGHT = ("errors", "files", "provenance", "memory", "prompts", "config", "world", "measures", "figures")
 HEAVY = ("torch", "transformers", "tokenizers", "sentence_transformers", "safetensors")
 
@@ -72,8 +66,8 @@ def layers_used(text: str, path: Path) -> set[str]:
 def violations(text: str, path: Path) -> list[str]:
     """The layers that a file may not import and does. Public names of the package itself count as its top."""
     own = LAYERS.index(layer(path))
-    place = lambda used: LAYERS.index(used) if used in LAYERS else LAYERS.index("__init__")
-    return sorted(used for used in layers_used(text, path) if place(used) > own and used != "__version__")
+    index = lambda used: LAYERS.index(used if used in LAYERS else "__init__")
+    return sorted(used for used in layers_used(text, path) if index(used) > own and used != "__version__")
 
 
 def called(text: str) -> set[str]:
@@ -83,8 +77,14 @@ def called(text: str) -> set[str]:
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_imports_point_down(path):
-    assert layer(path) in LAYERS, f"give {layer(path)} its place in LAYERS"
+    assert layer(path) in LAYERS, f"give {layer(path)} its line in ROOMS"
     assert violations(path.read_text(encoding="utf-8"), path) == []
+
+
+def test_every_layer_is_there_and_the_root_is_not_a_heap():
+    assert set(LAYERS) == {layer(path) for path in MODULES}
+    files = [path.name for path in PACKAGE.iterdir() if path.is_file()]
+    assert len(files) <= 12, f"put some of {sorted(files)} into a room"
 
 
 @pytest.mark.parametrize(

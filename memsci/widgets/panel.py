@@ -83,7 +83,7 @@ class Panel(VBox):
     busy = Bool(False)
 
     def __init__(self, children: Sequence[Widget] = ()) -> None:
-        self._turn = Condition(RLock())
+        self._exclusive = Condition(RLock())
         self._waiting: list[_Job] = []
         self._doing = 0  # jobs under way: one that is run within another is done at once
         self._seen_busy = False  # `busy`, once its observers are through
@@ -127,7 +127,7 @@ class Panel(VBox):
         """
         job = _Job(work, then, saying, key)
         at_once = _on_worker()
-        with self._turn:
+        with self._exclusive:
             for older in [one for one in self._waiting if key is not None and one.key == key]:
                 self._waiting.remove(older)
                 older.future.cancel()
@@ -140,9 +140,9 @@ class Panel(VBox):
         if at_once:
             self._do(job)
             return job.future
-        if idle and (_AT_WORK.locked() or not _turns().empty()):
+        if idle and (_AT_WORK.locked() or not _queue().empty()):
             self.say(_WAITING)
-        _turns().put(self)
+        _queue().put(self)
         return job.future
 
     def wait(self, timeout: float | None = None) -> bool:
@@ -156,8 +156,8 @@ class Panel(VBox):
         """
         if _on_worker():
             return False
-        with self._turn:
-            return self._turn.wait_for(lambda: not self._unfinished() and not self._seen_busy, timeout)
+        with self._exclusive:
+            return self._exclusive.wait_for(lambda: not self._unfinished() and not self._seen_busy, timeout)
 
     def say(self, text: str) -> None:
         """Show what is under way; an empty text clears the line."""
@@ -182,7 +182,7 @@ class Panel(VBox):
 
     def _do_next(self) -> None:
         """The next job, if no newer one took its place."""
-        with self._turn:
+        with self._exclusive:
             if not self._waiting:
                 return
             job = self._waiting.pop(0)
@@ -203,7 +203,7 @@ class Panel(VBox):
         except BaseException as error:
             wrong = error
             self.say_error(error)
-        with self._turn:
+        with self._exclusive:
             self._doing -= 1
         self._tell_busy()
         if wanted and wrong is None:
@@ -215,14 +215,14 @@ class Panel(VBox):
         return bool(self._waiting or self._doing)
 
     def _tell_busy(self) -> None:
-        """Let `busy` follow: not under `_turn`, as its observers may want locks whose holders want that."""
+        """Let `busy` follow: not under `_exclusive`, as its observers may want locks whose holders want that."""
         while True:
-            with self._turn:
+            with self._exclusive:
                 if self._unfinished() == self._seen_busy:
-                    self._turn.notify_all()
+                    self._exclusive.notify_all()
                     return
             self.handling(partial(setattr, self, "busy", not self._seen_busy))()
-            with self._turn:
+            with self._exclusive:
                 self._seen_busy = self.busy
 
     def __repr__(self) -> str:
@@ -266,18 +266,18 @@ _AT_WORK = Lock()  # held by the worker during a job
 
 
 @cache
-def _turns() -> SimpleQueue:
+def _queue() -> SimpleQueue:
     """Panels with a job to do, in order, and a thread that does them."""
-    turns: SimpleQueue = SimpleQueue()
+    queue: SimpleQueue = SimpleQueue()
 
     def work() -> None:
         while True:
-            panel = turns.get()
+            panel = queue.get()
             with _AT_WORK:
                 panel._do_next()
 
     Thread(target=work, name=_THREAD, daemon=True).start()
-    return turns
+    return queue
 
 
 def _on_worker() -> bool:

@@ -1,0 +1,227 @@
+"""Commands for memories and stores: encode, ask, look at the gate, compress, forget."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from typer import Argument, Option
+
+import memsci
+from memsci.cli import terminal
+from memsci.cli.options import BASE, BETA, EPSILON, FILE, FOLDER, NEW_BASE, SEED, STORE
+from memsci.config import ENERGY, FLOAT8, STORED
+from memsci.errors import MemsciError
+
+if TYPE_CHECKING:
+    from memsci.learners.mega import MEGa
+
+
+class Preset(StrEnum):
+    """Named encoding settings."""
+
+    paper = "paper"
+    embedded = "embedded"
+
+
+class Setting(StrEnum):
+    """The halves of the built-in world."""
+
+    episodic = "episodic"
+    semantic = "semantic"
+
+
+def demo(
+    setting: Annotated[Setting, Option(help="Which half of the built-in world.")] = Setting.episodic,
+    partition: Annotated[int, Option(min=0, max=19, help="Which of its 20 partitions.")] = 0,
+    figures: Annotated[Path, Option(help="Folder for the figures.", **FOLDER)] = Path("figures"),
+) -> None:
+    """Encode the 50 memories of a built-in partition, recall them, answer about them: tables and figures."""
+    from memsci import demo as demonstration
+
+    tables = demonstration.demo(setting=setting.value, partition=partition, figures=figures)
+    terminal.show(tables["summary"], title=f"{setting.value}, partition {partition}")
+    terminal.show(tables["gates"], title="Correct gate, by embedding")
+    terminal.say(f"Figures are in {figures}/.")
+
+
+def encode(
+    memories_file: Annotated[
+        Path, Argument(help="CSV, JSONL or Parquet: text; optional id, label, paraphrases, questions.", **FILE)
+    ],
+    store: Annotated[Path, Option(help="Folder of the store: a new one, or one to add to.", **FOLDER)],
+    base: NEW_BASE = None,
+    preset: Annotated[Preset | None, Option(help="Encoding settings. Default: what suits the base.")] = None,
+    rank: Annotated[int | None, Option(help="Rank of each adapter, instead of the preset's.")] = None,
+    lr: Annotated[float | None, Option(help="Learning rate, instead of the preset's.")] = None,
+    epochs: Annotated[int | None, Option(help="Passes over each memory, instead of the preset's.")] = None,
+    seed: SEED = 0,
+    keep_text: Annotated[bool, Option("--keep-text", help="Keep the texts in the store too.")] = False,
+) -> None:
+    """Encode the memories of a table into adapters, and keep them in a store; repeat the command to resume."""
+    memories = memsci.data.table(memories_file)
+    model = memsci.load(base)
+    changes = {name: value for name, value in {"rank": rank, "lr": lr, "epochs": epochs}.items() if value is not None}
+    encoding = None
+    if preset or changes:
+        named = preset or (Preset.paper if base else Preset.embedded)
+        encoding = dataclasses.replace(getattr(memsci.Encoding, named.value)(), **changes)
+    mind = memsci.MEGa(model, store=store, encoding=encoding, seed=seed, keep_text=keep_text)
+    encoded = mind.encode(memories)
+    terminal.show(encoded, title=f"{terminal.memories(len(encoded))} encoded into {store}")
+
+
+def ask(
+    store: STORE,
+    question: Annotated[str, Argument(help="The question; more context helps the gate.")],
+    via_recall: Annotated[
+        bool, Option("--via-recall", help="Recall first, then answer from the recall (iRAG).")
+    ] = False,
+    recall: Annotated[bool, Option("--recall", help="Recall the whole memory instead of answering.")] = False,
+    beta: BETA = None,
+    epsilon: EPSILON = None,
+    base: BASE = None,
+) -> None:
+    """Answer a question from the memories in a store."""
+    if recall and via_recall:
+        raise MemsciError("--recall prints the memory, --via-recall answers from it: choose one of the two.")
+    mind = open_store(store, base, epsilon)
+    terminal.say(
+        mind.recall(question, beta=beta) if recall else mind.answer(question, via_recall=via_recall, beta=beta)
+    )
+
+
+def gate(
+    store: STORE,
+    query: Annotated[str, Argument(help="Any text.")],
+    top: Annotated[int, Option(min=1, help="How many memories to show, best first.")] = 10,
+    beta: BETA = None,
+    epsilon: EPSILON = None,
+    base: BASE = None,
+) -> None:
+    """Show which memories a query opens, and how far; with --epsilon only those that stay open."""
+    mind = open_store(store, base, epsilon)
+    shown = mind.gate(query, beta=beta).frame().sort_values("rank").head(top).drop(columns="query")
+    terminal.show(shown, title=f"{len(shown)} of {terminal.memories(len(mind))}")
+
+
+def probe(
+    store: Annotated[Path | None, Argument(help="Folder of a store. Default: 12 built-in memories.", **FOLDER)] = None,
+    base: BASE = None,
+    port: Annotated[int, Option(min=0, max=65535, help="Port of 127.0.0.1; 0 finds a free one.")] = 0,
+    token: Annotated[
+        str | None, Option(envvar="MEMSCI_PROBE_TOKEN", help="Secret that lets a browser in. Default: a new one.")
+    ] = None,
+    browser: Annotated[bool, Option(help="Open the page in the browser.")] = True,
+) -> None:
+    """See in the browser which memories a question opens, and answer with any gate; on this machine alone."""
+    import webbrowser
+    from threading import Thread
+
+    from memsci.widgets.serve import serve
+
+    def ready(address: str) -> None:
+        terminal.say(f"The probe is at {address}\nCtrl+C ends it.")
+        if browser:  # some browsers come back only when they are closed
+            Thread(target=webbrowser.open, args=[address], daemon=True).start()
+
+    serve(store, base, port, token, ready)
+
+
+def compress(
+    store: STORE,
+    target: Annotated[Path, Argument(help="Folder of the new store; nothing may be there.", **FOLDER)],
+    rank: Annotated[int | None, Option(help="Largest rank of a map; --energy may need fewer.")] = None,
+    energy: Annotated[
+        float, Option(help="Fraction of the squared singular values to keep, also with --rank.")
+    ] = ENERGY,
+    dtype: Annotated[str, Option(help=f"Precision of the numbers: {', '.join(STORED)}.")] = FLOAT8,
+) -> None:
+    """Copy all memories of a store into a smaller one; the store itself stays as it is."""
+    from memsci.store.compress import compress as smaller_store
+    from memsci.store.store import Store
+
+    opened = Store(store)
+    smaller = smaller_store(opened, target, rank, energy, dtype)
+    sizes = f"{opened.nbytes / 1e6:.1f} MB to {smaller.nbytes / 1e6:.1f} MB"
+    terminal.say(f"{terminal.memories(len(smaller))} compressed into {target}: {sizes}.")
+
+
+def forget(
+    store: STORE,
+    id: Annotated[str, Argument(help="Id of the memory, as 'memsci info STORE' shows it.")],
+    yes: Annotated[bool, Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Remove one memory from a store, also a damaged one. This cannot be undone."""
+    from memsci.store.store import Store
+
+    opened = Store(store)
+    if not yes:
+        typer.confirm(f"Forget {id!r} for good?", abort=True, err=True)
+    opened.forget(id)
+    terminal.say(f"Forgot {id}; left: {terminal.memories(len(opened))}.")
+
+
+def info(
+    store: Annotated[Path | None, Argument(help="Folder of a store.", **FOLDER)] = None,
+    base: Annotated[str | None, Option(help="Also show which parts of this model can carry adapters.")] = None,
+) -> None:
+    """Show what a store holds, or which parts of a base can carry adapters; without either, versions."""
+    if store is not None:
+        _describe(store)
+    if base is not None:
+        from memsci.models.sites import coverage
+
+        terminal.show(coverage(memsci.load(base).model), title=f"Parts of {base} that can carry adapters")
+    if store is base is None:
+        _about()
+
+
+def open_store(store: Path, base: str | None, epsilon: float | None = None) -> MEGa:
+    """The mind of a store, on the base named or the store's own; ε, if given, replaces that of the gate's rule."""
+    mind = memsci.open(store, base=None if base is None else memsci.load(base))
+    if epsilon is not None:
+        mind.rule = dataclasses.replace(mind.rule, epsilon=epsilon)
+    return mind
+
+
+def _describe(store: Path) -> None:
+    """The memories of a store, its base and its settings."""
+    import pandas as pd
+
+    from memsci.store.store import Store
+
+    opened = Store(store)
+    columns = ["order", "id", "label", "loss", "created"]
+    rows = [(r.order, r.id, r.label, r.losses[-1] if r.losses else math.nan, r.created) for r in opened.records]
+    title = f"{terminal.memories(len(opened))}, {opened.nbytes / 1e6:.1f} MB"
+    terminal.show(pd.DataFrame(rows, columns=columns), title=title)
+    base = opened.header["base"]
+    terminal.say(f"Base model: {base['name']} (fingerprint {base['fingerprint'][:12]})")
+    for name in ("encoding", "embedding", "gate"):
+        if settings := opened.header.get(name):
+            terminal.say(f"{name.capitalize()}: {', '.join(f'{key} {value}' for key, value in settings.items())}")
+
+
+def _about() -> None:
+    """Versions, device and the shipped model."""
+    import platform
+    from importlib.metadata import version
+    from importlib.resources import files
+
+    import torch
+
+    shipped = files("memsci") / "assets" / "base" / "model.safetensors"
+    rows = {
+        "memsci": memsci.__version__,
+        "python": platform.python_version(),
+        **{name: version(name) for name in ("torch", "transformers")},
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "processor",
+        "shipped model": f"{shipped.stat().st_size / 1e6:.1f} MB" if shipped.is_file() else "none: run 'make base'",
+    }
+    for name, value in rows.items():
+        terminal.say(f"{name:<14} {value}")

@@ -1,0 +1,52 @@
+"""Arguments and options that several commands take."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer import Argument, Option
+
+
+def _folder(text: str) -> Path:
+    """A path to a folder that is there or can be made; ``~`` is the home, also in ``--store=~/x``."""
+    path = Path(text).expanduser()
+    nearest = next(one for one in (path.absolute(), *path.absolute().parents) if one.exists())
+    if not nearest.is_dir():
+        raise typer.BadParameter(f"{nearest} is a file, and a folder is needed. Name another place.")
+    return path
+
+
+def _file(text: str) -> Path:
+    """A path to a file that is there or can be made."""
+    path = Path(text).expanduser()
+    if path.is_dir():
+        raise typer.BadParameter(f"{path} is a folder, and a file is needed. Name a file in it.")
+    _folder(path.parent)
+    return path
+
+
+FOLDER: dict[str, Any] = {"parser": _folder, "metavar": "FOLDER"}
+FILE: dict[str, Any] = {"parser": _file, "metavar": "FILE"}
+
+STORE = Annotated[Path, Argument(help="Folder of a store, as written by 'memsci encode'.", **FOLDER)]
+BASE = Annotated[
+    str | None, Option(help="Base model: a name on the hub or a folder. Default: the one named in the store.")
+]
+NEW_BASE = Annotated[str | None, Option(help="Base model: a name on the hub or a folder. Default: the shipped model.")]
+BETA = Annotated[
+    float | None, Option(min=0.0, help="Inverse temperature β of the gate: 0 is uniform, inf the best memory alone.")
+]
+EPSILON = Annotated[
+    float | None,
+    Option(min=0.0, max=1.0, help="Close the memories that together weigh no more than this: faster for many."),
+]
+SEED = Annotated[int, Option(help="Seed of the random numbers.")]
+RUN = Annotated[str, Argument(help="A run: its folder, its name, or the beginning of its name.")]
+RUNS = Annotated[Path, Option(help="Folder that holds the runs.", **FOLDER)]
+
+
+def names(text: str) -> list[str]:
+    """The names in a list with commas between, with or without spaces."""
+    return [name.strip() for name in text.split(",")]

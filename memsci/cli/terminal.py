@@ -1,0 +1,55 @@
+"""What the program prints: plain lines, tables as wide as the terminal, errors in red."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+
+def replace_what_cannot_be_shown() -> None:
+    """Print "?" for a character that the terminal's encoding lacks, such as a Hebrew letter in cp1252."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+
+
+def say(text: object) -> None:
+    """A line that is never cut to the terminal's width, so that it can be piped on."""
+    out.print(str(text), soft_wrap=True, markup=False)
+
+
+def say_error(error: Exception) -> None:
+    """An error as one line in red."""
+    err.print(Text(f"Error: {error}", style="red"), soft_wrap=True)
+
+
+def show(frame: pd.DataFrame, title: str) -> None:
+    """A table: numbers to the right with four digits, texts as they are."""
+    table = Table(title=Text(title), title_justify="left", title_style="bold")
+    for name in frame.columns:
+        numeric = frame[name].dtype.kind in "iuf"
+        table.add_column(str(name), justify="right" if numeric else "left", overflow="fold")
+    for row in frame.itertuples(index=False):
+        table.add_row(*(Text(_cell(value)) for value in row))
+    out.print(table)
+
+
+def memories(n: int) -> str:
+    """A number of memories in words."""
+    return f"{n} memor{'y' if n == 1 else 'ies'}"
+
+
+def _cell(value: object) -> str:
+    if value is None or value != value:  # nothing to show: None and nan
+        return "–"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
