@@ -20,7 +20,8 @@ from transformers import GenerationConfig
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 from memsci.errors import MemsciError
-from memsci.models.base import Base, batches, turn
+from memsci.models.base import Base, batches
+from memsci.models.exclusive import exclusive
 
 Prompts = Sequence[Sequence[int]]
 
@@ -238,7 +239,7 @@ def _logits(base: Base, rows: Prompts, first: int) -> Tensor:
     """
     ids, mask = base.pad(rows)
     keep = ids.shape[1] - first + 1  # the last so many: one before each token that is predicted
-    with turn(base.model):
+    with exclusive(base.model):
         return base.model(input_ids=ids, attention_mask=mask, use_cache=False, logits_to_keep=keep).logits
 
 
@@ -255,7 +256,7 @@ def _greedy(base: Base, ids: Tensor, mask: Tensor, max_new_tokens: int, cache=No
         return_dict_in_generate=True,
     )
     past = {} if cache is None else {"past_key_values": cache}
-    with turn(base.model), _own_settings_aside(base.model):
+    with exclusive(base.model), _own_settings_aside(base.model):
         output = base.model.generate(input_ids=ids, attention_mask=mask, generation_config=settings, **past)
     stops = set(base.stop_ids)
     replies = [
