@@ -303,9 +303,9 @@ def load(
         path = as_path(name)
         local = isinstance(name, os.PathLike) or str(name).startswith(("~", ".", os.sep))
         name = str(path) if path.exists() or local else str(name)  # a store finds its base again from anywhere
-        if local and not path.exists():
-            raise MemsciError(f"Cannot load the model {name!r}: nothing is there. {advice}")
         file = path if path.suffix.lower() == ".gguf" else None
+        if local and not path.exists() and file is None:
+            raise MemsciError(f"Cannot load the model {name!r}: nothing is there. {advice}")
         check_pointers(path)
     if name == gguf.SMOLLM2:
         file = gguf.smollm2()

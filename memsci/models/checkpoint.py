@@ -25,8 +25,9 @@ def as_device(device: str | torch.device | None) -> torch.device:
         if found.type == "meta" or (found.type == "cpu" and found.index):
             raise RuntimeError("it holds no numbers" if found.type == "meta" else "there is one CPU")
     except Exception as error:  # torch has many for it: AssertionError, ModuleNotFoundError, ...
+        reason = str(error).partition("\n")[0]
         raise MemsciError(
-            f"device {str(device)!r} is none of this machine ({error}). Give 'cpu', 'cuda', 'cuda:1' or 'mps', or leave it "
+            f"device {str(device)!r} is none of this machine ({reason}). Give 'cpu', 'cuda', 'cuda:1' or 'mps', or leave it "
             "out."
         ) from None
     return found
