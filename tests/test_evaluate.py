@@ -20,7 +20,7 @@ from memsci.learners import RAG, BaseAlone, MEGa
 from memsci.measures.judges import rule
 from memsci.measures.metrics import METRICS
 from memsci.memory import Memory, Partition, Question, QuizItem, text_hash
-from memsci.models import conversation as speak
+from memsci.models import conversation
 from memsci.models.base import Base
 from memsci.models.sites import targets
 from memsci.runs import folder
@@ -39,8 +39,8 @@ QUIZ = [QuizItem(subject, f"{k} + 1?", ("1", "2", "3", "4"), k) for k, subject i
 @pytest.fixture(autouse=True)
 def short(monkeypatch):
     """A random model finds no end of its own."""
-    say = speak.say
-    monkeypatch.setattr(speak, "say", lambda base, turns, most, *within: say(base, turns, min(most, 6), *within))
+    say = conversation.say
+    monkeypatch.setattr(conversation, "say", lambda base, turns, most, *within: say(base, turns, min(most, 6), *within))
 
 
 def filled(base: Base) -> MEGa:
@@ -134,7 +134,7 @@ def test_learners_without_a_gate_are_asked_as_they_can_be(base):
     assert read["way"].unique().tolist() == ["direct"] and read["recalled"].isna().all()
     texts = {memory.id: memory.text for memory in MEMORIES}
     turns = [prompts.rag(row.question, texts[row.top_id]) for row in read.itertuples()]
-    assert read["answer"].tolist() == speak.say(base, turns, 6)
+    assert read["answer"].tolist() == conversation.say(base, turns, 6)
     with pytest.raises(MemsciError, match="RAG recalls nothing"):
         evaluate.ask(retrieval, MEMORIES, ways=["recall first"])
     with pytest.raises(MemsciError, match="Base has no gate that could be opened by hand"):

@@ -110,6 +110,30 @@ def test_a_second_turn_under_a_sliding_window(architecture, tokenizer):
     assert converse(base, asked, follow, (40, 20)) == list(zip(first, second))
 
 
+COUNTING = {
+    "Mpt": {"d_model": 32, "n_heads": 4, "n_layers": 2},  # counts columns, hidden or not
+    "Mamba": {"hidden_size": 32, "num_hidden_layers": 2},  # all that was read is in one sum
+    "Rwkv": {"hidden_size": 32, "num_hidden_layers": 2, "attention_hidden_size": 32},
+    "Jamba": {
+        "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4,
+        "num_key_value_heads": 2, "num_experts": 1, "attn_layer_period": 2, "attn_layer_offset": 1,
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("architecture", COUNTING)
+def test_a_second_turn_where_hidden_columns_would_leave_a_trace(architecture, tokenizer):
+    torch.manual_seed(0)
+    settings = {"vocab_size": 262, "initializer_range": 0.3, "pad_token_id": 0, "eos_token_id": None}
+    config = getattr(transformers, f"{architecture}Config")(**COUNTING[architecture] | settings)
+    base = Base(transformers.AutoModelForCausalLM.from_config(config).eval(), tokenizer)
+    asked = [base.chat(prompts.recall(word)) for word in WORDS[:3]]
+    follow = lambda k, told: base.chat(prompts.irag(WORDS[k], "Other words."))
+    first = generate(base, asked, 20)
+    second = generate(base, [follow(k, told) for k, told in enumerate(first)], 15)
+    assert converse(base, asked, follow, (20, 15)) == list(zip(first, second))
+
+
 def test_a_second_turn_is_not_read_twice(base):
     """The model is shown the end of the turn and the new question alone, and no token that it has seen."""
     lengths = []

@@ -26,7 +26,7 @@ from memsci.gate.softmax import gate
 from memsci.learners import LEARNERS, RAG, Full, FullBatch, FullEWC, FullL2, Given, Learner, LoRA, LoRAL2, make, resolve
 from memsci.learners.penalties import EWC
 from memsci.memory import Memory, QuizItem
-from memsci.models import conversation as speak
+from memsci.models import conversation
 from memsci.models.base import SHIPPED, Base
 from memsci.models.sites import targets
 
@@ -73,8 +73,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*were cut off")  # a random mod
 @pytest.fixture(autouse=True)
 def short(monkeypatch):
     """A random model finds no end of its own."""
-    say = speak.say
-    monkeypatch.setattr(speak, "say", lambda base, turns, most, *within: say(base, turns, min(most, 6), *within))
+    say = conversation.say
+    monkeypatch.setattr(conversation, "say", lambda base, turns, most, *within: say(base, turns, min(most, 6), *within))
 
 
 # The contract
@@ -155,9 +155,9 @@ def test_conversations_of_ones_own(name):
     learner = taught(name)[0]
     turns = [prompts.mmlu(item.subject, item.question, item.options) for item in QUIZ]
     within = learner.within([item.question for item in QUIZ], turns)
-    assert speak.choose(learner.base, turns, within) == learner.choose(QUIZ)
+    assert conversation.choose(learner.base, turns, within) == learner.choose(QUIZ)
     turns = [prompts.qa(text) for text in QUESTIONS]
-    found = speak.logprob(learner.base, turns, ANSWERS, learner.within(QUESTIONS, turns))
+    found = conversation.logprob(learner.base, turns, ANSWERS, learner.within(QUESTIONS, turns))
     like = make("Base", tiny()) if name == "RAG" else learner
     assert found.equals(like.logprob(QUESTIONS, ANSWERS))
 
@@ -189,8 +189,8 @@ def test_recall_comes_first_if_asked(name):
     assert not first.equals(direct) and first["tokens"].equals(direct["tokens"])
     if name not in ("MEGa", "RAG"):
         turns = [prompts.irag(*pair) for pair in zip(QUESTIONS, told)]
-        assert first.equals(speak.logprob(learner.base, turns, ANSWERS))
-        assert learner.answer(QUESTIONS, recalled=told) == speak.say(learner.base, turns, 48)
+        assert first.equals(conversation.logprob(learner.base, turns, ANSWERS))
+        assert learner.answer(QUESTIONS, recalled=told) == conversation.say(learner.base, turns, 48)
 
 
 @pytest.mark.parametrize("name", TRAINED)
@@ -226,9 +226,9 @@ def test_a_loss_that_is_not_finite_ends_the_training(name):
 def test_a_recall_is_as_long_as_the_longest_memory_needs_and_is_told_to_be_cut(monkeypatch):
     monkeypatch.undo()  # replies as long as they are
     base, lengths = tiny(), []
-    say = speak.say
+    say = conversation.say
     talk = lambda base, turns, most, *within: lengths.append(most) or ["word " * most] * len(turns)
-    monkeypatch.setattr(speak, "say", talk)
+    monkeypatch.setattr(conversation, "say", talk)
     learner = make("Base", base)
     with pytest.warns(UserWarning, match="1 of 1 recalls of Base were cut off at 128 tokens"):
         learner.recall("Who?")
@@ -240,17 +240,17 @@ def test_a_recall_is_as_long_as_the_longest_memory_needs_and_is_told_to_be_cut(m
         learner.recall(["Who?", "When?"])
     learner.recall("Who?", max_new_tokens=7)  # a length asked for is no surprise
     assert lengths == [128, longest, 7]
-    monkeypatch.setattr(speak, "say", say)
+    monkeypatch.setattr(conversation, "say", say)
     for text, most in (("Nora " * 40, longest), ("word " * 88, 512 - len(base.chat(prompts.recall("Who?"))))):
         mind = make("MEGa", base, **SETTINGS)
         mind.learn([Memory(text, id="long"), Memory("Ada sang.", id="a")], progress=False)
         again = memsci.open(mind.store.path, base)
         assert mind.recall_tokens == again.recall_tokens == len(base.reply(text))
-        monkeypatch.setattr(speak, "say", talk)
+        monkeypatch.setattr(conversation, "say", talk)
         lengths.clear()
         again.recall("Who?")
         assert lengths == [most]  # what the model has room for
-        monkeypatch.setattr(speak, "say", say)
+        monkeypatch.setattr(conversation, "say", say)
 
 
 # Each by hand
@@ -266,8 +266,8 @@ def test_retrieval_reads_the_nearest_texts():
     assert learner.top(QUESTIONS) == [MEMORIES[k].id for k in scores.argmax(dim=1)]
     best = [[MEMORIES[k].text for k in row[:2]] for row in scores.argsort(dim=1, descending=True).tolist()]
     turns = [prompts.rag(question, "\n\n".join(texts)) for question, texts in zip(QUESTIONS, best)]
-    assert learner.logprob(QUESTIONS, ANSWERS).equals(speak.logprob(base, turns, ANSWERS))
-    assert learner.answer(QUESTIONS) == speak.say(base, turns, 48)
+    assert learner.logprob(QUESTIONS, ANSWERS).equals(conversation.logprob(base, turns, ANSWERS))
+    assert learner.answer(QUESTIONS) == conversation.say(base, turns, 48)
     assert learner.choose(QUIZ) == make("Base", base).choose(QUIZ)
     many = RAG(base, k=9)
     many.learn(MEMORIES, progress=False)

@@ -20,6 +20,7 @@ from memsci.memory import Memory
 from memsci.models.base import SHIPPED, Base, batches, load
 from memsci.models.generate import generate
 from memsci.models.sites import attention_input_path, mlp_input_path
+from memsci.models.template import THOUGHTS
 
 NASTY = "Nora <|end|><|system|>said <|user|> and <|pad|><|bos|><|assistant|> twice."
 CHATS = {
@@ -198,6 +199,68 @@ def test_what_was_thought_is_no_part_of_a_reply(model, tokenizer, reply, said):
     assert plain.said(plain.tokens(reply, bos=False)) == reply  # the words of a memory, say
 
 
+@pytest.mark.parametrize(("tag", "end"), THOUGHTS.items())
+@pytest.mark.parametrize("special", [False, True, None])
+def test_a_think_block_that_a_template_opens_is_closed_unless_asked_for(tag, end, special):
+    """Whether the tags are special tokens, other tokens or mere text."""
+    tokenizer = make_tokenizer()
+    tokenizer.chat_template = TEMPLATE.replace("'<|assistant|>' }}", f"'<|assistant|>{tag}\n' }}}}")
+    if special is not None:
+        tokenizer.add_tokens([AddedToken(word, special=special) for word in (tag, end)])
+    quiet, thinker = (Base(make_model(vocab=300), tokenizer, thinking=on) for on in (False, True))
+    ids = lambda text: tokenizer(text, add_special_tokens=False)["input_ids"]
+    assert tokenizer.decode(quiet.chat(prompts.qa("Who?"))).endswith(f"<|assistant|>{tag}\n\n{end}\n\n")
+    assert tokenizer.decode(thinker.chat(prompts.qa("Who?"))).endswith(f"<|assistant|>{tag}\n")
+    assert quiet.said(ids("Karim.")) == quiet.said(ids(f"{tag}Nora?{end} Karim.")) == "Karim."
+    assert thinker.said(ids(f"Nora?{end}\n\nKarim.")) == "Karim." and thinker.said(ids("Is it Nora")) == ""
+    assert tokenizer.decode(quiet.chat(prompts.mmlu("s", "q", list("abcd")))).endswith("<|assistant|>The answer is")
+
+
+def test_the_other_name_of_the_switch(model):
+    tokenizer = make_tokenizer()
+    tokenizer.chat_template = TEMPLATE.replace("'<|assistant|>' }}", "'<|assistant|>' }}{{ '!' if thinking else '.' }}")
+    asked = prompts.qa("Who?")
+    assert Base(model, tokenizer).chat(asked)[-1:] == Base(model, tokenizer).tokens(".", bos=False)
+    assert Base(model, tokenizer, thinking=True).chat(asked)[-1:] == Base(model, tokenizer).tokens("!", bos=False)
+
+
+USERS = "{% for m in messages if m['role'] == 'user' %}[{{ m['content'] }}]{% endfor %}"
+
+
+@pytest.mark.parametrize(
+    ("template", "message"),
+    [
+        (USERS, "leaves out what the assistant says among the turns user, assistant, user"),
+        ("[{{ messages[-1]['content'] }}]", "leaves out what the user says"),
+        ("[nothing]", "leaves out what the user says among the turns user"),
+        ("{{ 1 + 'a' }}" + TEMPLATE, "refuses the turns user: unsupported operand"),
+        ("{% for %}", "refuses the turns user"),
+        ("{{ messages[0]['name'].upper() }}" + TEMPLATE, "refuses the turns user"),
+    ],
+)
+def test_a_template_is_tried_before_anything_is_learnt(model, template, message):
+    tokenizer = make_tokenizer()
+    tokenizer.chat_template = template
+    with pytest.raises(MemsciError, match=message):
+        Base(model, tokenizer)
+
+
+def test_a_template_that_wants_contents_in_parts(model):
+    tokenizer = make_tokenizer()
+    parts = "{% for part in m['content'] if part['type'] == 'text' %}{{ part['text'] }}{% endfor %}"
+    tokenizer.chat_template = TEMPLATE.replace("{{ m['content'] }}", parts)
+    for messages in CHATS.values():
+        assert Base(model, tokenizer).chat(messages) == Base(model, make_tokenizer()).chat(messages)
+
+
+def test_a_template_that_cannot_be_continued_speaks_first(model):
+    tokenizer = make_tokenizer()
+    refuses = "{% if messages[-1]['role'] != 'user' and messages | length > 2 %}{{ raise_exception('speak') }}{% endif %}"
+    tokenizer.chat_template = refuses + TEMPLATE
+    asked = prompts.mmlu("birds", "Which sings?", list("abcd"))
+    assert Base(model, tokenizer).chat(asked) == Base(model, make_tokenizer()).chat(asked)
+
+
 def test_the_end_of_turn_comes_first_among_the_stop_tokens(model):
     tokenizer = make_tokenizer()
     tokenizer.eos_token = "<|pad|>"
@@ -330,10 +393,45 @@ def test_weights_that_do_not_fill_the_model_are_refused(folder, change, message)
         load(folder, device="cpu")
 
 
-def test_weights_that_no_one_uses_are_told(folder):
-    shorn(folder / "model.safetensors", lambda w: w | {"model.layers.0.mlp.extra.weight": torch.ones(2)})
-    with pytest.warns(UserWarning, match=r"holds 1 tensors that the model does not use \(model.layers.0.mlp.extra"):
+def test_weights_of_other_parts_are_told(folder):
+    shorn(folder / "model.safetensors", lambda w: w | {"score.weight": torch.ones(2)})
+    with pytest.warns(UserWarning, match=r"holds 1 tensors that the model does not use \(score.weight"):
         load(folder, device="cpu")
+
+
+@pytest.mark.parametrize("name", ["model.layers.2.mlp.up_proj.weight", "model.layers.0.self_attn.q_proj.bias"])
+def test_layers_that_the_configuration_leaves_out_are_refused(folder, name):
+    shorn(folder / "model.safetensors", lambda w: w | {name: torch.ones(2)})
+    with pytest.raises(MemsciError, match=rf"hold 1 tensors of layers for which config.json has no place: {name}"):
+        load(folder, device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("architecture", "constant"),
+    [
+        ("GPT2", "transformer.h.0.attn.bias"), ("GPT2", "transformer.h.1.attn.masked_bias"),
+        ("GPTNeoX", "gpt_neox.layers.0.attention.rotary_emb.inv_freq"), ("GPTNeoX", "gpt_neox.layers.0.attention.bias"),
+        ("Llama", "model.layers.0.self_attn.rotary_emb.inv_freq"),
+    ],
+)  # fmt: skip
+def test_constants_of_old_checkpoints_do_not_matter(tmp_path, architecture, constant):
+    make_model(architecture).save_pretrained(tmp_path)
+    make_tokenizer().save_pretrained(tmp_path)
+    shorn(tmp_path / "model.safetensors", lambda w: w | {constant: torch.ones(2)})
+    assert load(tmp_path, device="cpu").fingerprint == fingerprint(make_model(architecture))
+
+
+@pytest.mark.parametrize("file", ["chat_template.jinja", "generation_config.json", "merges.txt"])
+def test_a_pointer_in_the_place_of_any_file_is_refused(folder, file):
+    (folder / file).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n")
+    with pytest.raises(MemsciError, match=f"{file} is a git-lfs pointer"):
+        load(folder, device="cpu")
+
+
+@pytest.mark.parametrize("name", ["./nothing", "~/nothing", "/nothing", 5])
+def test_what_is_a_path_is_not_looked_for_on_the_hub(name):
+    with pytest.raises(MemsciError, match="nothing is there|is not a path"):
+        load(name, device="cpu")
 
 
 @pytest.mark.parametrize("file", ["model.safetensors", "tokenizer.json", "config.json"])
@@ -355,7 +453,7 @@ def test_weights_in_a_form_whose_library_is_not_there(folder):
         load(folder, device="cpu")
 
 
-@pytest.mark.parametrize("device", ["gpu", "cuda:99", "meta", 3.5])
+@pytest.mark.parametrize("device", ["gpu", "cuda:99", "meta", 3.5, "cpu:7", "hpu", "xpu", "", -1])
 def test_devices_that_are_not_there(folder, device):
     with pytest.raises(MemsciError, match="device"):
         load(folder, device=device)
@@ -390,7 +488,7 @@ def test_padding_may_be_any_token_and_nothing_else_may_lie_beyond_the_table(mode
     assert generate(base, [base.tokens("a"), base.tokens("a longer one")], 3) == [
         generate(base, [base.tokens(text)], 3)[0] for text in ("a", "a longer one")
     ]
-    with pytest.raises(MemsciError, match="has 56 tokens for which the model has no embedding"):
+    with pytest.raises(MemsciError, match="has 61 tokens for which the model has no embedding"):
         Base(make_model(vocab=200), make_tokenizer())
     tokenizer = make_tokenizer()
     tokenizer.add_special_tokens({"eos_token": "<|over|>"})

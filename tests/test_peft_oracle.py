@@ -164,6 +164,16 @@ def _set(folder, **values):
     path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
 
 
+def _lose(folder, name):
+    path = folder / "adapter_config.json"
+    path.write_text(json.dumps({key: value for key, value in json.loads(path.read_text()).items() if key != name}))
+
+
+def _change(folder, change):
+    path = folder / "adapter_model.safetensors"
+    save_file({key: change(tensor) for key, tensor in load_file(path).items()}, path)
+
+
 def _drop(folder):
     path = folder / "adapter_model.safetensors"
     tensors = load_file(path)
@@ -181,8 +191,22 @@ def _drop(folder):
         (_drop, "do not both have rank 4"),
         (lambda f: (f / "adapter_model.safetensors").write_bytes(b"torn"), "cannot be read as an adapter"),
         (lambda f: (f / "adapter_config.json").unlink(), "cannot be read as an adapter"),
+        (lambda f: (f / "adapter_config.json").write_text("[1]"), "cannot be read as an adapter"),
+        *[
+            (lambda f, values=values: _set(f, **values), r"in adapter_config\.json cannot be read .*Give them as PEFT")
+            for values in (
+                {"lora_alpha": None}, {"lora_alpha": float("nan")}, {"rank_pattern": {"(": 2}}, {"rank_pattern": [1]},
+                {"alpha_pattern": {"up_proj": "x"}},
+            )
+        ],
+        (lambda f: _lose(f, "r"), "KeyError: 'r'"),
+        (lambda f: _lose(f, "lora_alpha"), "KeyError: 'lora_alpha'"),
+        (lambda f: _change(f, lambda tensor: tensor.flatten()), "is no matrix of floating-point numbers"),
+        (lambda f: _change(f, lambda tensor: tensor[..., None]), "is no matrix of floating-point numbers"),
+        (lambda f: _change(f, lambda tensor: tensor.to(torch.int8)), "is no matrix of floating-point numbers"),
+        (lambda f: save_file({}, f / "adapter_model.safetensors"), "holds no linear map"),
     ],
-)
+)  # fmt: skip
 def test_other_adapters_and_damaged_files_are_refused(tmp_path, model, damage, message):
     folder = save(random_adapter(model, targets(model)), tmp_path / "m")
     damage(folder)

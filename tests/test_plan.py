@@ -16,8 +16,7 @@ from memsci.errors import MemsciError
 from memsci.experiments import Cell, Experiment
 from memsci.experiments.cells import run_cell
 from memsci.memory import Memory, Partition, Question, QuizItem
-from memsci.models import conversation as speak
-from memsci.models import sites
+from memsci.models import conversation, sites
 from memsci.runs import choose, prepare
 from memsci.runs.plan import KNOWN, count, plan, shape, size
 
@@ -141,7 +140,7 @@ def test_calls_are_those_that_a_cell_makes(world, base, monkeypatch, method, mea
         lambda base, turns, *rest: made.__setitem__(name, made[name] + len(turns)) or call(base, turns, *rest)
     )
     for name in ("say", "logprob", "choose"):
-        monkeypatch.setattr(speak, name, noted(name, getattr(speak, name)))
+        monkeypatch.setattr(conversation, name, noted(name, getattr(conversation, name)))
     resolve, encoding = learners.resolve, Encoding(rank=2, epochs=2, text_copies=2, text_epochs=3, batch_size=2)
     changed = lambda name, base, *_, **how: resolve(name, base, encoding, **how)
     monkeypatch.setattr("memsci.learners.registry.resolve", changed)

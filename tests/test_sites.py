@@ -5,9 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 import transformers
-from conftest import make_model
+from conftest import make_model, make_tokenizer
 
+from memsci.config import Encoding
 from memsci.errors import MemsciError
+from memsci.learners.mega import MEGa
+from memsci.models.base import Base
 from memsci.models.sites import attention_input_path, coverage, mlp_input_path, targets
 
 SIZE = {"vocab_size": 64, "hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4}
@@ -71,6 +74,15 @@ def test_covered_in_part_is_refused(name, part, why):
             targets(model, where)
     assert coverage(model).set_index("part").loc[part, "covered"] < 3
     assert len({path.split(".layers.")[1][0] for path in targets(model, "attention")}) == 3
+
+
+def test_a_mind_on_such_a_base_is_refused_when_it_is_made(tmp_path):
+    base = Base(transformers.Phi3ForCausalLM(transformers.Phi3Config(**SIZE | {"vocab_size": 262, "pad_token_id": 0})),
+                make_tokenizer())  # fmt: skip
+    with pytest.raises(MemsciError, match="gate and up-projection are one linear map"):
+        MEGa(base, tmp_path / "store")
+    assert not (tmp_path / "store").exists()
+    assert len(MEGa(base, encoding=Encoding(where="attention"))) == 0
 
 
 def test_layers_that_can_carry_adapters_may_be_chosen():

@@ -25,7 +25,7 @@ from memsci.gate.embed import embedder, embedders, weighted  # noqa: E402
 from memsci.gate.softmax import gate, top_k  # noqa: E402
 from memsci.learners.mega import MEGa  # noqa: E402
 from memsci.memory import Memory, text_hash  # noqa: E402
-from memsci.models import conversation as speak
+from memsci.models import conversation
 from memsci.models.sites import targets  # noqa: E402
 from memsci.store.record import Remembered  # noqa: E402
 from memsci.store.store import Store  # noqa: E402
@@ -79,7 +79,7 @@ def probe(mind) -> GateProbe:
 def held(monkeypatch):
     """A model that starts to speak and goes on only when it is let: (has started, let it go on)."""
     started, go = threading.Event(), threading.Event()
-    say = speak.say
+    say = conversation.say
 
     def slow(*args, **kwargs):
         started.set()

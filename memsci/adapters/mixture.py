@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from memsci.adapters.lora import Stack
 from memsci.errors import MemsciError
-from memsci.models.base import turn
+from memsci.models.exclusive import exclusive
 from memsci.models.sites import is_transposed
 
 Hook = Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor | None]
@@ -152,7 +152,7 @@ def _exact(model: nn.Module) -> bool:
 @contextmanager
 def _folded(model: nn.Module, pairs: Mapping[str, tuple[Tensor, Tensor]], gains: Tensor, rows: int) -> Iterator[None]:
     """The model with W + Σ_i gains_i B_i A_i in the place of each W, whose own numbers are put back untouched."""
-    with _hooked(model, {path: _checked(path, rows) for path in pairs}):  # takes the model's turn, lets no other block in
+    with _hooked(model, {path: _checked(path, rows) for path in pairs}):  # locks the model, lets no other block in
         own: dict[nn.Module, Tensor] = {}
         try:
             for path, (A, B) in pairs.items():
@@ -224,7 +224,7 @@ def logits_at(model: nn.Module, positions: Tensor) -> Iterator[None]:
 
 @contextmanager
 def _hooked(model: nn.Module, hooks: dict[str, Hook]) -> Iterator[None]:
-    with turn(model), ExitStack() as handles:
+    with exclusive(model), ExitStack() as handles:
         for path, hook in hooks.items():
             try:
                 module = model.get_submodule(path)

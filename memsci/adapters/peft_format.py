@@ -15,6 +15,7 @@ from torch import Tensor
 
 from memsci.adapters.lora import Adapter
 from memsci.errors import MemsciError
+from memsci.files import as_path
 
 
 def save_peft(adapter: Adapter, folder: str | Path, base_name: str) -> None:
@@ -73,9 +74,9 @@ def load_peft(folder: str | Path) -> Adapter:
     Where PEFT's `rank_pattern` and `alpha_pattern` give some maps another scale, B takes it up, so that the function is
     the same.
     """
-    folder = Path(folder)
+    folder = as_path(folder)
     try:
-        config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+        config = dict(json.loads((folder / "adapter_config.json").read_text(encoding="utf-8")))
         tensors = load_file(folder / "adapter_model.safetensors")
     except Exception as error:
         raise MemsciError(
@@ -97,7 +98,24 @@ def load_peft(folder: str | Path) -> Adapter:
         match = _KEY.fullmatch(key)
         if match is None:
             raise MemsciError(f"{folder}: {key} is no lora_A or lora_B of a linear map; memsci reads plain LoRA only.")
+        if tensor.ndim != 2 or not tensor.is_floating_point():
+            raise MemsciError(f"{folder}: {key} is no matrix of floating-point numbers; the file is damaged.")
         halves.setdefault(match[1], {})[match[2]] = tensor
+    if not halves:
+        raise MemsciError(f"{folder}: adapter_model.safetensors holds no linear map; the file is damaged.")
+    try:
+        return _adapter(folder, config, halves)
+    except (KeyError, TypeError, AttributeError, ValueError, re.error) as error:
+        if isinstance(error, MemsciError):
+            raise
+        raise MemsciError(
+            f"{folder}: r, lora_alpha, rank_pattern or alpha_pattern in adapter_config.json cannot be read "
+            f"({type(error).__name__}: {error}). Give them as PEFT writes them."
+        ) from error
+
+
+def _adapter(folder: Path, config: Mapping[str, Any], halves: Mapping[str, Mapping[str, Tensor]]) -> Adapter:
+    """The adapter of these settings; halves: from the path of each linear map to its "A" and "B"."""
     rslora, transposed = bool(config.get("use_rslora")), bool(config.get("fan_in_fan_out"))
     whole = Adapter({}, config["r"], config["lora_alpha"], rslora, transposed)
     deltas = {}
@@ -106,6 +124,8 @@ def load_peft(folder: str | Path) -> Adapter:
         if set(pair) != {"A", "B"} or pair["A"].shape[0] != rank or pair["B"].shape[1] != rank:
             raise MemsciError(f"{folder}: lora_A and lora_B of {path} do not both have rank {rank}; a file is damaged.")
         own = Adapter({}, rank, _by_pattern(config.get("alpha_pattern"), path, whole.alpha), rslora)
+        if not math.isfinite(own.scale):
+            raise ValueError(f"the scale of {path} is {own.scale}")
         same = math.isclose(own.scale, whole.scale, rel_tol=1e-12)  # always, in what save_peft wrote
         deltas[path] = (pair["A"], pair["B"] if same else pair["B"].float() * (own.scale / whole.scale))
     return dataclasses.replace(whole, deltas=deltas)

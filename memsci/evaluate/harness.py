@@ -30,8 +30,9 @@ from memsci.errors import MemsciError, check_in, check_whole
 from memsci.learners.base import Learner
 from memsci.measures.metrics import METRICS
 from memsci.models import generate
-from memsci.models.base import PLAIN_TEMPLATE, batches
+from memsci.models.base import batches
 from memsci.models.conversation import BATCH
+from memsci.models.template import PLAIN_TEMPLATE
 
 if TYPE_CHECKING:
     from lm_eval.api.instance import Instance

@@ -18,7 +18,8 @@ from memsci.config import Embedding
 from memsci.errors import MemsciError
 from memsci.gate import whiten
 from memsci.memory import check_text
-from memsci.models.base import Base, batches, turn, without_bars
+from memsci.models.base import Base, batches, without_bars
+from memsci.models.exclusive import exclusive
 from memsci.models.sites import attention_input_path, mlp_input_path
 
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
@@ -289,7 +290,7 @@ def _read(
 
         return hook
 
-    with turn(base.model), ExitStack() as handles:
+    with exclusive(base.model), ExitStack() as handles:
         for path, module in modules.items():
             handles.enter_context(module.register_forward_pre_hook(keep(path), with_kwargs=True))
         # The vocabulary's logits are most of the work of a small model.

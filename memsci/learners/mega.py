@@ -35,6 +35,7 @@ from memsci.learners.base import Learner, Trained, several
 from memsci.memory import Memory, check_memories, text_hash
 from memsci.models.base import SHIPPED, Base
 from memsci.models.conversation import RECALL_TOKENS, Within
+from memsci.models.sites import targets
 from memsci.store.record import Remembered
 from memsci.store.store import Store
 
@@ -113,6 +114,7 @@ class MEGa(Learner, method="MEGa"):
                 )
         self._embed: Embedder = embedder(base, self.embedding)
         if not kept:
+            targets(base.model, self.encoding.where, self.encoding.layers)  # refused now, not when memories come
             self.store = Store.create(path, self._header())
             self.store.check(base.fingerprint, base.name, base.model)
         self._stack: tuple[list[str], Stack] | None = None  # checksums of memories, and their adapters

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from memsci.models.base import DTYPES, SHIPPED, Base, batches, load, turn
+from memsci.models.base import DTYPES, SHIPPED, Base, batches, load
+from memsci.models.exclusive import exclusive
 
-__all__ = ["Base", "DTYPES", "SHIPPED", "batches", "load", "turn"]
+__all__ = ["Base", "DTYPES", "SHIPPED", "batches", "exclusive", "load"]

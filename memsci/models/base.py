@@ -1,4 +1,4 @@
-"""A base model with its tokenizer: loading, chat tokens that user text cannot forge, and where f looks.
+"""A base model with its tokenizer: loading, a fingerprint, and chat tokens that user text cannot forge.
 
 The only module that calls ``from_pretrained``. Shapes: b rows, t tokens, d width.
 """
@@ -10,33 +10,22 @@ import json
 import math
 import os
 import re
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from datetime import date
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from functools import cached_property
 from importlib import resources
-from pathlib import Path
-from threading import Lock, RLock
-from typing import Any
-from weakref import WeakKeyDictionary
 
 import torch
-from jinja2 import TemplateError
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
 from memsci.errors import MemsciError, check_in
+from memsci.files import as_path
 from memsci.models import gguf
+from memsci.models.checkpoint import as_device, check_pointers, check_report
+from memsci.models.template import THOUGHTS, Template, without_thoughts
 
 SHIPPED = "memsci/base"  # name of the model that comes with the package
-
-# For tokenizers without a chat template (GPT-2, GPT-NeoX); the tokenizer's BOS, if any, is put in front.
-PLAIN_TEMPLATE = (
-    "{% for message in messages %}{{ '' if loop.first else '\n' }}"
-    "{{ message['role'] | capitalize }}: {{ message['content'] }}{% endfor %}"
-    "{% if add_generation_prompt %}{{ '\nAssistant:' }}{% endif %}"
-)
 
 DTYPES = ("float32", "bfloat16", "float16", "float64")
 
@@ -47,7 +36,6 @@ _ARCHITECTURE = (
 )  # fmt: skip
 _SAMPLE = 4096
 _SAMPLE_TEXT = "Zoë's 2nd café, 10:45 a.m. — what did it cost? £1,234.50!\n\tIt's “free”, naïve 猫."
-_DAY = date(2024, 7, 26)
 
 
 class Base:
@@ -63,8 +51,8 @@ class Base:
     name : str, optional
         What stores and adapters call this model; by default the name it was loaded under.
     thinking : bool
-        Let the model think before it speaks, where its chat template has such a switch (``enable_thinking``). What stands
-        in a think block is no part of a reply either way.
+        Let the model think before it speaks, see `memsci.models.template.Template`. What stands in a think block is no part
+        of a reply either way.
 
     Attributes
     ----------
@@ -94,13 +82,12 @@ class Base:
         self.name = name or model.config.name_or_path or config.model_type
         self.width: int = config.hidden_size
         self.max_length: int = getattr(config, "max_position_embeddings", None) or tokenizer.model_max_length
-        self.thinking = thinking
         added = tokenizer.added_tokens_decoder
         # Added tokens of white space only (Gemma, GPT-NeoX) are a way of writing text, not a means of control.
         self._control = {i for i, token in added.items() if token.special or not token.content.isspace()}
         self._bos = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
-        self._template = _on_one_day(_template(tokenizer))
-        self._thinks = "<think>" in self._template or any(token.content == "<think>" for token in added.values())
+        self._template = Template(tokenizer, self.name, thinking)
+        self._tags = {i: t.content for i, t in added.items() if t.content in {*THOUGHTS, *THOUGHTS.values()}}
         # Padding is masked, so any row of the table will do; nothing else may lie beyond the table.
         rows = model.get_input_embeddings().weight.shape[0]
         self.stop_ids = tuple(i for i in self._stop_ids() if i < rows)
@@ -140,8 +127,9 @@ class Base:
     def tokenizer_fingerprint(self) -> str:
         """sha256 over the vocabulary, the chat template and the tokens of a conversation: what words become."""
         talk = [{"role": "user", "content": _SAMPLE_TEXT}, {"role": "assistant", "content": _SAMPLE_TEXT}]
-        read = [] if "strftime_now(" in self._template else self.chat(talk)  # which would be other tokens tomorrow
-        known = [sorted(self.tokenizer.get_vocab().items()), self._template, read, self.stop_ids]
+        source = self._template.source
+        read = [] if "strftime_now(" in source else self.chat(talk)  # which would be other tokens tomorrow
+        known = [sorted(self.tokenizer.get_vocab().items()), source, read, self.stop_ids]
         return hashlib.sha256(json.dumps(known).encode()).hexdigest()
 
     def tokens(self, text: str, bos: bool = True) -> list[int]:
@@ -171,8 +159,12 @@ class Base:
 
     def said(self, ids: Sequence[int]) -> str:
         """What a reply says: its text without white space at the ends and without what the model thought before it."""
-        text = self.text(ids).strip()
-        return re.sub(r"^<think>.*?(</think>|\Z)", "", text, flags=re.DOTALL).strip() if self._thinks else text
+        if not (self._tags or self._template.thinks):
+            return self.text(ids).strip()
+        text, start = "", 0
+        for k in [k for k, i in enumerate(ids) if i in self._tags]:  # special tokens or not, `text` might leave them out
+            text, start = text + self.text(ids[start:k]) + self._tags[ids[k]], k + 1
+        return without_thoughts(text + self.text(ids[start:]), self._template.open)
 
     @property
     def window(self) -> float:
@@ -191,7 +183,7 @@ class Base:
         the date is given that of Llama 3.1's, 26 July 2024, on every day. Where the text spells a control token
         (``<|im_end|>`` in a memory, say), that message is encoded apart as mere text and put in its place among the
         template's own tokens, so that no text can end a turn or start another. Without a chat template
-        the conversation is written as ``User: ...``, ``Assistant: ...``, see :data:`PLAIN_TEMPLATE`.
+        the conversation is written as ``User: ...``, ``Assistant: ...``, see :mod:`memsci.models.template`.
         """
         contents = [message["content"] for message in messages]
         forged = {k: text for k, text in enumerate(contents) if not self._control.isdisjoint(self._encode(text))}
@@ -201,7 +193,7 @@ class Base:
             mark += "\ue000"
         marked = [{**m, "content": f"{mark}{k}\ue001"} if k in forged else m for k, m in enumerate(messages)]
         ids = []
-        for k, piece in enumerate(re.split(f"{mark}([0-9]+)\ue001", self._render(marked))):
+        for k, piece in enumerate(re.split(f"{mark}([0-9]+)\ue001", self._template.render(marked))):
             ids += self.tokens(forged[int(piece)], bos=False) if k % 2 else self._encode(piece)
         return ids if self.tokenizer.chat_template else self._bos + ids
 
@@ -231,12 +223,9 @@ class Base:
 
     def _check_tokens(self, rows: int) -> None:
         """Refuse a tokenizer whose words, or whose turns, the model has no embeddings for."""
+        used = {*self._bos, *(i for text in self._template.samples for i in self._encode(text))}
         vocabulary = self.tokenizer.get_vocab()
-        beyond = [token for token, i in vocabulary.items() if i >= rows and i not in self._control]
-        if not beyond:
-            said = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "!"}]
-            used = {*self._bos, *self._encode(self._render(said, generation_prompt=False))}
-            beyond = [token for token, i in vocabulary.items() if i >= rows and i in used]
+        beyond = [token for token, i in vocabulary.items() if i >= rows and (i in used or i not in self._control)]
         if beyond:
             raise MemsciError(
                 f"The tokenizer of {self.name} has {len(beyond)} tokens for which the model has no embedding, {beyond[0]!r} "
@@ -258,64 +247,14 @@ class Base:
             raise MemsciError(f"The tokenizer of {self.name} reads a control token in {text!r}. Rewrite that part.")
         return ids
 
-    def _render(self, messages: Sequence[dict[str, str]], generation_prompt: bool = True) -> str:
-        continued = generation_prompt and messages[-1]["role"] == "assistant"
-
-        def render(messages: Sequence[dict[str, str]]) -> str:
-            return self.tokenizer.apply_chat_template(
-                list(messages),
-                chat_template=self._template,
-                date_string=_DAY.strftime("%d %b %Y"),
-                enable_thinking=self.thinking,
-                add_generation_prompt=generation_prompt and not continued,
-                continue_final_message=continued,
-                tokenize=False,
-            )
-
-        try:
-            if messages[0]["role"] != "system":
-                return render(messages)
-            try:
-                text = render(messages)
-            except (TemplateError, ValueError):
-                text = ""
-            # Some templates refuse a system turn, others drop it: its words then open the user's turn.
-            return text if messages[0]["content"].strip() in text and text else render(_without_system(messages))
-        except (TemplateError, ValueError) as error:
-            roles = ", ".join(message["role"] for message in messages)
-            raise MemsciError(
-                f"The chat template of {self.name} refuses the turns {roles}: {error}. Use turns that it knows."
-            ) from error
-
     def _stop_ids(self) -> tuple[int, ...]:
         turns = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "\ue000"}]
-        after_reply = self._encode(self._render(turns, generation_prompt=False).rpartition("\ue000")[2])
+        after_reply = self._encode(self._template.render(turns, generation_prompt=False).rpartition("\ue000")[2])
         end_of_turn = [i for i in after_reply if i in self._control][:1]
         configured = getattr(self.model.generation_config, "eos_token_id", None)
         configured = configured if isinstance(configured, list) else [configured]
         stops = [*end_of_turn, self.tokenizer.eos_token_id, *configured]
         return tuple(dict.fromkeys(i for i in stops if i is not None))
-
-
-def _without_system(messages: Sequence[dict[str, str]]) -> list[dict[str, str]]:
-    """The conversation with the system's words at the head of the first user turn."""
-    system, first, *rest = messages
-    return [{**first, "content": f"{system['content']}\n\n{first['content']}"}, *rest]
-
-
-def _template(tokenizer: Any) -> str:
-    if not tokenizer.chat_template:
-        return PLAIN_TEMPLATE
-    try:
-        return tokenizer.get_chat_template()
-    except ValueError as error:
-        raise MemsciError(f"The tokenizer has several chat templates, none of them its default: {error}") from None
-
-
-def _on_one_day(template: str) -> str:
-    """A chat template that asks for the date with that of `_DAY` in its place: a prompt must be the same on every day."""
-    asked = r"strftime_now\(\s*(?:format\s*=\s*)?(['\"])(.*?)\1\s*\)"
-    return re.sub(asked, lambda call: json.dumps(_DAY.strftime(call[2])), template)
 
 
 def load(
@@ -350,7 +289,7 @@ def load(
     -------
     Base
     """
-    device = _device(device)
+    device = as_device(device)
     if dtype is not None:
         check_in("dtype", str(dtype).removeprefix("torch."), DTYPES)
         dtype = getattr(torch, str(dtype).removeprefix("torch."))
@@ -361,10 +300,12 @@ def load(
     )
     file = None
     if name is not None:
-        name = os.fspath(name)
-        path = Path(name).expanduser()
+        local = isinstance(name, os.PathLike) or str(name).startswith(("~", ".", os.sep))
+        name, path = os.fspath(name), as_path(name)
         file = path if path.suffix.lower() == ".gguf" else None
-        _check_pointers(path)
+        if local and not path.exists() and file is None:
+            raise MemsciError(f"Cannot load the model {name!r}: nothing is there. {advice}")
+        check_pointers(path)
     if name == gguf.SMOLLM2:
         file = gguf.smollm2()
         name, advice = (name, advice) if file else (gguf.SMOLLM2_HUB, gguf.SMOLLM2_ADVICE)
@@ -387,69 +328,11 @@ def load(
         raise MemsciError(
             f"Cannot load the model {name or 'shipped with memsci'!r}: {kind}{error} {advice}"
         ) from error
-    _check_report(name or SHIPPED, report)
+    check_report(name or SHIPPED, model, report)
     try:
         return Base(model.to(device), tokenizer, name=name or SHIPPED, thinking=thinking)
     except (RuntimeError, AssertionError, NotImplementedError) as error:  # no room on the device, or none of its kind
         raise MemsciError(f"Cannot put {name or SHIPPED} on {device}: {error}. Give another device, or dtype.") from error
-
-
-def _device(device: str | torch.device | None) -> torch.device:
-    """The device asked for, if this machine has it."""
-    try:
-        found = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    except (RuntimeError, TypeError):
-        raise MemsciError(f"device must be 'cpu', 'cuda', 'cuda:1', 'mps' or the like; {device!r} was given.") from None
-    here = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
-    count = here.get(found.type, 1)
-    if found.type == "meta" or (found.index or 0) >= count:
-        raise MemsciError(f"This machine has no device {str(found)!r}. Give device='cpu', or leave it out.")
-    return found
-
-
-def _check_pointers(folder: Path) -> None:
-    """Refuse files that stand for others: a clone of a hub's repository without git-lfs holds such pointers."""
-    for file in [*folder.glob("*.safetensors"), *folder.glob("*.json")] if folder.is_dir() else []:
-        with open(file, "rb") as stream:
-            if stream.read(40).startswith(b"version https://git-lfs"):
-                raise MemsciError(
-                    f"{file} is a git-lfs pointer, not the file itself. Run 'git lfs pull' in that folder, or load the "
-                    "model by its name on the hub."
-                )
-
-
-def _check_report(name: str, report: Mapping[str, Any]) -> None:
-    """Refuse weights that leave part of the model at random."""
-    missing = sorted(report.get("missing_keys", ()))
-    mismatched = sorted(str(key[0] if isinstance(key, tuple) else key) for key in report.get("mismatched_keys", ()))
-    if absent := missing + mismatched:
-        unused = sorted(report.get("unexpected_keys", ()))
-        more = f" It holds others that the model has no place for ({', '.join(unused[:3])}, ...)." if unused else ""
-        raise MemsciError(
-            f"The weights of {name} lack {len(absent)} tensors of the model, or have them in another shape: "
-            f"{', '.join(absent[:5])}{', ...' if len(absent) > 5 else ''}.{more} Give all files of one checkpoint, with "
-            "the config.json that belongs to them."
-        )
-    if unused := sorted(report.get("unexpected_keys", ())):
-        warnings.warn(
-            f"{name} holds {len(unused)} tensors that the model does not use ({', '.join(unused[:3])}"
-            f"{', ...' if len(unused) > 3 else ''}).",
-            stacklevel=3,
-        )
-
-
-def turn(model: torch.nn.Module) -> AbstractContextManager:
-    """The model for one thread at a time: `with turn(model): ...`, again within itself if need be.
-
-    A mixture changes what a forward pass gives, also for other threads. So whoever runs a model holds its turn, and a
-    widget that speaks in the background and a cell that asks meanwhile wait for one another.
-    """
-    with _GIVING:
-        return _TURNS.setdefault(model, RLock())
-
-
-_TURNS: WeakKeyDictionary[torch.nn.Module, Any] = WeakKeyDictionary()
-_GIVING = Lock()
 
 
 @contextmanager

@@ -7,6 +7,7 @@ leave `batch_size` out: all prompts then run as one batch, in their order. Shape
 
 from __future__ import annotations
 
+import inspect
 import os.path
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,9 +17,11 @@ from typing import Any
 import torch
 from torch import Tensor
 from transformers import GenerationConfig
+from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 from memsci.errors import MemsciError
-from memsci.models.base import Base, batches, turn
+from memsci.models.base import Base, batches
+from memsci.models.exclusive import exclusive
 
 Prompts = Sequence[Sequence[int]]
 
@@ -83,6 +86,8 @@ def converse(
     first = [base.said(reply) for reply in replies]
     longer = [follow(k, text) for k, text in enumerate(first)]
     _check(base, longer, max_new_tokens[1])
+    if not _can_be_hidden(base, cache):
+        return list(zip(first, generate(base, longer, max_new_tokens[1])))
     # Columns of the cache: the padding, the prompt, and all of the reply but its last token, which was never read.
     width, columns = cache.get_seq_length(), ids.shape[1]
     common = []
@@ -234,7 +239,7 @@ def _logits(base: Base, rows: Prompts, first: int) -> Tensor:
     """
     ids, mask = base.pad(rows)
     keep = ids.shape[1] - first + 1  # the last so many: one before each token that is predicted
-    with turn(base.model):
+    with exclusive(base.model):
         return base.model(input_ids=ids, attention_mask=mask, use_cache=False, logits_to_keep=keep).logits
 
 
@@ -251,13 +256,24 @@ def _greedy(base: Base, ids: Tensor, mask: Tensor, max_new_tokens: int, cache=No
         return_dict_in_generate=True,
     )
     past = {} if cache is None else {"past_key_values": cache}
-    with turn(base.model), _own_settings_aside(base.model):
+    with exclusive(base.model), _own_settings_aside(base.model):
         output = base.model.generate(input_ids=ids, attention_mask=mask, generation_config=settings, **past)
     stops = set(base.stop_ids)
     replies = [
         list(takewhile(lambda token: token not in stops, row)) for row in output.sequences[:, ids.shape[1] :].tolist()
     ]
     return replies, output.past_key_values
+
+
+def _can_be_hidden(base: Base, cache: Any) -> bool:
+    """Whether columns of a cache can be hidden without a trace.
+
+    A recurrent layer (Mamba, Jamba) keeps a sum of all that it read, and a model without ``position_ids`` (MPT) counts
+    columns, whether they are hidden or not.
+    """
+    layers = getattr(cache, "layers", None) or [None]
+    attention = all(type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) for layer in layers)
+    return attention and "position_ids" in inspect.signature(base.model.forward).parameters
 
 
 def _check(base: Base, prompts: Prompts, more: int) -> None:

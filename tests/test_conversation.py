@@ -8,8 +8,7 @@ import pytest
 
 from memsci import prompts
 from memsci.errors import MemsciError
-from memsci.models import conversation as speak
-from memsci.models import generate
+from memsci.models import conversation, generate
 
 QUESTIONS = ["Where is it?", "Who sang?", "What did Omar find by the lake?"]
 ANSWERS = ["In the piano", "Ada", "A red kite"]
@@ -20,7 +19,7 @@ QUIZ = [prompts.mmlu("sums", f"{text} 1 + 1?", ("1", "2", "3", "4")) for text in
 @pytest.fixture(params=[32, 2])
 def within(request, monkeypatch):
     """A context that notes which conversations run in it, and whether it is open."""
-    monkeypatch.setattr(speak, "BATCH", request.param)
+    monkeypatch.setattr(conversation, "BATCH", request.param)
 
     @contextmanager
     def noted(rows):
@@ -40,27 +39,27 @@ def expected_batches(rows, size):
 
 def test_say(base, within):
     rows = [base.chat(turn) for turn in TURNS]
-    said = speak.say(base, TURNS, 6, within)
+    said = conversation.say(base, TURNS, 6, within)
     assert said == [generate.generate(base, [row], 6)[0] for row in rows]
     assert within.batches == expected_batches(rows, within.size) and within.open == 0
-    assert said == speak.say(base, TURNS, 6) and speak.say(base, [], 6) == []
+    assert said == conversation.say(base, TURNS, 6) and conversation.say(base, [], 6) == []
 
 
 def test_logprob(base, within):
-    found = speak.logprob(base, TURNS, ANSWERS, within)
+    found = conversation.logprob(base, TURNS, ANSWERS, within)
     assert list(found) == ["logprob", "tokens"] and found["tokens"].tolist() == [len(answer) for answer in ANSWERS]
     for k, (turn, answer) in enumerate(zip(TURNS, ANSWERS)):
         sums, _ = generate.logprob(base, [base.chat(turn)], [base.tokens(answer, bos=False)])
         assert found["logprob"][k] == pytest.approx(sums.item(), abs=1e-3)
     assert sorted(k for batch in within.batches for k in batch) == [0, 1, 2]
-    assert list(speak.logprob(base, [], [])) == ["logprob", "tokens"]
+    assert list(conversation.logprob(base, [], [])) == ["logprob", "tokens"]
     with pytest.raises(MemsciError, match="3 questions and 1 answers"):
-        speak.logprob(base, TURNS, ["Ada"])
+        conversation.logprob(base, TURNS, ["Ada"])
 
 
 def test_choose(base, within):
     rows = [base.chat(turn) for turn in QUIZ]
-    assert speak.choose(base, QUIZ, within) == [generate.choose(base, [row])[0] for row in rows]
+    assert conversation.choose(base, QUIZ, within) == [generate.choose(base, [row])[0] for row in rows]
     assert within.batches == expected_batches(rows, within.size)
 
 
@@ -75,5 +74,5 @@ def test_a_context_is_left_whatever_happens(base):
             left.append(rows)
 
     with pytest.raises(MemsciError):
-        speak.say(base, [prompts.qa("why " * 200)], 6, within)
+        conversation.say(base, [prompts.qa("why " * 200)], 6, within)
     assert left == [[0]]
