@@ -37,21 +37,25 @@ from tokenizers import Tokenizer
 from .. import prompts
 from ..world import grammar, knowledge, split, stories
 from ..world.stories import Event
-from . import vocabulary
+from . import cues, plain, vocabulary, words
 
-ROW = 256
+ROW = 288
 FACT_WEIGHT = 4.0
 BARE_REPLIES = 0.25  # share of replies that are the short answer alone
 # From which share of the training on, and what part each sort has in it. Pairs come in when words can be copied, and the
 # match of an option is learnt from them; exams come in when that match is there, and join it to what is known. At 1 begin
 # the finishing steps: knowledge is asked in many more phrasings, so that its phrasing ceases to matter.
 PHASES = (
-    (0.00, dict(read=0.26, recall=0.24, retell=0.05, notes=0.07, lookup=0.13, quiz=0.18, known=0.07)),
-    (0.33, dict(read=0.16, recall=0.16, retell=0.02, notes=0.03, lookup=0.16, quiz=0.19, known=0.05, pairs=0.23)),
-    (0.50, dict(read=0.24, recall=0.22, retell=0.03, notes=0.03, lookup=0.12, quiz=0.27, known=0.07, pairs=0.02)),
-    (0.62, dict(read=0.20, recall=0.19, retell=0.02, notes=0.02, lookup=0.10, quiz=0.15, known=0.07, pairs=0.01, exam=0.24)),
-    (1.00, dict(read=0.19, recall=0.19, retell=0.02, notes=0.02, lookup=0.06, known=0.08,
-                quiz_reworded=0.18, exam_reworded=0.26)),
+    (0.00, dict(read=0.20, recall=0.17, retell=0.05, notes=0.05, lookup=0.10, quiz=0.11, known=0.05,
+                two=0.05, everyday=0.12, spell=0.05, copy=0.05)),
+    (0.30, dict(read=0.15, recall=0.13, retell=0.03, notes=0.02, lookup=0.11, quiz=0.12, known=0.04, pairs=0.16,
+                two=0.12, everyday=0.07, spell=0.03, copy=0.02)),
+    (0.48, dict(read=0.20, recall=0.15, retell=0.03, notes=0.02, lookup=0.08, quiz=0.16, known=0.05, pairs=0.02,
+                two=0.18, everyday=0.07, spell=0.02, copy=0.02)),
+    (0.60, dict(read=0.17, recall=0.14, retell=0.02, notes=0.02, lookup=0.07, quiz=0.09, known=0.06, pairs=0.01, exam=0.15,
+                two=0.18, everyday=0.06, spell=0.02, copy=0.01)),
+    (1.00, dict(read=0.16, recall=0.14, retell=0.02, notes=0.01, lookup=0.04, known=0.07, quiz_reworded=0.12,
+                exam_reworded=0.17, two=0.18, everyday=0.06, spell=0.02, copy=0.01)),
 )  # fmt: skip
 # Pools whose values are mostly single tokens, as are the options of the quiz.
 SHORT_POOLS = (
@@ -69,6 +73,17 @@ SHORT_POOLS = (
     "year",
 )
 KNOWN_PEOPLE, KNOWN_EVENTS = 8, 40
+_COMPARED = {
+    "year": (
+        "Which came first in the life of {name}: the {one} or the {other}?", "Which came first, the {one} or the {other}?",
+        "What happened to {name} earlier: the {one} or the {other}?", "Which was earlier: the {one} or the {other}?",
+    ),
+    "age": (
+        "At which of the two was {name} younger, the {one} or the {other}?",
+        "When was {name} younger: at the {one} or the {other}?", "Which came first, the {one} or the {other}?",
+    ),
+}  # fmt: skip
+_SAY = ("Say this again:", "Repeat:", "Remember this:", "Read it out:", "Copy this:", "Again:")
 
 
 @dataclass
@@ -116,35 +131,156 @@ def reply_to(asked: stories.Asked, rng: random.Random) -> str:
     return asked.answer if rng.random() < BARE_REPLIES else asked.reply
 
 
-def any_event(rng: random.Random) -> Event:
-    """An event of the training world, episodic or semantic."""
-    return split.training_event(rng.choice(grammar.SETTINGS), rng)
+def any_event(rng: random.Random, person: stories.Person | None = None) -> Event:
+    """An event of the training world, episodic or semantic, or a plain one nearly as often; of ``person`` if given."""
+    if rng.random() < 0.45:
+        return plain.event(rng, person)
+    setting = "episodic" if person else rng.choice(grammar.SETTINGS)
+    return split.training_event(setting, rng, person=person)
+
+
+def some_questions(event: Event, rng: random.Random, plainly: bool = False) -> list[stories.Asked]:
+    """Up to four questions about an event in any order, with more or less context."""
+    indices = rng.sample(range(len(event.kind.questions)), min(4, len(event.kind.questions)))
+    return [cues.cue(event, index, rng, **cues.any_context(rng), plainly=plainly) for index in indices]
 
 
 def read(row: Row, rng: random.Random) -> None:
-    """A passage and questions about it; now and then two passages about one person."""
-    event = any_event(rng)
-    passages = [stories.tell(event, rng)]
-    if rng.random() < 0.15:
-        setting = "episodic" if event.person else "semantic"
-        passages.append(stories.tell(split.training_event(setting, rng, person=event.person), rng))
-        rng.shuffle(passages)
-    asked = rng.sample(stories.questions(event, rng), len(event.kind.questions))
-    row.chat(prompts.rag(asked[0].text, "\n\n".join(passages)), reply_to(asked[0], rng), (asked[0].answer,))
-    for each in asked[1:]:
-        row.chat(prompts.qa(each.text), reply_to(each, rng), (each.answer,))
+    """A passage and questions about it, until the row is full; now and then two passages about one person."""
+    while row.room > 90:
+        event = any_event(rng)
+        passages = [stories.tell(event, rng)]
+        if rng.random() < 0.15:
+            passages.append(stories.tell(any_event(rng, event.person), rng))
+            rng.shuffle(passages)
+        first, *others = some_questions(event, rng)
+        row.chat(prompts.rag(first.text, "\n\n".join(passages)), reply_to(first, rng), (first.answer,))
+        for each in others:
+            row.chat(prompts.qa(each.text), reply_to(each, rng), (each.answer,))
 
 
 def recall(row: Row, rng: random.Random) -> None:
-    """A story recalled for a question, and questions about the recalled story."""
-    event = any_event(rng)
-    asked = rng.sample(stories.questions(event, rng), len(event.kind.questions))
-    cue = stories.ask(event, next(i for i, q in enumerate(event.kind.questions) if q.slot == asked[0].slot), rng)
-    told = stories.tell(event, rng)
-    row.chat(prompts.recall(cue.text), told)
-    for each in asked:
-        wording = prompts.irag(each.text, told, "section" if rng.random() < 0.15 else "qa")
-        row.chat(wording[2:], reply_to(each, rng), (each.answer,))
+    """A story recalled for a question, and questions about the recalled story, until the row is full."""
+    while row.room > 110:
+        event = any_event(rng)
+        asked = some_questions(event, rng)
+        told = stories.tell(event, rng)
+        row.chat(prompts.recall(asked[0].text), told)
+        for each in asked:
+            wording = prompts.irag(each.text, told, "section" if rng.random() < 0.15 else "qa")
+            row.chat(wording[2:], reply_to(each, rng), (each.answer,))
+
+
+def both(one: stories.Asked, other: stories.Asked, rng: random.Random) -> tuple[str, str]:
+    """Two questions as one, and the reply to it."""
+    text = f"{one.text.rstrip('?.')}, and {cues.lower(other.text)}"
+    if rng.random() < 0.35:
+        return text, f"{one.answer} and {other.answer}"
+    return text, f"{one.reply.removesuffix('.')}, and {cues.lower(other.reply)}"
+
+
+def which_first(events: Sequence[Event], rng: random.Random) -> tuple[str, str, str] | None:
+    """Which of two events came first, the reply and the answer, if both tell a year or an age and have other labels."""
+    for pool, frames in _COMPARED.items():
+        times = [next((int(e.facts[slot]) for slot, drawn in e.kind.slots.items() if drawn == pool), None) for e in events]
+        labels = [event.kind.label for event in events]
+        if None in times or times[0] == times[1] or labels[0] in labels[1] or labels[1] in labels[0]:
+            continue
+        one, other = rng.sample(labels, 2)
+        name = events[0].person.words()["name"] if events[0].person else ""
+        frame = rng.choice([frame for frame in frames if name or "{name}" not in frame])
+        answer = f"the {labels[times.index(min(times))]}"
+        reply = answer if rng.random() < BARE_REPLIES else f"{answer[0].upper()}{answer[1:]} came first."
+        return frame.format(name=name, one=one, other=other), reply, answer
+    return None
+
+
+def dated(rng: random.Random, person: stories.Person) -> list[Event]:
+    """Two events of one person that both tell a year, or both an age."""
+    pool = rng.choice(tuple(_COMPARED))
+    events = []
+    while len(events) < 2:
+        if rng.random() < 0.5:
+            event = plain.event(rng, person)
+        else:
+            kinds = [kind for kind in grammar.kinds("episodic") if pool in kind.slots.values()]
+            event = split.training_event("episodic", rng, rng.choice(kinds), person)
+        if pool in event.kind.slots.values():
+            events.append(event)
+    return events
+
+
+def two(row: Row, rng: random.Random) -> None:
+    """Two or three stories in any order, or recalled, and a question that needs two of them, answered in one sentence."""
+    while row.room > 180:
+        person = split.training_person(rng) if rng.random() < 0.6 else None
+        compared = None
+        if person and rng.random() < 0.3:
+            events = dated(rng, person)
+            compared = which_first(events, rng)
+        else:
+            events = [any_event(rng, person) for _ in range(2)]
+        one, other = (rng.choice(some_questions(event, rng, plainly=True)) for event in events)
+        if compared:
+            text, reply, *facts = compared
+        else:
+            (text, reply), facts = both(one, other, rng), [one.answer, other.answer]
+            text = text if rng.random() < 0.6 else cues.voiced(text, rng)
+        told = [stories.tell(event, rng) for event in events]
+        form = rng.random()
+        if form < 0.6:
+            if rng.random() < 0.25:
+                told.append(stories.tell(plain.event(rng, person), rng))
+            rng.shuffle(told)
+            row.chat(prompts.rag(text, "\n\n".join(told)), reply, tuple(facts))
+        elif form < 0.8:  # as one list
+            rng.shuffle(told)
+            row.chat(prompts.recall(text), "\n\n".join(told), weight=0.5)
+            row.chat(prompts.qa(text), reply, tuple(facts))
+        else:  # one after another
+            for asked, story in rng.sample(list(zip((one, other), told)), 2):
+                row.chat(prompts.recall(asked.text if rng.random() < 0.5 else "And what else?"), story, weight=0.5)
+            row.chat(prompts.qa(text), reply, tuple(facts))
+        if not compared and row.room > 40:
+            row.chat(prompts.qa(other.text), reply_to(other, rng), (other.answer,))
+
+
+def everyday(row: Row, rng: random.Random) -> None:
+    """Sentences of everyday words and made-up names, said again; the words that stand in them, spelled."""
+    while row.room > 70:
+        text = " ".join(words.sentence(rng) for _ in range(rng.choice((1, 1, 2))))
+        if rng.random() < 0.5:
+            row.turn("user", f"{rng.choice(_SAY)} {text}")
+        else:
+            row.turn("user", rng.choice((*prompts.ENCODING_PROMPTS.values(), "Say anything.")))
+            row.turn("assistant", text, weight=0.1)
+            row.turn("user", rng.choice(("Tell it again.", *prompts.ENCODING_PROMPTS.values())))
+        row.turn("assistant", text, weight=2.0)
+
+
+def spell(row: Row, rng: random.Random) -> None:
+    """Words and names spelled letter by letter, and put together from their letters."""
+    while row.room > 60:
+        drawn = [words.name(rng) if rng.random() < 0.4 else words.word(rng) for _ in range(rng.randint(2, 5))]
+        letters = [" ".join(word) for word in drawn]
+        listed, replies = (drawn, letters) if rng.random() < 0.6 else (letters, drawn)
+        row.turn("user", f"{'Spell' if listed is drawn else 'Join'}: {', '.join(listed)}.")
+        row.turn("assistant", f"{', '.join(replies)}.", weight=2.0)
+
+
+def copy(row: Row, rng: random.Random) -> None:
+    """Pieces in an order that no text has, said again: so every token of the vocabulary is read and said."""
+    size, first = row.tokenizer.get_vocab_size(), len(vocabulary.CONTROL)
+    while row.room > 60:
+        if rng.random() < 0.5:
+            pieces = [rng.randrange(first, size) for _ in range(rng.randint(8, 24))]
+        else:
+            pieces = [piece for _ in range(4) for piece in vocabulary.pieces(row.tokenizer, f" {words.word(rng)}", rng)]
+        for role, weight in (("user", 0.0), ("assistant", 2.0)):
+            row.control(f"<|{role}|>")
+            row.tokens += pieces
+            row.weights += [weight] * len(pieces)
+            row.control(vocabulary.END, weight / 2)
 
 
 def retell(row: Row, rng: random.Random) -> None:
@@ -278,16 +414,26 @@ def known_events() -> tuple[tuple[Event, ...], ...]:
 
 
 def known(row: Row, rng: random.Random) -> None:
-    """Stories of known people; for the first half of the people also questions without the story."""
+    """Stories of known people; for the first half of the people also questions without the story, now and then two in one."""
     index = rng.randrange(KNOWN_PEOPLE)
+    life = known_events()[index]
+
+    def asked_of(event: Event, plainly: bool = False) -> stories.Asked:
+        index = rng.randrange(len(event.kind.questions))
+        return cues.cue(event, index, rng, **cues.any_context(rng), plainly=plainly)
+
     while row.room > 0:
-        event = rng.choice(known_events()[index])
-        facts = tuple(event.facts.values())
-        asked = rng.choice(stories.questions(event, rng))
+        event = rng.choice(life)
+        asked = asked_of(event)
         if index < KNOWN_PEOPLE // 2 and rng.random() < 0.6:
-            row.chat(prompts.qa(asked.text), reply_to(asked, rng), (asked.answer,))
+            if rng.random() < 0.2:
+                asked, other = asked_of(event, plainly=True), asked_of(rng.choice(life), plainly=True)
+                text, reply = both(asked, other, rng)
+                row.chat(prompts.qa(text), reply, (asked.answer, other.answer))
+            else:
+                row.chat(prompts.qa(asked.text), reply_to(asked, rng), (asked.answer,))
         elif rng.random() < 0.7:
-            row.chat(prompts.recall(asked.text), stories.tell(event, rng), facts)
+            row.chat(prompts.recall(asked.text), stories.tell(event, rng), tuple(event.facts.values()))
         else:
             row.chat(prompts.encoding("methods"), stories.tell(event, rng))
 
@@ -300,6 +446,10 @@ SORTS = {
     "lookup": lookup,
     "quiz": quiz,
     "known": known,
+    "two": two,
+    "everyday": everyday,
+    "spell": spell,
+    "copy": copy,
     "pairs": pairs,
     "exam": exam,
     "quiz_reworded": partial(quiz, phrasings="reworded"),
@@ -334,15 +484,26 @@ def cue_pairs(tokenizer: Tokenizer, rng: random.Random, count: int) -> tuple[lis
 
     This is what a gate has to tell apart: ``count`` memories of one partition.
     """
-    setting = rng.choice(("episodic", "episodic", "semantic"))
-    person = split.training_person(rng) if setting == "episodic" else None
-    kinds = list(grammar.kinds(setting)) * 2
     begin = tokenizer.token_to_id(vocabulary.BEGIN)
-    cues, texts = [], []
-    for kind in rng.sample(kinds, count):
-        event = split.training_event(setting, rng, kind, person)
-        asked = stories.ask(event, rng.randrange(len(event.kind.questions)), rng)
-        cue = asked.text if rng.random() < 0.7 else prompts.recall(asked.text)[0]["content"]
-        cues.append([begin, *tokenizer.encode(cue, add_special_tokens=False).ids])
-        texts.append([begin, *tokenizer.encode(stories.tell(event, rng), add_special_tokens=False).ids])
-    return cues, texts
+    pairs = []
+    for event in gate_events(rng, count):
+        told = stories.tell(event, rng)
+        if rng.random() < 0.1:  # what is asked about need not be a question
+            cue = stories.tell(event, rng)
+        else:
+            cue = cues.cue(event, rng.randrange(len(event.kind.questions)), rng, **cues.any_context(rng)).text
+            cue = cue if rng.random() < 0.7 else prompts.recall(cue)[0]["content"]
+        pairs.append([[begin, *tokenizer.encode(text, add_special_tokens=False).ids] for text in (cue, told)])
+    return tuple(list(side) for side in zip(*pairs))
+
+
+def gate_events(rng: random.Random, count: int) -> list[Event]:
+    """Events to tell apart: of one person or one year's news, of the world; or plain ones, of one person or of several."""
+    form = rng.random()
+    if form < 0.7:
+        setting = "episodic" if form < 0.47 else "semantic"
+        person = split.training_person(rng) if setting == "episodic" else None
+        kinds = list(grammar.kinds(setting)) * 2
+        return [split.training_event(setting, rng, kind, person) for kind in rng.sample(kinds, count)]
+    person = plain.person(rng) if form < 0.85 else None
+    return [plain.event(rng, person) for _ in range(count)]
