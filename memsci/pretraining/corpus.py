@@ -73,14 +73,18 @@ SHORT_POOLS = (
     "year",
 )
 KNOWN_PEOPLE, KNOWN_EVENTS = 8, 40
+# How two events are compared by a slot's pool, and what follows "the first of them" in the reply.
 _COMPARED = {
     "year": (
-        "Which came first in the life of {name}: the {one} or the {other}?", "Which came first, the {one} or the {other}?",
-        "What happened to {name} earlier: the {one} or the {other}?", "Which was earlier: the {one} or the {other}?",
+        ("Which came first in the life of {name}: the {one} or the {other}?", "The {first} came first."),
+        ("Which came first, the {one} or the {other}?", "The {first} came first."),
+        ("What happened to {name} earlier: the {one} or the {other}?", "The {first} happened earlier."),
+        ("Which was earlier: the {one} or the {other}?", "The {first} was earlier."),
     ),
     "age": (
-        "At which of the two was {name} younger, the {one} or the {other}?",
-        "When was {name} younger: at the {one} or the {other}?", "Which came first, the {one} or the {other}?",
+        ("At which of the two was {name} younger, the {one} or the {other}?", "{name} was younger at the {first}."),
+        ("When was {name} younger: at the {one} or the {other}?", "{name} was younger at the {first}."),
+        ("Which came first, the {one} or the {other}?", "The {first} came first."),
     ),
 }  # fmt: skip
 _SAY = ("Say this again:", "Repeat:", "Remember this:", "Read it out:", "Copy this:", "Again:")
@@ -180,18 +184,19 @@ def both(one: stories.Asked, other: stories.Asked, rng: random.Random) -> tuple[
 
 
 def which_first(events: Sequence[Event], rng: random.Random) -> tuple[str, str, str] | None:
-    """Which of two events came first, the reply and the answer, if both tell a year or an age and have other labels."""
+    """Which of one person's two events came first, the reply and the answer, if both tell a year or an age and have
+    labels that differ."""
     for pool, frames in _COMPARED.items():
         times = [next((int(e.facts[slot]) for slot, drawn in e.kind.slots.items() if drawn == pool), None) for e in events]
         labels = [event.kind.label for event in events]
         if None in times or times[0] == times[1] or labels[0] in labels[1] or labels[1] in labels[0]:
             continue
         one, other = rng.sample(labels, 2)
-        name = events[0].person.words()["name"] if events[0].person else ""
-        frame = rng.choice([frame for frame in frames if name or "{name}" not in frame])
-        answer = f"the {labels[times.index(min(times))]}"
-        reply = answer if rng.random() < BARE_REPLIES else f"{answer[0].upper()}{answer[1:]} came first."
-        return frame.format(name=name, one=one, other=other), reply, answer
+        frame, reply = rng.choice(frames)
+        first = labels[times.index(min(times))]
+        values = dict(name=events[0].person.name, one=one, other=other, first=first)
+        reply = f"the {first}" if rng.random() < BARE_REPLIES else reply.format(**values)
+        return frame.format(**values), reply, f"the {first}"
     return None
 
 
@@ -414,7 +419,7 @@ def known_events() -> tuple[tuple[Event, ...], ...]:
 
 
 def known(row: Row, rng: random.Random) -> None:
-    """Stories of known people; for the first half of the people also questions without the story, now and then two in one."""
+    """Stories of known people; for the first half of the people also questions without the story, single or two in one."""
     index = rng.randrange(KNOWN_PEOPLE)
     life = known_events()[index]
 
@@ -491,7 +496,7 @@ def cue_pairs(tokenizer: Tokenizer, rng: random.Random, count: int) -> tuple[lis
         if rng.random() < 0.1:  # what is asked about need not be a question
             cue = stories.tell(event, rng)
         else:
-            cue = cues.cue(event, rng.randrange(len(event.kind.questions)), rng, **cues.any_context(rng)).text
+            cue = cues.cue(event, rng.randrange(len(event.kind.questions)), rng, **cues.any_context(rng, 0.6)).text
             cue = cue if rng.random() < 0.7 else prompts.recall(cue)[0]["content"]
         pairs.append([[begin, *tokenizer.encode(text, add_special_tokens=False).ids] for text in (cue, told)])
     return tuple(list(side) for side in zip(*pairs))

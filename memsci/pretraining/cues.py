@@ -20,8 +20,8 @@ VOICES = (
 )  # fmt: skip
 _PERSON = r"name\}|first\}|he\}|him\}|his\}"
 _PHRASE = re.compile(
-    r",?(?: the one| and)? (?:one day in|together with|at the age of|in a copy of|in|on|at|for|by|with|from|to|of|about|beside|near|"
-    r"through|under|along|across|into|behind|during|after|before|against|around|inside|over|between)"
+    r",?(?: the one| and)? (?:one day in|together with|at the age of|in a copy of|in|on|at|for|by|with|from|to|of|about|"
+    r"beside|near|through|under|along|across|into|behind|during|after|before|against|around|inside|over|between)"
     r"(?: (?:the|a|an|his|her))? \{(?:a:)?(?!" + _PERSON + r")\w+\}(?=[ ,?]|$)"
 )
 _CLAUSE = re.compile(r",? (?:when|after|while|before|where|as) [^,]*\{(?:a:)?(?!" + _PERSON + r")\w+\}.*$")
@@ -37,6 +37,11 @@ _ASKED = {
     "motor": "which vehicle", "trade": "which job", "nation": "which country", "land": "which country",
     "title": "what title", "infection": "which disease", "mishap": "what trouble", "delay": "what trouble",
 }  # fmt: skip
+_OTHERWISE = (
+    ("Who was", "Which person was"), ("Who ", "What is the name of the one who "), ("Which ", "What "),
+    ("When ", "At what time "), ("Where ", "In what place "), ("How much ", "What amount "), ("In which ", "In what "),
+    ("What did", "What thing did"),
+)  # fmt: skip
 
 
 def trimmed(frame: str, rng: random.Random, pronoun: bool) -> str:
@@ -54,6 +59,14 @@ def bare(kind: grammar.Kind, slot: str) -> str:
     """What is asked, and the event's label alone."""
     asked = _asked(kind.slots[slot])
     return f"{asked[0].upper()}{asked[1:]} was it, the {kind.label}"
+
+
+def reworded(frame: str) -> str:
+    """The same question with another word to ask by, where there is one."""
+    for word, other in _OTHERWISE:
+        if frame.startswith(word):
+            return other + frame.removeprefix(word)
+    return frame
 
 
 def _asked(pool: str) -> str:
@@ -83,6 +96,8 @@ def cue(
         alike = [_asked(pool) for pool in event.kind.slots.values()].count(_asked(event.kind.slots[asked.slot]))
         if context == "hardly" and rng.random() < 0.4 and alike == 1 and asked.slot != "thing":
             frame = bare(event.kind, asked.slot)
+    if rng.random() < 0.15:
+        frame = reworded(frame)
     told = values
     named = sorted(grammar.slots_in(frame) & event.kind.slots.keys() - {asked.slot, "thing", "it", "who"})
     if mistaken and named:
@@ -105,8 +120,8 @@ def voiced(question: str, rng: random.Random) -> str:
 
 
 _SMALL = frozenset(
-    "A After Along Among An As At Because Before Beside Besides By Despite During For From How In Inside Into Near Of On Out "
-    "Over Since The Through To Under What When Where Which While Who Whom Whose Why With About".split()
+    "A After Along Among An As At Because Before Beside Besides By Despite During For From How In Inside Into Near Of On "
+    "Out Over Since The Through To Under What When Where Which While Who Whom Whose Why With About".split()
 )
 
 
@@ -115,6 +130,7 @@ def lower(text: str) -> str:
     return text[0].lower() + text[1:] if text.split()[0] in _SMALL | {"It", "There", "All", "This"} else text
 
 
-def any_context(rng: random.Random) -> dict:
+def any_context(rng: random.Random, full: float = 0.5) -> dict:
     """How the next question is asked: with full context half of the time."""
-    return dict(context=rng.choice(("full", "full", "half", "hardly")), mistaken=rng.random() < 0.12)
+    context = "full" if rng.random() < full else rng.choice(CONTEXTS[1:])
+    return dict(context=context, mistaken=rng.random() < 0.12)

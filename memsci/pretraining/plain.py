@@ -1,8 +1,8 @@
 """Plain events: kinds made up on the spot, by recombining an action, a thing, circumstances and consequences.
 
-The world has 124 kinds of event. Here every event is a kind of its own, in the form of the world's (`world.grammar.Kind`), so
-that all that is done with the world's events can be done with these: reading becomes a skill and not a list of kinds. Every
-fifth action, thing and consequence of `plain.toml` is held out: the report asks about events made of these alone.
+The world has 124 kinds of event. Here every event is a kind of its own, in the form of the world's (`grammar.Kind`), so that
+all that is done with the world's events can be done with these: reading becomes a skill and not a list of kinds. Every fifth
+action, thing and consequence of `plain.toml` is held out: the report asks about events made of these alone.
 """
 
 from __future__ import annotations
@@ -24,14 +24,17 @@ _PRELUDES = (
 )  # fmt: skip
 
 
-class Relative(Person):
-    """Somebody whom a first-person story names by what they are to the teller; or "I", the teller."""
+PRONOUNS = stories.PRONOUNS | {"several": ("they", "them", "their"), "none": ("it", "it", "its")}
+
+
+class Subject(Person):
+    """Who or what acts in a plain event and is named in full throughout: a relative or two, a firm; or "I", the teller."""
 
     def words(self) -> dict[str, str]:
         """The words for the person that frames use."""
         if self.name == "I":
             return {"name": "I", "first": "I", "he": "I", "him": "me", "his": "my"}
-        he, him, his = stories.PRONOUNS[self.gender]
+        he, him, his = PRONOUNS[self.gender]
         return {"name": self.name, "first": he, "he": he, "him": him, "his": his}
 
 
@@ -47,13 +50,20 @@ def parts(name: str, held_out: bool) -> list:
 
 
 def person(rng: random.Random) -> Person:
-    """Who a plain event happens to: a character, somebody with a made-up name, a relative, or the teller."""
+    """Who a plain event happens to: a character, somebody with a made-up name, the teller, a firm, a relative or two."""
     form = rng.random()
     if form < 0.4:
         return split.training_person(rng)
     if form < 0.7:
         return Person(f"{words.name(rng)} {words.name(rng)}", rng.choice(("female", "male")))
-    return Relative("I", "female") if form < 0.8 else Relative(*rng.choice(_tables()["relatives"]).split(":"))
+    if form < 0.78:
+        return Subject("I", "none")
+    if form < 0.84:
+        return Subject(split.training_value(rng.choice(("company", "club", "team", "museum")), rng), "none")
+    one, other = rng.sample(_tables()["relatives"], 2)
+    if form < 0.9:
+        return Subject(f"{one.split(':')[0]} and {other.split(':')[0]}", "several")
+    return Subject(*one.split(":"))
 
 
 def value(pool: str, rng: random.Random, held_out: bool = False) -> str:
@@ -115,8 +125,10 @@ def event(rng: random.Random, who: Person | None = None, held_out: bool = False)
         slots["who"] = "person"
         asked.append(AskedSlot("who", (f"Who {past} the {{it}} {' '.join(phrases())}",), (f"The {{it}} was {past} by {{who}}"
                                        if base.endswith("e") else f"It was {{who}} who {past} the {{it}}",)))  # fmt: skip
-    if who.name == "I":
-        asked = [AskedSlot(q.slot, tuple(ask for ask in q.ask if "with {name}" not in ask), q.reply) for q in asked]
+    # "I" and "they" would need other forms of some questions.
+    unfit = {"I": "with {name}"}.get(who.name, "was {name}" if who.gender == "several" else "{nobody}")
+    asked = [AskedSlot(q.slot, tuple(ask for ask in q.ask if unfit not in ask), q.reply) for q in asked]
+    asked = [q for q in asked if q.ask]
     kind = Kind(f"{base} {thing}", it, slots, tuple(opening), tuple(closing), tuple(asked))
     return Event(kind, facts, who)
 

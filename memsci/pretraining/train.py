@@ -28,7 +28,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from ..errors import MemsciError
 from . import corpus, vocabulary
 
-ALIKE = 0.97  # cosine above which two embeddings are one
+ALIKE = 0.9  # cosine above which two embeddings are one
 
 SIZES = {  # width, layers, heads, MLP width
     "tiny": (64, 2, 2, 192),
