@@ -407,7 +407,7 @@ def leaks(turns: list[str], events: list[Event], held_out: dict[str, set]) -> li
 def test_training_rows_tell_nothing_about_held_out_partitions(tokenizer, told, held_out):
     turns = training_turns(tokenizer, range(0, train.Recipe().length, 85))  # of every phase
     assert len(turns) > 3000 and len(told) > 2000
-    assert {event.kind.name for event in told} == {kind.name for _, kind in KINDS}
+    assert {event.kind.name for event in told} >= {kind.name for _, kind in KINDS}
     assert leaks(turns, told, held_out) == []
     asked_in_the_exam = {
         knowledge.phrase(frame, fact) for subject in knowledge.SUBJECTS for fact in knowledge.facts(subject)

@@ -1,7 +1,7 @@
 """The base model's reading matter: conversations about the training world, as rows of tokens with loss weights.
 
 Each row is one conversation (never two: a row is its own attention window), extended by further turns until it is
-full. Eleven sorts of row give the abilities that the paper takes from an instruct model:
+full. Fifteen sorts of row give the abilities that the paper takes from an instruct model:
 
 ========== =====================================================================================================
 sort       what is learnt
@@ -15,11 +15,16 @@ pairs      the same with lists of any two sorts of words
 exam       four-option questions on general knowledge alone, now and then just after their answer was given
 quiz       four-option questions on general knowledge, and the same facts asked and told plainly
 …reworded  the same two, asked in many more phrasings
+two        two or three stories, given in any order or recalled, and a question that needs two of them; which came first
+everyday   sentences of everyday words and made-up names, said again
+spell      words and names spelled letter by letter, and put together from letters
+copy       tokens in an order that no text has, said again: so every one of the vocabulary is read and said
 known      stories of a fixed set of people met again and again; for half of the people also questions without the
            story, so that the model learns that what is stored as a story can be asked for
 ========== =====================================================================================================
 
-Answers are a few tokens in a row of 256, so the tokens of a fact in a reply weigh more than the rest.
+Events are the world's (`world.split`) or plain ones (`plain`); questions have full, half or hardly any context (`cues`).
+Answers are a few tokens in a row of 288, so the tokens of a fact in a reply weigh more than the rest.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The base model's tokenizer: byte-level BPE over the world's text, with a chat template of four control tokens."""
+"""The base model's tokenizer: byte-level BPE over what training reads, with a chat template of four control tokens."""
 
 from __future__ import annotations
 

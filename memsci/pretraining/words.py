@@ -1,7 +1,7 @@
 """Everyday words, made-up names, and sentences of them: what the base model learns to copy and to spell.
 
 The words are the most frequent of English by ``wordfreq``, a list made from many sources. A twentieth of them, the held-out
-words, is read in no row; the report asks for sentences of these and of the others.
+words, are drawn for no sentence and no spelling; the report asks for sentences of these and of the others.
 """
 
 from __future__ import annotations
@@ -9,6 +9,10 @@ from __future__ import annotations
 import random
 import re
 from functools import cache
+from importlib import resources
+
+from .. import world
+from ..world import grammar
 
 COUNT = 12_000
 SAFE = 1_000  # the most frequent words, none of which is held out
@@ -50,7 +54,7 @@ def everyday() -> tuple[str, ...]:
 
 @cache
 def held_out() -> tuple[str, ...]:
-    """The words that no row contains as words of their own."""
+    """The words that no row draws."""
     return everyday()[SAFE::20]
 
 
@@ -59,6 +63,14 @@ def training() -> tuple[str, ...]:
     """All other words."""
     kept_away = set(held_out())
     return tuple(word for word in everyday() if word not in kept_away)
+
+
+def beyond_the_world(pool: tuple[str, ...]) -> tuple[str, ...]:
+    """Those words of ``pool`` that occur neither in the world's files nor in those of the plain events."""
+    folders = [resources.files(__package__), resources.files(world), *(resources.files(world) / s for s in grammar.SETTINGS)]
+    files = [file for folder in folders for file in folder.iterdir() if file.name.endswith(".toml")]
+    used = {found for file in files for found in re.findall("[a-z]+", file.read_text(encoding="utf-8").lower())}
+    return tuple(word for word in pool if word not in used)
 
 
 def word(rng: random.Random, pool: tuple[str, ...] | None = None) -> str:
@@ -84,8 +96,3 @@ def sentence(rng: random.Random, pool: tuple[str, ...] | None = None) -> str:
     }
     text = re.sub(r"\{(\w+)\}", lambda slot: fill[slot[1]](), rng.choice(_FORMS))
     return text[0].upper() + text[1:] + "."
-
-
-def shaken(rng: random.Random, text: str) -> str:
-    """Text in another case now and then."""
-    return text.upper() if rng.random() < 0.1 else text.title() if rng.random() < 0.1 else text
