@@ -15,7 +15,8 @@ from memsci.config import Embedding
 from memsci.errors import MemsciError
 from memsci.gate.embed import embedder
 from memsci.models import base as models
-from memsci.pretraining import abilities, corpus, cues, plain, train, vocabulary, words
+from memsci.pretraining import abilities, copying, corpus, cues, plain, telling, train, vocabulary, words
+from memsci.pretraining.row import FACT_WEIGHT
 from memsci.world import grammar, split, stories
 
 STORY = "On 3 May, Nora Tate hid a letter in the piano. It was Omar who found it in the attic."
@@ -90,7 +91,7 @@ def test_a_quiz_row_is_the_mmlu_prompt_continued_by_the_letter(raw, base):
     prompt = base.chat(messages)
     assert row.tokens[: len(prompt)] == prompt
     letter = raw.token_to_id("ĠC")
-    assert row.tokens[len(prompt)] == letter and row.weights[len(prompt)] == corpus.FACT_WEIGHT
+    assert row.tokens[len(prompt)] == letter and row.weights[len(prompt)] == FACT_WEIGHT
     assert row.weights[len(prompt) - 1] == 1.0
 
 
@@ -112,7 +113,7 @@ def test_tokens_of_a_fact_weigh_more_and_the_users_nothing(raw, reply, facts):
     assert row.weights[:start] == [0.0] * start
     assert row.tokens[-1] == raw.token_to_id(vocabulary.END) and row.weights[-1] == 1.0
     ids, weights = row.tokens[start:-1], row.weights[start:-1]
-    assert set(weights) <= {1.0, corpus.FACT_WEIGHT}
+    assert set(weights) <= {1.0, FACT_WEIGHT}
     heavy = [raw.decode([token]).strip() for token, weight in zip(ids, weights, strict=True) if weight > 1]
     expected = " ".join(fact for fact in facts if fact in reply)
     assert "".join(heavy) == expected.replace(" ", "")
@@ -127,7 +128,7 @@ def test_rows_have_one_conversation_each_and_weightless_padding(raw):
     padding = tokens == 0
     assert (weights[padding] == 0).all()
     assert (padding[:, 1:] >= padding[:, :-1]).all()
-    assert (weights.sum(1) > 0).all() and set(weights.unique().tolist()) >= {0.0, 1.0, corpus.FACT_WEIGHT}
+    assert (weights.sum(1) > 0).all() and set(weights.unique().tolist()) >= {0.0, 1.0, FACT_WEIGHT}
 
 
 def test_every_sort_of_row_is_drawn_and_shares_add_up():
@@ -165,18 +166,18 @@ def test_replies_of_a_reading_row_can_be_read_in_the_row(raw, sort):
         before = ["", *(text for _, text in turns)]
         given = [text for (role, text), cue in zip(turns, before) if role == "user" or "Reconstruct" in cue]
         for token, weight in zip(row.tokens, row.weights, strict=True):
-            if weight == corpus.FACT_WEIGHT:
+            if weight == FACT_WEIGHT:
                 assert raw.decode([token]).strip().lower() in " ".join(given).lower()
 
 
 def test_half_of_the_known_people_are_never_asked_about_without_their_story(raw):
-    lives = corpus.known_events()
-    assert len(lives) == corpus.KNOWN_PEOPLE
+    lives = telling.known_events()
+    assert len(lives) == telling.KNOWN_PEOPLE
     asked = {life[0].person.name: 0 for life in lives}
     told = dict(asked)
     for seed in range(80):
         row = corpus.Row(raw)
-        corpus.known(row, random.Random(seed))
+        telling.known(row, random.Random(seed))
         text = raw.decode(row.tokens, skip_special_tokens=False)
         name = next(name for name in asked if name in text)
         asked[name] += "Answer should be no more than one sentence." in text
@@ -263,7 +264,7 @@ def test_rows_of_two_stories_ask_for_two_answers(raw):
     joined = compared = 0
     for seed in range(60):
         row = corpus.Row(raw)
-        corpus.two(row, random.Random(seed))
+        telling.two(row, random.Random(seed))
         text = raw.decode(row.tokens, skip_special_tokens=False)
         compared += bool(re.search(r" came first| earlier| younger", text))
         joined += " and " in text.split("<|assistant|>")[1]
@@ -274,8 +275,8 @@ def test_what_came_first_is_what_the_stories_tell():
     seen = 0
     for seed in range(80):
         rng = random.Random(seed)
-        events = corpus.dated(rng, split.training_person(rng))
-        if found := corpus.which_first(events, rng):
+        events = telling.dated(rng, split.training_person(rng))
+        if found := telling.which_first(events, rng):
             question, reply, answer = found
             pool = "age" if "younger" in question else "year"
             times = {e.kind.label: int(e.facts[s]) for e in events for s, p in e.kind.slots.items() if p == pool}
@@ -289,7 +290,7 @@ def test_every_token_can_be_copied_and_any_word_has_many_spellings(raw):
     drawn = set()
     for seed in range(300):
         row = corpus.Row(raw)
-        corpus.copy(row, random.Random(seed))
+        copying.copy(row, random.Random(seed))
         drawn |= set(row.tokens)
     assert len(drawn) > 0.8 * raw.get_vocab_size()
     for text in (" mother", " Zoë", " whistled"):

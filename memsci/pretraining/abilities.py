@@ -23,7 +23,7 @@ from memsci.measures.metrics import correct_gate, judge, macro_accuracy
 from memsci.memory import Memory, Partition
 from memsci.models import generate
 from memsci.models.base import Base
-from memsci.pretraining import corpus, cues, plain, train, words
+from memsci.pretraining import cues, plain, telling, train, words
 from memsci.world import grammar, split, stories
 
 BATCH, ANSWER_TOKENS, SENTENCE_TOKENS = 32, 48, 96
@@ -177,7 +177,7 @@ def knowledge(of: Examiner, quiz_items: int = 50) -> Iterator[Row]:
     yield Row(ability, 100 * macro_accuracy(table), "%", 25.0, ">= 90", len(items))
     for subject, group in table.groupby("subject"):
         yield Row(f"  {subject}", 100 * group["correct"].mean(), "%", 25.0, "", len(group))
-    lives, half = corpus.known_events(), corpus.KNOWN_PEOPLE // 2
+    lives, half = telling.known_events(), telling.KNOWN_PEOPLE // 2
     for met, people in (("stories only", lives[half:]), ("stories and as questions", lives[:half])):
         known = [stories.ask(event, 0, of.rng) for life in people for event in life]
         value = of.correct([prompts.qa(k.text) for k in known], [k.answer for k in known])
