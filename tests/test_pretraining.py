@@ -218,8 +218,8 @@ def test_gate_pairs_are_of_one_partition_or_plain_and_match(raw, monkeypatch):
 def test_a_plain_event_tells_every_fact_it_is_asked_about(held_out):
     for seed in range(150):
         event = plain.event(random.Random(seed), held_out=held_out)
-        for telling in range(3):
-            text = stories.tell(event, random.Random(telling)).lower()
+        for wording in range(3):
+            text = stories.tell(event, random.Random(wording)).lower()
             for asked in event.kind.questions:
                 assert event.facts[asked.slot].lower() in text, (text, asked.slot)
         for index, asked in enumerate(event.kind.questions):
