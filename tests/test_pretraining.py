@@ -12,10 +12,12 @@ from torch.nn import functional as F
 
 from memsci import prompts
 from memsci.config import Embedding
+from memsci.errors import MemsciError
 from memsci.gate.embed import embedder
 from memsci.models import base as models
-from memsci.pretraining import corpus, train, vocabulary
-from memsci.world import stories
+from memsci.pretraining import abilities, copying, corpus, cues, plain, telling, train, vocabulary, words
+from memsci.pretraining.row import FACT_WEIGHT
+from memsci.world import grammar, split, stories
 
 STORY = "On 3 May, Nora Tate hid a letter in the piano. It was Omar who found it in the attic."
 QUESTION = "Who found the letter that Nora Tate hid on 3 May?"
@@ -89,7 +91,7 @@ def test_a_quiz_row_is_the_mmlu_prompt_continued_by_the_letter(raw, base):
     prompt = base.chat(messages)
     assert row.tokens[: len(prompt)] == prompt
     letter = raw.token_to_id("ĠC")
-    assert row.tokens[len(prompt)] == letter and row.weights[len(prompt)] == corpus.FACT_WEIGHT
+    assert row.tokens[len(prompt)] == letter and row.weights[len(prompt)] == FACT_WEIGHT
     assert row.weights[len(prompt) - 1] == 1.0
 
 
@@ -111,7 +113,7 @@ def test_tokens_of_a_fact_weigh_more_and_the_users_nothing(raw, reply, facts):
     assert row.weights[:start] == [0.0] * start
     assert row.tokens[-1] == raw.token_to_id(vocabulary.END) and row.weights[-1] == 1.0
     ids, weights = row.tokens[start:-1], row.weights[start:-1]
-    assert set(weights) <= {1.0, corpus.FACT_WEIGHT}
+    assert set(weights) <= {1.0, FACT_WEIGHT}
     heavy = [raw.decode([token]).strip() for token, weight in zip(ids, weights, strict=True) if weight > 1]
     expected = " ".join(fact for fact in facts if fact in reply)
     assert "".join(heavy) == expected.replace(" ", "")
@@ -126,7 +128,7 @@ def test_rows_have_one_conversation_each_and_weightless_padding(raw):
     padding = tokens == 0
     assert (weights[padding] == 0).all()
     assert (padding[:, 1:] >= padding[:, :-1]).all()
-    assert (weights.sum(1) > 0).all() and set(weights.unique().tolist()) == {0.0, 1.0, corpus.FACT_WEIGHT}
+    assert (weights.sum(1) > 0).all() and set(weights.unique().tolist()) >= {0.0, 1.0, FACT_WEIGHT}
 
 
 def test_every_sort_of_row_is_drawn_and_shares_add_up():
@@ -160,21 +162,22 @@ def test_replies_of_a_reading_row_can_be_read_in_the_row(raw, sort):
     for seed in range(20):
         row = corpus.Row(raw)
         corpus.SORTS[sort](row, random.Random(seed))
-        user, *turns = re.split(r"<\|\w+\|>", raw.decode(row.tokens, skip_special_tokens=False).strip())[2:]
-        source = user if sort == "read" else turns[1]
+        turns = re.findall(r"<\|(user|assistant)\|>([^<]*)", raw.decode(row.tokens, skip_special_tokens=False))
+        before = ["", *(text for _, text in turns)]
+        given = [text for (role, text), cue in zip(turns, before) if role == "user" or "Reconstruct" in cue]
         for token, weight in zip(row.tokens, row.weights, strict=True):
-            if weight == corpus.FACT_WEIGHT:
-                assert raw.decode([token]).strip().lower() in source.lower()
+            if weight == FACT_WEIGHT:
+                assert raw.decode([token]).strip().lower() in " ".join(given).lower()
 
 
 def test_half_of_the_known_people_are_never_asked_about_without_their_story(raw):
-    lives = corpus.known_events()
-    assert len(lives) == corpus.KNOWN_PEOPLE
+    lives = telling.known_events()
+    assert len(lives) == telling.KNOWN_PEOPLE
     asked = {life[0].person.name: 0 for life in lives}
     told = dict(asked)
     for seed in range(80):
         row = corpus.Row(raw)
-        corpus.known(row, random.Random(seed))
+        telling.known(row, random.Random(seed))
         text = raw.decode(row.tokens, skip_special_tokens=False)
         name = next(name for name in asked if name in text)
         asked[name] += "Answer should be no more than one sentence." in text
@@ -184,25 +187,145 @@ def test_half_of_the_known_people_are_never_asked_about_without_their_story(raw)
     assert all(told[name] > 0 and asked[name] == 0 for name in names[len(names) // 2 :])
 
 
-def test_gate_pairs_are_of_one_partition_and_match(raw, monkeypatch):
+def test_gate_pairs_are_of_one_partition_or_plain_and_match(raw, monkeypatch):
     asked, told = [], []
-    for name, seen in (("ask", asked), ("tell", told)):
+    for module, name, seen in ((cues, "cue", asked), (stories, "tell", told)):
 
-        def wrapper(event, *rest, _original=getattr(stories, name), _seen=seen):
+        def wrapper(event, *rest, _original=getattr(module, name), _seen=seen, **named):
             _seen.append(event)
-            return _original(event, *rest)
+            return _original(event, *rest, **named)
 
-        monkeypatch.setattr(stories, name, wrapper)
-    settings = set()
-    for seed in range(6):
+        monkeypatch.setattr(module, name, wrapper)
+    sorts = set()
+    for seed in range(20):
         asked.clear()
         told.clear()
-        cues, texts = corpus.cue_pairs(raw, random.Random(seed), 12)
-        assert len(cues) == len(texts) == 12 and asked == told
-        assert all(row[0] == 1 and CONTROL.isdisjoint(row[1:]) for row in cues + texts)
-        assert len({event.person for event in told}) == 1
-        settings.add(told[0].person is None)
-    assert settings == {True, False}
+        questions, texts = corpus.cue_pairs(raw, random.Random(seed), 12)
+        assert len(questions) == len(texts) == 12
+        assert all(row[0] == 1 and CONTROL.isdisjoint(row[1:]) for row in questions + texts)
+        events = [event for k, event in enumerate(told) if event is not told[k - 1]]
+        assert len(events) == 12 and [event for event in events if event in asked] == asked  # one is now and then told twice
+        people, plain_ones = {event.person for event in told}, "thing" in told[0].kind.slots
+        assert len(people) == 1 or plain_ones
+        sorts.add((told[0].person is None, plain_ones, len(people) == 1))
+    assert sorts == {(True, False, True), (False, False, True), (False, True, True), (False, True, False)}
+
+
+# --- plain events, cues, two stories, words ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("held_out", [False, True])
+def test_a_plain_event_tells_every_fact_it_is_asked_about(held_out):
+    for seed in range(150):
+        event = plain.event(random.Random(seed), held_out=held_out)
+        for wording in range(3):
+            text = stories.tell(event, random.Random(wording)).lower()
+            for asked in event.kind.questions:
+                assert event.facts[asked.slot].lower() in text, (text, asked.slot)
+        for index, asked in enumerate(event.kind.questions):
+            for context in cues.CONTEXTS:
+                cue = cues.cue(event, index, random.Random(seed), context, mistaken=seed % 2 == 0)
+                assert cue.answer == event.facts[asked.slot] and cue.answer.lower() in cue.reply.lower()
+                assert "{" not in cue.text + cue.reply and "  " not in cue.text
+
+
+def test_held_out_kinds_are_made_of_nothing_that_rows_are_made_of():
+    for name in ("actions", "things", "consequences"):
+        ones, others = plain.parts(name, False), plain.parts(name, True)
+        assert others and not [part for part in others if part in ones]
+    actions = {plain.event(random.Random(seed)).kind.name.rsplit(" ", 1)[0] for seed in range(300)}
+    assert not actions & {part.split(":")[0] for part in plain.parts("actions", True)}
+
+
+def test_less_context_names_fewer_facts_and_never_the_answer():
+    named = dict.fromkeys(cues.CONTEXTS, 0)
+    for seed in range(200):
+        rng = random.Random(seed)
+        event = split.training_event(grammar.SETTINGS[seed % 2], rng)
+        others = lambda asked, text: sum(v in text for slot, v in event.facts.items() if slot != asked.slot)
+        for context in cues.CONTEXTS:
+            cue = cues.cue(event, seed % 4, rng, context)
+            assert not re.search(rf"\b{re.escape(cue.answer)}\b", cue.text), cue.text
+            named[context] += others(cue, cue.text)
+    assert named["full"] > 350 and named["half"] < 0.5 * named["full"] and named["hardly"] <= named["half"]
+
+
+def test_a_mistaken_question_gets_the_answer_that_is_true():
+    event = split.training_event("episodic", random.Random(1))
+    pairs = [
+        [cues.cue(event, 0, random.Random(seed), mistaken=mistaken, plainly=True) for mistaken in (False, True)]
+        for seed in range(50)
+    ]
+    assert all(wrong.answer == right.answer for right, wrong in pairs)
+    assert sum(wrong.text != right.text for right, wrong in pairs) > 40  # the same value may be drawn again
+
+
+def test_rows_of_two_stories_ask_for_two_answers(raw):
+    joined = compared = 0
+    for seed in range(60):
+        row = corpus.Row(raw)
+        telling.two(row, random.Random(seed))
+        text = raw.decode(row.tokens, skip_special_tokens=False)
+        compared += bool(re.search(r" came first| earlier| younger", text))
+        joined += " and " in text.split("<|assistant|>")[1]
+    assert joined > 30 and 5 < compared < 40
+
+
+def test_what_came_first_is_what_the_stories_tell():
+    seen = 0
+    for seed in range(80):
+        rng = random.Random(seed)
+        events = telling.dated(rng, split.training_person(rng))
+        if found := telling.which_first(events, rng):
+            question, reply, answer = found
+            pool = "age" if "younger" in question else "year"
+            times = {e.kind.label: int(e.facts[s]) for e in events for s, p in e.kind.slots.items() if p == pool}
+            if len(times) == 2:
+                seen += 1
+                assert answer == f"the {min(times, key=times.get)}" and answer in reply.lower()
+    assert seen > 20
+
+
+def test_every_token_can_be_copied_and_any_word_has_many_spellings(raw):
+    drawn = set()
+    for seed in range(300):
+        row = corpus.Row(raw)
+        copying.copy(row, random.Random(seed))
+        drawn |= set(row.tokens)
+    assert len(drawn) > 0.8 * raw.get_vocab_size()
+    for text in (" mother", " Zoë", " whistled"):
+        ways = {tuple(vocabulary.pieces(raw, text, random.Random(seed))) for seed in range(20)}
+        assert {raw.decode(list(way)) for way in ways} == {text} and len(ways) > 1
+
+
+def test_held_out_words_are_in_no_sentence_and_rude_ones_in_no_list():
+    assert len(words.everyday()) == words.COUNT and len(words.held_out()) > 500
+    assert set(words.held_out()).isdisjoint(words.training())
+    assert not [word for word in words.everyday() if "fuck" in word]
+    assert {words.word(random.Random(seed)) for seed in range(5000)}.isdisjoint(words.held_out())
+    beyond = words.beyond_the_world(words.training())
+    assert "mother" not in beyond and len(beyond) > 7000
+    assert abilities.words_right(["a b c d", "x"], ["a b d", "x y"]) == pytest.approx(80)
+
+
+def test_a_finished_base_with_a_dead_token_is_refused(base, raw, tmp_path):
+    model, size = train.build_model("tiny", 3), vocabulary.VOCABULARY
+    said = torch.ones(size, dtype=torch.long)
+    assert len(train.dead_tokens(model.get_input_embeddings().weight, said)) == 0
+    train.export(model, raw, tmp_path / "sound", said)
+    assert (tmp_path / "sound" / "model.safetensors").exists()
+    said[1000] = 0
+    with pytest.raises(MemsciError, match="1 of 8192 tokens were not trained"):
+        train.export(model, raw, tmp_path / "unused", said)
+    with torch.no_grad():
+        rows = model.get_input_embeddings().weight
+        rows[2000] = 1e-4 * rows[2000]
+        rows[3000:3005] = rows[3000] + 1e-3 * rows[3001:3006]
+    dead = train.dead_tokens(rows)
+    assert dead.tolist() == [2000, *range(3000, 3005)]
+    with pytest.raises(MemsciError, match="7 of 8192"):
+        train.export(model, raw, tmp_path / "alike", said)
+    assert not (tmp_path / "alike").exists()
 
 
 # --- loss -------------------------------------------------------------------------------------------------------------
@@ -215,11 +338,11 @@ def test_targets_are_the_next_tokens_that_have_weight():
     weights[:, 0] = 4.0  # before it there is nothing in the row that could predict it
     before = weights.clone()
     positions, following, weight = train.targets(tokens, weights)
-    assert len(positions) == len(following) == len(weight) == 46 and len(positions.unique()) == 46
+    assert len(positions) == len(following) == len(weight) == 42 and len(positions.unique()) == 42
     assert torch.equal(weights, before)
     expected = {(25 * r + c): (int(tokens[r, c + 1]), float(weights[r, c + 1]))
                 for r in range(4) for c in range(24) if weights[r, c + 1] > 0}  # fmt: skip
-    assert len(expected) < 46
+    assert len(expected) < 42
     found = {int(p): (int(t), float(w)) for p, t, w in zip(positions, following, weight, strict=True) if w > 0}
     assert found == expected
 

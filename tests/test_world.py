@@ -21,7 +21,7 @@ from memsci.errors import MemsciError
 from memsci.measures import text_match as wording
 from memsci.measures.metrics import contains
 from memsci.memory import Memory, Question
-from memsci.pretraining import corpus, train, vocabulary
+from memsci.pretraining import corpus, telling, train, vocabulary
 from memsci.world import check, grammar, knowledge, split, stories
 from memsci.world.stories import Event, Person
 
@@ -407,7 +407,7 @@ def leaks(turns: list[str], events: list[Event], held_out: dict[str, set]) -> li
 def test_training_rows_tell_nothing_about_held_out_partitions(tokenizer, told, held_out):
     turns = training_turns(tokenizer, range(0, train.Recipe().length, 85))  # of every phase
     assert len(turns) > 3000 and len(told) > 2000
-    assert {event.kind.name for event in told} == {kind.name for _, kind in KINDS}
+    assert {event.kind.name for event in told} >= {kind.name for _, kind in KINDS}
     assert leaks(turns, told, held_out) == []
     asked_in_the_exam = {
         knowledge.phrase(frame, fact) for subject in knowledge.SUBJECTS for fact in knowledge.facts(subject)
@@ -430,9 +430,9 @@ def test_the_rows_looked_at_are_those_that_training_draws(tokenizer):
 
 
 def test_known_people_and_vocabulary_tell_nothing_about_held_out_partitions(told, held_out):
-    corpus.known_events.cache_clear()
-    lives = [event for life in corpus.known_events() for event in life]
-    assert len(lives) == corpus.KNOWN_PEOPLE * corpus.KNOWN_EVENTS
+    telling.known_events.cache_clear()
+    lives = [event for life in telling.known_events() for event in life]
+    assert len(lives) == telling.KNOWN_PEOPLE * telling.KNOWN_EVENTS
     sample = list(vocabulary.text_sample(1000, 0))
     assert len(told) > 4000
     assert leaks(sample, lives + told, held_out) == []

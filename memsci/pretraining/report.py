@@ -7,28 +7,21 @@ from __future__ import annotations
 
 import argparse
 import json
-import random
 from collections.abc import Sequence
+from dataclasses import asdict
 from importlib import resources
 from pathlib import Path
 
 import pandas as pd
 
 from memsci import data, prompts
-from memsci.config import Embedding
-from memsci.gate.embed import embedder
-from memsci.gate.softmax import gate
-from memsci.measures.metrics import correct_gate, judge, macro_accuracy
-from memsci.memory import Memory
 from memsci.models import generate
 from memsci.models.base import Base, load
-from memsci.pretraining import corpus
-from memsci.world import grammar, stories
-
-BATCH, ANSWER_TOKENS = 32, 48
+from memsci.pretraining import abilities, corpus
+from memsci.world import grammar
 
 
-def report(base: Base, partitions: Sequence[int] = (16, 17, 18, 19), quiz_items: int = 50) -> pd.DataFrame:
+def report(base: Base, partitions: Sequence[int] = (16, 17, 18, 19), store: bool = False) -> pd.DataFrame:
     """Measure every ability.
 
     Parameters
@@ -37,92 +30,17 @@ def report(base: Base, partitions: Sequence[int] = (16, 17, 18, 19), quiz_items:
         The model.
     partitions
         Held-out partitions of either setting to measure on. The demo shows partition 0; these are others.
-    quiz_items
-        Quiz questions per subject.
+    store
+        Store the everyday sentences too, which takes minutes.
 
     Returns
     -------
     pandas.DataFrame
         Columns ability, value, unit, chance, must (the target), n.
     """
-    worlds = [data.builtin(setting, index) for setting in grammar.SETTINGS for index in partitions]
-    memories = [memory for world in worlds for memory in world.memories]
-    rng = random.Random("report")
-    asked = [(memory, rng.choice(memory.questions)) for memory in memories]
-    rows = []
-
-    def row(ability, value, unit, chance, must, n):
-        rows.append(dict(ability=ability, value=value, unit=unit, chance=chance, must=must, n=n))
-
-    # Chance for a question is the answer of another question about the same slot: what guessing its kind gives.
-    guess = 100 * _guessing(memories)
-    for ability, turns, must in (
-        ("reads", [prompts.rag(q.text, m.text) for m, q in asked], ">= 95"),
-        ("reads its own recall", [prompts.irag(q.text, m.text) for m, q in asked], ">= 95"),
-        ("does not know what it was never told", [prompts.qa(q.text) for m, q in asked], "<= 10"),
-    ):
-        row(ability, 100 * _correct(base, turns, [q.answer for _, q in asked]), "%", guess, must, len(asked))
-
-    items = data.quiz("test", quiz_items)
-    chosen = generate.choose(
-        base, [base.chat(prompts.mmlu(i.subject, i.question, i.options)) for i in items], batch_size=BATCH
-    )
-    table = pd.DataFrame(
-        {"subject": [i.subject for i in items], "correct": [c == i.answer for c, i in zip(chosen, items)]}
-    )
-    row(
-        "knows: quiz in unseen phrasings, macro over four subjects",
-        100 * macro_accuracy(table),
-        "%",
-        25.0,
-        ">= 90",
-        len(items),
-    )
-    for subject, group in table.groupby("subject"):
-        row(f"  {subject}", 100 * group["correct"].mean(), "%", 25.0, "", len(group))
-
-    half = corpus.KNOWN_PEOPLE // 2
-    for ability, people in (
-        ("stores and extracts: facts met as stories only", corpus.known_events()[half:]),
-        ("stores and extracts: facts met as stories and as questions", corpus.known_events()[:half]),
-    ):
-        known = [stories.ask(event, 0, rng) for life in people for event in life]
-        row(
-            ability,
-            100 * _correct(base, [prompts.qa(k.text) for k in known], [k.answer for k in known]),
-            "%",
-            guess,
-            "",
-            len(known),
-        )
-
-    embed = embedder(base, Embedding.paper())
-    hits, count = 0, 0
-    for world in worlds[: len(partitions)]:
-        keys = embed([memory.text for memory in world.memories])
-        pairs = [(memory.id, question.text) for memory in world.memories for question in memory.questions]
-        top = gate(embed([text for _, text in pairs]), keys, ids=[memory.id for memory in world.memories]).top()
-        hits, count = hits + int(correct_gate([id for id, _ in pairs], top).sum()), count + len(pairs)
-    row(
-        "indexes: right one of 50 stories of one person (the paper's f and gate)",
-        100 * hits / count,
-        "%",
-        2.0,
-        ">= 90",
-        count,
-    )
-
-    prompt = base.chat(prompts.encoding())
-    sums, tokens = generate.logprob(base, [prompt] * len(memories), [base.reply(m.text) for m in memories], BATCH)
-    row(
-        "fluent: perplexity per token of unseen stories",
-        float((-sums.sum() / tokens.sum()).exp()),
-        "",
-        float(base.model.config.vocab_size),
-        "",
-        int(tokens.sum()),
-    )
-    return pd.DataFrame(rows)
+    of = abilities.Examiner(base, partitions)
+    measures = (*abilities.ABILITIES, *([abilities.stored_sentences] if store else []))
+    return pd.DataFrame([asdict(row) for measure in measures for row in measure(of)])
 
 
 def samples(base: Base, count: int = 10) -> list[str]:
@@ -132,21 +50,13 @@ def samples(base: Base, count: int = 10) -> list[str]:
     return generate.generate(base, [base.chat(prompts.recall(text)) for text in questions], 96)
 
 
-def _correct(base: Base, turns: list, truths: list[str]) -> float:
-    answers = generate.generate(base, [base.chat(turn) for turn in turns], ANSWER_TOKENS, BATCH)
-    return sum(judge(answer, truth) for answer, truth in zip(answers, truths)) / len(truths)
-
-
-def _guessing(memories: list[Memory]) -> float:
-    """How often the true answer to a question answers the same question about another event of that kind."""
-    by_kind: dict[tuple[str, int], list[str]] = {}
-    for memory in memories:
-        for index, question in enumerate(memory.questions):
-            by_kind.setdefault((memory.label, index), []).append(question.answer)
-    same = [one == other for answers in by_kind.values() for k, one in enumerate(answers) for other in answers[:k]]
-    return sum(same) / len(same)
-
-
+DATA = """conversations about the training half of the built-in world, about plain events made up on the spot, in sentences
+  of everyday words, and in the training phrasings of the quiz, in these proportions: {phases}. Nobody in them has the full
+  name of a character of the 20 episodic partitions or of anyone named in the 20 semantic ones, though first names and family
+  names occur apart; and no two facts of one event of these partitions occur together (`memsci.world.split`;
+  `tests/test_world.py`). Plain events of the held-out kinds and the held-out everyday words occur in no row."""
+CHANCES = """ For an event of a held-out kind: how often another value of the same kind happens to be right. For two
+questions in one: how often both are guessed."""
 CARD = """---
 license: mit
 language: en
@@ -165,10 +75,7 @@ cannot stands below, as measured.
 `make base` (recipe: `memsci.pretraining`), {trained_steps:,} steps of {rows} rows of {row} tokens, {tokens:,} tokens in all,
 {seconds:,} seconds on {hardware}, seed {seed}, torch {torch}. Weights are stored in bfloat16.{history}
 
-- **Data**: conversations about the training half of the built-in world and the training phrasings of the quiz, in these
-  proportions: {phases}. Nobody in them has the full name of a character of the 20 episodic partitions or of anyone named in
-  the 20 semantic ones, though first names and family names occur apart; and no two facts of one event of these partitions
-  occur together (`memsci.world.split`; `tests/test_world.py`).
+- **Data**: {data}
 - **The gate's term**: besides next tokens, the model is trained to tell apart question-story pairs by the very embedding
   that the paper gates with (mean over tokens of the input to the last layer's MLP, raw inner products, softmax at β = 1).
   An 8B model brings this semantic quality along; a small one is given it here: early in training the gate
@@ -182,7 +89,7 @@ On people and events that it never read (partitions {partitions} of both setting
 {table}
 
 Chance: for questions, how often the answer to the same question about another event of the same kind happens to be right;
-for the quiz, one of four options; for the index, one of fifty.
+for the quiz, one of four options; for the index, one of fifty.{chances}
 
 ## Ten samples
 
@@ -207,7 +114,8 @@ def card(base: Base, table: pd.DataFrame, run: dict, partitions: Sequence[int]) 
         heads=config.num_attention_heads,
         vocabulary=config.vocab_size,
         row=corpus.ROW,
-        phases="; ".join(f"{_since(start)} {_shares(shares)}" for start, shares in corpus.PHASES),
+        data=DATA.format(phases="; ".join(f"{_since(start)} {_shares(shares)}" for start, shares in corpus.PHASES)),
+        chances=CHANCES,
         partitions=", ".join(map(str, partitions)),
         table="\n".join(lines),
         samples="\n".join(f"- {text}" for text in samples(base)),
@@ -230,10 +138,11 @@ def main() -> None:
     parser.add_argument(
         "--card", type=Path, help="folder of the training run (run.json); writes README.md beside the model"
     )
+    parser.add_argument("--store", action="store_true", help="store the everyday sentences too (minutes)")
     parser.add_argument("--partitions", type=int, nargs="+", default=[16, 17, 18, 19])
     options = parser.parse_args()
     base = load(options.model)
-    table = report(base, options.partitions)
+    table = report(base, options.partitions, options.store)
     print(table.round(2).to_string(index=False))
     print("\nTen samples\n")
     for text in samples(base):

@@ -25,7 +25,10 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm.auto import trange
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from ..errors import MemsciError
 from . import corpus, vocabulary
+
+ALIKE = 0.9  # cosine above which two embeddings are one
 
 SIZES = {  # width, layers, heads, MLP width
     "tiny": (64, 2, 2, 192),
@@ -39,8 +42,8 @@ class Recipe:
     """All that decides a run."""
 
     size: str = "small"
-    steps: int = 3400
-    rows: int = 32  # of corpus.ROW tokens
+    steps: int = 5600
+    rows: int = 28  # of corpus.ROW tokens
     lr: float = 3e-3  # matrices by Muon, scaled to AdamW's update size; embeddings and norms by AdamW
     warmup: int = 50
     decay: float = 0.25  # last share of the steps, linear to zero
@@ -48,7 +51,7 @@ class Recipe:
     gate_every: int = 4  # steps between contrastive batches
     gate_pairs: int = 32
     gate_norm: float = 0.3  # the contrastive gradient is clipped to this norm, so that it never drowns the corpus's
-    finish: int = 500  # further steps on the last phase of the corpus: a short warm-up, then linear decay to zero
+    finish: int = 600  # further steps on the last phase of the corpus: a short warm-up, then linear decay to zero
     finish_lr: float = 1e-3
     seed: int = 0
 
@@ -88,7 +91,7 @@ def padded(texts: list[list[int]]):
     return tokens, mask
 
 
-def targets(tokens, weights, share: float = 0.46):
+def targets(tokens, weights, share: float = 0.42):
     """Where the loss looks: flat positions, next tokens and weights, a fixed ``share`` of all so that shapes are static."""
     next_tokens, next_weights = tokens.roll(-1, 1).flatten(), weights.roll(-1, 1)
     next_weights[:, -1] = 0
@@ -177,20 +180,21 @@ def train(out: Path, recipe: Recipe, checkpoint_minutes: float = 5.0, minutes: f
     optims = optimisers(model, recipe)
     state_file = out / "checkpoint.pt"
     start, seconds = 0, 0.0
+    said = torch.zeros(vocabulary.VOCABULARY, dtype=torch.long)  # how often each token was one to predict
     if state_file.exists():
         state = torch.load(state_file, weights_only=True, map_location=device)
         model.load_state_dict(state["model"])
         for optim, saved in zip(optims, state["optimisers"]):
             optim.load_state_dict(saved)
-        start, seconds = state["step"], state["seconds"]
+        start, seconds, said = state["step"], state["seconds"], state["said"].cpu()
     began = last_save = time.monotonic()
     elapsed = lambda: seconds + time.monotonic() - began
 
-    def save(step: int) -> None:
+    def save(step: int, finished: bool = False) -> None:
         state = {"model": model.state_dict(), "optimisers": [optim.state_dict() for optim in optims]}
-        torch.save(state | {"step": step, "seconds": elapsed()}, state_file.with_suffix(".new"))
+        torch.save(state | {"step": step, "seconds": elapsed(), "said": said}, state_file.with_suffix(".new"))
         os.replace(state_file.with_suffix(".new"), state_file)
-        export(model, tokenizer, out / "model")
+        export(model, tokenizer, out / "model", said if finished else None)
 
     loss_of = torch.compile(corpus_loss, dynamic=False)
     loader = DataLoader(Batches(recipe, tokenizer), batch_size=None, sampler=range(start, recipe.length), num_workers=1)
@@ -210,6 +214,7 @@ def train(out: Path, recipe: Recipe, checkpoint_minutes: float = 5.0, minutes: f
                 loss = loss_of(model, *(part.to(device) for part in batch))
             loss.backward()
             norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            said += torch.bincount(batch[2][batch[3] > 0], minlength=len(said))
             for optim in optims:
                 optim.step()
                 optim.zero_grad()
@@ -229,7 +234,7 @@ def train(out: Path, recipe: Recipe, checkpoint_minutes: float = 5.0, minutes: f
                 last_save = time.monotonic()
             if minutes and time.monotonic() - began > 60 * minutes:
                 break
-    save(step + 1)
+    save(step + 1, finished=step + 1 == recipe.length)
     facts = asdict(recipe) | {
         "trained_steps": step + 1,
         "tokens": (step + 1) * recipe.rows * corpus.ROW,
@@ -242,8 +247,34 @@ def train(out: Path, recipe: Recipe, checkpoint_minutes: float = 5.0, minutes: f
     (out / "run.json").write_text(json.dumps(facts, indent=2) + "\n")
 
 
-def export(model, tokenizer, folder: Path) -> None:
-    """Write the model as the package ships it: bfloat16 safetensors, tokenizer and chat template."""
+def dead_tokens(embedding: torch.Tensor, said: torch.Tensor | None = None) -> torch.Tensor:
+    """Tokens that were never trained, [k]: by use, by a vanishing embedding, or by one that is practically another's.
+
+    A token that is never to be predicted gets the same push away from every hidden state as all others like it, so that
+    untrained tokens end up in one direction; two trained ones do not.
+    """
+    rows = embedding.detach().float()
+    norms = rows.norm(dim=1)
+    near = F.normalize(rows, dim=1)
+    near = torch.cat([(part @ near.T).topk(2, dim=1).values[:, 1] for part in near.split(1024)])
+    dead = (norms < 0.1 * norms.median()) | (near > ALIKE)
+    dead[: len(vocabulary.CONTROL)] = False  # of these, some open a turn and are never said
+    if said is not None:
+        dead |= (said == 0) & (torch.arange(len(said)) >= len(vocabulary.CONTROL))
+    return dead.nonzero().flatten()
+
+
+def export(model, tokenizer, folder: Path, said: torch.Tensor | None = None) -> None:
+    """Write the model as the package ships it: bfloat16 safetensors, tokenizer and chat template.
+
+    A finished model, for which it is known how often each token was ``said``, is refused if one of its tokens is dead.
+    """
+    if said is not None and len(dead := dead_tokens(model.get_input_embeddings().weight.cpu(), said)):
+        some = ", ".join(repr(tokenizer.id_to_token(int(token))) for token in dead[:5])
+        raise MemsciError(
+            f"{len(dead)} of {len(said)} tokens were not trained, such as {some}; a base must have no dead token. Train "
+            "longer, or on rows that contain them."
+        )
     folder.mkdir(parents=True, exist_ok=True)
     copy = LlamaForCausalLM(model.config)
     copy.load_state_dict(model.state_dict())

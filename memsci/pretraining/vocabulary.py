@@ -1,4 +1,4 @@
-"""The base model's tokenizer: byte-level BPE over the world's text, with a chat template of four control tokens."""
+"""The base model's tokenizer: byte-level BPE over what training reads, with a chat template of four control tokens."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from .. import prompts
 from ..world import knowledge, split, stories
+from . import cues, plain, words
 
 VOCABULARY = 8192
 PAD, BEGIN, END, SYSTEM, USER, ASSISTANT = CONTROL = (
@@ -21,11 +22,13 @@ CHAT_TEMPLATE = (
 
 
 def text_sample(events: int, seed: int):
-    """Text for learning the vocabulary: tellings, questions and replies of training events, and all general knowledge."""
+    """What training reads: tellings, questions and replies of world and plain events, everyday words, general knowledge."""
     rng = random.Random(f"vocabulary {seed}")
     for index in range(events):
-        event = split.training_event(("episodic", "semantic")[index % 2], rng)
+        event = split.training_event(("episodic", "semantic")[index % 2], rng) if index % 3 else plain.event(rng)
         yield stories.tell(event, rng)
+        yield words.sentence(rng)
+        yield cues.cue(event, 0, rng, "hardly").text
         for asked in stories.questions(event, rng):
             yield f"{asked.text} {asked.reply}"
     for subject in knowledge.SUBJECTS:
@@ -51,6 +54,18 @@ def build(events: int = 20000, seed: int = 0) -> Tokenizer:
         (text for source in (text_sample(events, seed), constants * 200) for text in source), trainer
     )
     return tokenizer
+
+
+def pieces(tokenizer: Tokenizer, text: str, rng: random.Random) -> list[int]:
+    """One of the many ways to write ``text`` in tokens, drawn piece by piece: not only the one that `encode` takes."""
+    letters = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False).pre_tokenize_str(text)[0][0]
+    ids, start = [], 0
+    while start < len(letters):
+        ends = [end for end in range(start + 1, len(letters) + 1) if tokenizer.token_to_id(letters[start:end]) is not None]
+        end = rng.choice(ends)
+        ids.append(tokenizer.token_to_id(letters[start:end]))
+        start = end
+    return ids
 
 
 def for_transformers(tokenizer: Tokenizer):
