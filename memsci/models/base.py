@@ -301,7 +301,7 @@ def load(
     file = None
     if name is not None:
         local = isinstance(name, os.PathLike) or str(name).startswith(("~", ".", os.sep))
-        name, path = os.fspath(name), as_path(name)
+        path, name = as_path(name), os.fspath(name)
         file = path if path.suffix.lower() == ".gguf" else None
         if local and not path.exists() and file is None:
             raise MemsciError(f"Cannot load the model {name!r}: nothing is there. {advice}")
