@@ -16,7 +16,7 @@ import pandas as pd
 
 import memsci
 from memsci import data, prompts
-from memsci.config import Embedding
+from memsci.config import Embedding, Encoding
 from memsci.gate.embed import embedder
 from memsci.gate.softmax import gate
 from memsci.measures.metrics import correct_gate, judge, macro_accuracy
@@ -158,7 +158,7 @@ def everyday(of: Examiner) -> Iterator[Row]:
 def stored_sentences(of: Examiner) -> Iterator[Row]:
     """The same sentences stored as memories and recalled, each under its own gate. Slow: an adapter for each."""
     told = sentences(held_out=False)
-    mind = memsci.MEGa(of.base)
+    mind = memsci.MEGa(of.base, encoding=Encoding.embedded())
     mind.encode([Memory(text, f"s{index}") for index, text in enumerate(told)], progress=False)
     prompt = prompts.ENCODING_PROMPTS["methods"]
     gates = mind.gate_by_hand([{f"s{index}": 1.0} for index in range(len(told))])

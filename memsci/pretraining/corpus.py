@@ -51,13 +51,13 @@ PHASES = (
     (0.00, dict(read=0.20, recall=0.17, retell=0.05, notes=0.05, lookup=0.10, quiz=0.11, known=0.05,
                 two=0.05, everyday=0.12, spell=0.05, copy=0.05)),
     (0.30, dict(read=0.15, recall=0.13, retell=0.03, notes=0.02, lookup=0.11, quiz=0.12, known=0.04, pairs=0.16,
-                two=0.12, everyday=0.07, spell=0.03, copy=0.02)),
+                two=0.13, everyday=0.04, spell=0.03, copy=0.04)),
     (0.48, dict(read=0.20, recall=0.15, retell=0.03, notes=0.02, lookup=0.08, quiz=0.16, known=0.05, pairs=0.02,
-                two=0.18, everyday=0.07, spell=0.02, copy=0.02)),
+                two=0.18, everyday=0.05, spell=0.02, copy=0.04)),
     (0.60, dict(read=0.17, recall=0.14, retell=0.02, notes=0.02, lookup=0.07, quiz=0.09, known=0.06, pairs=0.01, exam=0.15,
-                two=0.18, everyday=0.06, spell=0.02, copy=0.01)),
+                two=0.18, everyday=0.04, spell=0.02, copy=0.03)),
     (1.00, dict(read=0.16, recall=0.14, retell=0.02, notes=0.01, lookup=0.04, known=0.07, quiz_reworded=0.12,
-                exam_reworded=0.17, two=0.18, everyday=0.06, spell=0.02, copy=0.01)),
+                exam_reworded=0.17, two=0.18, everyday=0.04, spell=0.02, copy=0.03)),
 )  # fmt: skip
 
 
