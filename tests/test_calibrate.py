@@ -109,3 +109,34 @@ def test_a_real_model_gets_practical_settings_and_the_paper_s_if_one_is_given(ba
     assert memsci.open(tmp_path / "store", base).rule == GateRule.practical()
     given = memsci.MEGa(base, embedding=Embedding.paper())
     assert (given.embedding, given.rule) == (Embedding.paper(), GateRule.paper())
+
+
+def test_a_calibrated_rule_is_kept_with_the_store(base, tmp_path):
+    mind = mind_of(base)
+    mind.save(tmp_path / "before")
+    mind.calibrate(MEMORIES, keep=False)
+    assert mind.store.header["gate"] != mind.rule.to_dict()
+    table = mind.calibrate(MEMORIES)
+    assert set(table["setting"]) == {"beta", "closes"}
+    mind.save(tmp_path / "after")
+    queries = ["Who sold the wooden boat?", "What is the capital of France?"]
+    opened = memsci.open(tmp_path / "after", base)
+    assert opened.rule == mind.rule and torch.equal(opened.gate(queries).weights, mind.gate(queries).weights)
+    assert memsci.open(tmp_path / "before", base).rule == GateRule(similarity="cosine", beta=30)
+
+
+def test_a_real_base_learns_the_first_memories_as_they_need(base, tmp_path, monkeypatch):
+    for module in ("config", "learners.mega"):
+        monkeypatch.setattr(f"memsci.{module}.SMALL", 1)
+    few = [memsci.Memory("Nora hid it.", "a", paraphrases=("It was hidden by Nora.",) * 1)]
+    wanted = Encoding.suited(base, few)
+    assert wanted != Encoding.suited(base)
+    mind = memsci.MEGa(base, tmp_path / "s", embedding=Embedding(kind="words"), gate=GateRule.paper())
+    monkeypatch.setattr("memsci.learners.mega.encode", lambda *_, **__: None)
+    with pytest.raises(KeyError):  # nothing was encoded
+        mind.encode(few, progress=False)
+    assert mind.encoding == wanted
+    assert memsci.MEGa(base, tmp_path / "s").encoding == wanted
+    own = Encoding(rank=3)
+    memsci.MEGa(base, tmp_path / "t", encoding=own)
+    assert memsci.MEGa(base, tmp_path / "t").encoding == own

@@ -287,7 +287,8 @@ def test_gate_shows_the_best_memories_first(mind):
         ([], None),
         (["--preset", "paper"], {"rank": 128, "epochs": 10}),
         (["--rank", "2"], {"rank": 2, "epochs": memsci.Encoding.embedded().epochs}),
-        (["--base", "some/model", "--epochs", "3", "--lr", "0.01"], {"rank": 128, "epochs": 3, "lr": 0.01}),
+        (["--base", "some/model", "--epochs", "3", "--lr", "0.01"], {"rank": 5, "epochs": 3, "lr": 0.01}),
+        (["--base", "some/model", "--preset", "paper", "--epochs", "3"], {"rank": 128, "epochs": 3}),
     ],
 )
 def test_encode_settings(mind, tmp_path, monkeypatch, options, expected):
@@ -298,6 +299,8 @@ def test_encode_settings(mind, tmp_path, monkeypatch, options, expected):
         return SimpleNamespace(encode=lambda memories: pd.DataFrame({"id": [m.id for m in memories], "loss": [0.25]}))
 
     monkeypatch.setattr(memsci, "MEGa", mega)
+    suited = memsci.Encoding(rank=5)
+    monkeypatch.setattr(memsci.Encoding, "suited", lambda base, memories: suited)
     table = tmp_path / "memories.jsonl"
     table.write_text(json.dumps({"text": "Nora hid the letter in the piano.", "id": "nora"}) + "\n")
     result = run("encode", table, "--store", tmp_path / "store", "--seed", "7", *options)

@@ -68,8 +68,11 @@ def encode(
     changes = {name: value for name, value in {"rank": rank, "lr": lr, "epochs": epochs}.items() if value is not None}
     encoding = None
     if preset or changes:
-        named = preset or (Preset.paper if base else Preset.embedded)
-        encoding = dataclasses.replace(getattr(memsci.Encoding, named.value)(), **changes)
+        if preset is None and base:
+            given = memsci.Encoding.suited(model, memories)
+        else:
+            given = getattr(memsci.Encoding, (preset or Preset.embedded).value)()
+        encoding = dataclasses.replace(given, **changes)
     mind = memsci.MEGa(model, store=store, encoding=encoding, seed=seed, keep_text=keep_text)
     encoded = mind.encode(memories)
     terminal.show(encoded, title=f"{terminal.memories(len(encoded))} encoded into {store}")

@@ -54,7 +54,8 @@ class MEGa(Learner, method="MEGa"):
         None keeps them in a temporary folder until `save`.
     encoding
         How memories are written. Default: that of the store if it exists, else what suits the base: `Encoding.embedded`
-        for the shipped model, `Encoding.suited` for any other of 20 M parameters or more, else `Encoding.paper`.
+        for the shipped model, `Encoding.suited` to the first memories for any other of 20 M parameters or more, else
+        `Encoding.paper`.
     embedding, gate
         f and the gate's rule. Default: the store's, else the paper's; if neither is given, `practical` for a base other
         than the shipped one of 20 M parameters or more.
@@ -113,6 +114,7 @@ class MEGa(Learner, method="MEGa"):
                     f"kind. Leave the {what} out to go on with the store's, or encode into a new store."
                 )
         self._embed: Embedder = embedder(base, self.embedding)
+        self._suits = encoding is None and real and not kept  # the encoding is still to be fitted to the first memories
         if not kept:
             targets(base.model, self.encoding.where, self.encoding.layers)  # refused now, not when memories come
             self.store = Store.create(path, self._header())
@@ -187,6 +189,10 @@ class MEGa(Learner, method="MEGa"):
                     f"The store holds another memory called {other!r}{alike}. Give the new one another id, or call "
                     f"forget({other!r}) first."
                 )
+        if self._suits and new and not len(self):
+            self.encoding = Encoding.suited(self.base, new.values())
+            self.store.note(encoding=self.encoding.to_dict())
+            self.store.check(self.base.fingerprint, self.base.name, self.base.model)
         rows: dict[str, dict[str, Any]] = {}
         keys = dict(zip(new, self._embed([memory.text for memory in new.values()]), strict=True)) if new else {}
 
@@ -259,12 +265,12 @@ class MEGa(Learner, method="MEGa"):
             gate = softmax.nucleus(gate, self.rule.epsilon / 2)
         return gate if self.rule.closes is None else null.close(gate, self.rule.closes)
 
-    def calibrate(self, memories: Iterable[Memory], closes: bool = True) -> pd.DataFrame:
+    def calibrate(self, memories: Iterable[Memory], closes: bool = True, keep: bool = True) -> pd.DataFrame:
         """Fit the gate's β, and the score below which it closes, on cues whose memory is known; no question is needed.
 
         Cues are the paraphrases of the memories, or both halves of a text without any. For the threshold each cue is also
         compared with all other memories, as if its own were missing, and so are the questions of the built-in quiz. The
-        fitted rule is `rule` from then on; a store keeps the rule that it was made with.
+        fitted rule is `rule` from then on.
 
         Parameters
         ----------
@@ -272,6 +278,8 @@ class MEGa(Learner, method="MEGa"):
             Stored memories with their texts.
         closes
             Fit the threshold too; else the gate closes as before.
+        keep
+            Keep the rule in the store, for those who open it later.
 
         Returns
         -------
@@ -301,6 +309,8 @@ class MEGa(Learner, method="MEGa"):
             rows.append(("closes", rule.closes, least, len(own) + len(quiz), "false opens", *opens))
             rule = replace(rule, closes=least)
         self.rule = rule
+        if keep:
+            self.store.note(gate=rule.to_dict())
         return pd.DataFrame(
             rows, columns=["setting", "before", "after", "cues", "measure", "measure_before", "measure_after"]
         )

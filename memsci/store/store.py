@@ -146,6 +146,17 @@ class Store:
             flush(path.parent)
         return cls(path)
 
+    def note(self, **settings: Any) -> None:
+        """Replace settings in the header, such as ``gate``; ``encoding``, by which memories are made, in an empty store alone."""
+        with locked(self.path, "The store"):
+            header = _read_header(self.path) | settings
+            if len(self) and header.get("encoding") != self.header.get("encoding"):
+                raise MemsciError(f"{self.path} holds memories of another encoding. Use a new store.")
+            write_json(self.path / "store.json", header)
+            flush(self.path)
+        self.header = header
+        self._fit = Fit(every_layer=_every_layer(header))
+
     def refresh(self) -> Store:
         """Take the view anew, to see what other processes have added or forgotten; returns the store itself."""
         self._sync.refresh()
