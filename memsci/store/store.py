@@ -147,7 +147,7 @@ class Store:
         return cls(path)
 
     def note(self, **settings: Any) -> None:
-        """Replace settings in the header, such as ``gate``; ``encoding``, by which memories are made, only while it is empty."""
+        """Replace settings in the header, such as ``gate``; ``encoding`` of an empty store alone."""
         with locked(self.path, "The store"):
             header = _read_header(self.path) | settings
             if len(self) and header.get("encoding") != self.header.get("encoding"):
