@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import memsci  # noqa: F401  # isort: skip  (before torch, whose threads then wait as it says)
 import pandas as pd
 import torch
 

@@ -33,6 +33,13 @@ pass, each as if it were alone, to rounding (`tests/test_encode.py`). The floor 
 multiplications and additions per token forward, 2 N backward through frozen weights, whose own gradients nobody
 needs, and those of the adapters. bfloat16: matrix products in bfloat16, weights and adapters in float32.""",
     ),
+    "busy": (
+        "Beside other busy processes",
+        """`python -m benchmarks.busy`. Threads of OpenMP spin while they wait for one another, and go on spinning when one
+of them has lost its core to another program. memsci lets them sleep soon (`GOMP_SPINCOUNT=1000`), unless the user has set
+it; *passive* is `OMP_WAIT_POLICY=PASSIVE`. Three memories are encoded beside 0 to 3 processes that compute without
+end.""",
+    ),
     "llama_shape": (
         "Other shapes",
         """`python -m benchmarks.llama_shape --shape 8b` on a GPU, `--shape 100m` on a processor: random weights of that

@@ -8,7 +8,6 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from memsci.errors import MemsciError, check_in
-from memsci.files import as_path
 from memsci.memory import QuizItem
 
 # The four subjects of the paper.
@@ -45,7 +44,7 @@ def mmlu(subjects: Iterable[str] = SUBJECTS, split: str = "test", source: str | 
         source = Path(data) / "mmlu" if data else "hub"
     if source == "hub":
         return [item for subject in subjects for item in _hub(subject, split)]
-    return [item for subject in subjects for item in _folder(subject, split, as_path(source))]
+    return [item for subject in subjects for item in _folder(subject, split, Path(source).expanduser())]
 
 
 def _folder(subject: str, split: str, source: Path) -> list[QuizItem]:
