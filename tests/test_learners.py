@@ -455,6 +455,8 @@ def test_overrides_come_last():
     assert resolve("LoRA", "tiny", tuning=Tuning(lora_lr=1e-4)).encoding.lr == 1e-4
     assert resolve("RAG", "tiny", k=3, similarity="cosine", kind="words").embedding.kind == "words"
     assert isinstance(make("Full batch", tiny(), batch_size=4), FullBatch)
+    placed = resolve("MEGa", "tiny", layers=(0, 1))  # of the adapters: f has a field of that name too
+    assert placed.encoding.layers == (0, 1) and placed.embedding == Embedding()
 
 
 @pytest.mark.parametrize(

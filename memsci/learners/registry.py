@@ -108,11 +108,11 @@ def settings(name: str) -> list[str]:
 
 
 def _owners(kind: type[Learner], parts: Mapping[str, Any]) -> dict[str, str]:
-    """Of each value that may be overridden, the part that it belongs to."""
+    """Of each value that may be overridden, the part that it belongs to: of several with such a field, the first."""
     owners: dict[str, str] = {}
     for part, value in parts.items():
         names = [one.name for one in dataclasses.fields(value)] if isinstance(value, Settings) else [part]
-        owners |= {name: part for name in names if name not in kind.unread}
+        owners = {**owners, **{name: part for name in names if name not in {*owners, *kind.unread}}}
     return owners
 
 
