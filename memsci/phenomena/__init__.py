@@ -1,0 +1,17 @@
+"""Classic experiments on human memory, on memories in weights. Each is one call and gives a `Phenomenon`.
+
+    r = memsci.phenomena.free_recall(base, lists=20)
+    r.table, r.human, r.events        # tidy; people's values with their sources; psifr's form or None
+    r.test()                          # claim, estimate, interval, p, verdict, by_construction
+    r.figure()
+    r.save("free-recall")             # csv and json; memsci.phenomena.open brings it back
+
+None of it is in the paper.
+"""
+
+from __future__ import annotations
+
+from memsci.phenomena.reference import human
+from memsci.phenomena.result import ABOUT, COLUMNS, Claim, Phenomenon, about, open, tidy
+
+__all__ = ["ABOUT", "COLUMNS", "Claim", "Phenomenon", "about", "human", "open", "tidy"]
