@@ -20,6 +20,7 @@ SHIPPED = (
     "beta compositional embedding-layers embedding-models embedding-sequence l2 main paraphrases prompts rank "
     "regularisation where-lora"
 ).split()
+PHENOMENA = ["interference"]
 
 
 def small(**changes) -> Experiment:
@@ -30,7 +31,7 @@ def small(**changes) -> Experiment:
 
 
 def test_all_experiments_of_the_paper_are_there():
-    assert experiments.names() == SHIPPED
+    assert experiments.names() == sorted([*SHIPPED, *PHENOMENA])
 
 
 @pytest.mark.parametrize("name", SHIPPED)

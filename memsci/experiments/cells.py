@@ -18,6 +18,7 @@ from memsci.learners import registry as learners
 from memsci.measures import paper
 from memsci.memory import Memory, Partition, QuizItem
 from memsci.models.base import SHIPPED, Base, load, without_bars
+from memsci.phenomena import experiment as phenomena
 
 # Shares of the depth: layers 1–10, 10–21 and 21–32 of 32 (paper, Table 3).
 REGIONS = {"early": (1, 10), "middle": (10, 21), "late": (21, 32)}
@@ -84,10 +85,14 @@ def run_cell(
     Returns
     -------
     dict
-        "responses", "training" and, with a quiz, "quiz"; "gates" alone for the measure "gates".
+        "responses", "training" and, with a quiz, "quiz"; "gates" alone for the measure "gates", "trials" for
+        "phenomenon".
     """
     if cell.measure == "gates":
         return {"gates": _gates(cell, base, partitions)}
+    if cell.measure == "phenomenon":
+        trials = phenomena.measure(cell.dataset, cell.method, base, cell.partitions[0], cell.seed, report)
+        return {"trials": trials.assign(dataset=cell.dataset)}
     made = _MEASURES[cell.measure](cell, base, partitions[0], quiz, report)
     return {name: pd.concat(tables, ignore_index=True) for name, tables in made.items() if tables}
 
@@ -109,7 +114,8 @@ def learner_settings(cell: Cell, base_name: str, layers: int) -> dict[str, Any]:
     given = learners.resolve(cell.method, base_name, seed=cell.seed, **_overrides(cell, layers))
     for rule in cell.rules:
         _gate_rule(given.rule, rule)
-    return given.to_dict()
+    how = {"protocol": phenomena.EXPERIMENTS[cell.dataset].protocol} if cell.measure == "phenomenon" else {}
+    return given.to_dict() | how
 
 
 def layer_count(base: Base) -> int:

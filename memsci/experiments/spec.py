@@ -25,8 +25,9 @@ from memsci.measures.methods import WAYS
 from memsci.memory import Partition, QuizItem
 from memsci.prompts import FINE_TUNING_PROMPTS
 
-MEASURES = ("continual", "compositional", "single", "beta", "gates")
+MEASURES = ("continual", "compositional", "single", "beta", "gates", "phenomenon")
 METHODS = ("Base", "RAG", "MEGa", "Full", "Full+L2", "Full+EWC", "LoRA", "LoRA+L2", "Full batch")
+PARTICIPANTS = ("Base", "RAG", "In context", "LoRA", "Full", "MEGa")  # of the measure "phenomenon"
 COMPARISONS = ("by layer", "by embedding", "by count")
 # What `memsci.runs.report` draws of a run of learners, and of one that measures gates alone.
 FIGURES = (
@@ -34,6 +35,7 @@ FIGURES = (
 )  # fmt: skip
 GATE_FIGURES = ("gate_by_layer", "embedding_curve", "gate_per_partition", "confusion")
 BUILT_IN, PUBLISHED = ("episodic", "semantic"), ("wiki", "fictional")
+PHENOMENA = ("interference",)  # each is a data set of its own: a partition is a list
 PARTITIONS = 20  # of each of those four
 SIZE = 50  # memories of a partition that is cut from a table of the user's own
 
@@ -114,6 +116,8 @@ class Experiment:
         (adapters are independent of one another, so they are learnt side by side).
         "beta": MEGa learns all memories once and is asked under each setting of its gate.
         "gates": nothing is learnt; which memory comes first, see `memsci.gating`.
+        "phenomenon": an experiment on human memory, see `memsci.phenomena`; its name is that of the data set, a partition is
+        a list.
     methods
         Learners, or for the measure "gates" some of `COMPARISONS`.
     settings
@@ -157,9 +161,8 @@ class Experiment:
 
     def __post_init__(self) -> None:
         check_in("measure", self.measure, MEASURES)
-        allowed = (
-            COMPARISONS if self.measure == "gates" else ("MEGa",) if self.measure in ("single", "beta") else METHODS
-        )
+        own = {"gates": COMPARISONS, "single": ("MEGa",), "beta": ("MEGa",), "phenomenon": PARTICIPANTS}
+        allowed = own.get(self.measure, METHODS)
         texts = ("methods", "datasets", "ways", "only_last", "figures")
         for kind, named in ((str, texts), (int, ("partitions", "stops"))):
             for what in named:
@@ -174,6 +177,13 @@ class Experiment:
         for method, tried in self.settings.items():
             check_in("a method with settings of its own", method, METHODS if self.measure != "gates" else COMPARISONS)
             _check_list(f"settings of {method}", tried, str)
+        if self.measure == "phenomenon":
+            for dataset in self.datasets:
+                check_in("dataset", dataset, PHENOMENA)
+            if self.common or any(map(any, self.settings.values())):
+                raise MemsciError(
+                    f"The experiment {self.name!r} has settings of its own for each learner. Leave other settings out."
+                )
         for figure in self.figures:
             drawn = GATE_FIGURES if self.measure == "gates" else FIGURES
             check_in(f"a figure of the measure {self.measure!r}", figure, drawn)
@@ -349,7 +359,7 @@ def show_numbers(values: Sequence[int]) -> str:
 
 def dataset_name(dataset: str) -> str:
     """What tables call a data set: its name, or the name of the file."""
-    if dataset in (*BUILT_IN, *PUBLISHED):
+    if dataset in (*BUILT_IN, *PUBLISHED, *PHENOMENA):
         return dataset
     if not Path(dataset).suffix:
         check_in("dataset", dataset, [*BUILT_IN, *PUBLISHED, "the path of a table"])
@@ -364,6 +374,10 @@ def partition(dataset: str, number: int) -> Partition:
     name = dataset_name(dataset)
     if dataset in (*BUILT_IN, *PUBLISHED):
         return _published(dataset, number)
+    if dataset in PHENOMENA:
+        from memsci.phenomena.experiment import material
+
+        return Partition(f"{name}-{number}", tuple(material(dataset, number)))
     try:
         status = os.stat(dataset)
     except OSError:

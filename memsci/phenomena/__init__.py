@@ -11,7 +11,11 @@ None of it is in the paper.
 
 from __future__ import annotations
 
+from memsci.phenomena.experiment import EXPERIMENTS, Experiment
+from memsci.phenomena.interference import interference
 from memsci.phenomena.reference import human
 from memsci.phenomena.result import ABOUT, COLUMNS, Claim, Phenomenon, about, open, tidy
 
-__all__ = ["ABOUT", "COLUMNS", "Claim", "Phenomenon", "about", "human", "open", "tidy"]
+__all__ = [
+    "ABOUT", "COLUMNS", "Claim", "EXPERIMENTS", "Experiment", "Phenomenon", "about", "human", "interference", "open", "tidy",
+]  # fmt: skip

@@ -31,7 +31,7 @@ from memsci.runs import folder as files
 from memsci.runs.cluster import QUEUES, on_cluster
 from memsci.runs.pool import locally
 from memsci.runs.publish import ship
-from memsci.runs.tables import curves, per_partition
+from memsci.runs.tables import curves, per_list, per_partition
 from memsci.runs.worker import WORK, Job, Outcome, scored
 
 __all__ = [
@@ -303,6 +303,9 @@ def _finish(folder: Path, about: dict[str, Any]) -> None:
         files.write_table(folder, "partitions", gating.partition_rates(gates))
         if (compared := gates["comparison"] == "by embedding").any():
             files.write_table(folder, "confusion", gating.confusions(gates[compared]))
+    if (trials := files.table(folder, "trials")) is not None:
+        about["protocol"] = dict(trials[["dataset", "protocol"]].drop_duplicates().itertuples(index=False, name=None))
+        files.write_table(folder, "partitions", per_list(trials))
     if (values := files.table(folder, "partitions")) is not None:
         # From the file, so that whoever has the file finds the same curves to the last digit.
         files.write_table(folder, "curves", curves(values))
