@@ -34,6 +34,7 @@ BOUNDS = {
     "bound": (0, 1), "primacy": (0, 100), "decay": (0.01, 10), "stop": (1e-6, 1), "growth": (-1, 5),
 }  # fmt: skip
 START = Parameters(beta=1.0, tau=4.0)
+OTHER_START = {"encode": 0.4, "recall": 0.9, "start": 0.2, "bound": 0.7, "primacy": 1.0, "tau": 8.0}
 POOLED = "all"  # the one subject of a pooled fit
 
 
@@ -283,14 +284,18 @@ def _fit(material: Material, which: np.ndarray, model: str, known: dict[str, Par
         start = replace(start, stop=one.stop, growth=one.growth)
     else:
         start = _greatest(start, STOPPING, lambda p: sum(log_stopping(k, n, p).sum() for k, n in counts))
-    if model == "both":
-        start = replace(
-            start, **{name: getattr(known["context"], name) for name in CONTEXT} if "context" in known else {}
-        )
     if not MODELS[model]:
         return start
+    starts = [start]
+    if "tau" in MODELS[model]:  # the likelihood has several tops
+        starts.append(replace(start, **OTHER_START))
+    if model == "both":
+        beta = known["item"].beta if "item" in known else start.beta
+        starts = [replace(one, beta=beta) for one in starts]
+        if "context" in known:
+            starts[1] = replace(known["context"], beta=beta)
     likely = lambda p: sum(log_likelihood(recalled, scores, p).sum() for _, recalled, scores in batches)
-    return _greatest(start, MODELS[model], likely)
+    return max((_greatest(one, MODELS[model], likely) for one in starts), key=lambda p: float(likely(p)))
 
 
 def _greatest(start: Parameters, names: Sequence[str], likely: Callable[[Parameters], Tensor]) -> Parameters:
