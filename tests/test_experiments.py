@@ -20,7 +20,7 @@ SHIPPED = (
     "beta compositional embedding-layers embedding-models embedding-sequence l2 main paraphrases prompts rank "
     "regularisation where-lora"
 ).split()
-PHENOMENA = ["interference"]
+PHENOMENA = list(experiments.spec.PHENOMENA)
 
 
 def small(**changes) -> Experiment:

@@ -35,7 +35,7 @@ FIGURES = (
 )  # fmt: skip
 GATE_FIGURES = ("gate_by_layer", "embedding_curve", "gate_per_partition", "confusion")
 BUILT_IN, PUBLISHED = ("episodic", "semantic"), ("wiki", "fictional")
-PHENOMENA = ("interference",)  # each is a data set of its own: a partition is a list
+PHENOMENA = ("interference", "recognition", "list_length", "fan")  # each is a data set of its own: a partition is a list
 PARTITIONS = 20  # of each of those four
 SIZE = 50  # memories of a partition that is cut from a table of the user's own
 
