@@ -35,7 +35,8 @@ FIGURES = (
 )  # fmt: skip
 GATE_FIGURES = ("gate_by_layer", "embedding_curve", "gate_per_partition", "confusion")
 BUILT_IN, PUBLISHED = ("episodic", "semantic"), ("wiki", "fictional")
-PHENOMENA = ("interference", "recognition", "list_length", "fan")  # each is a data set of its own: a partition is a list
+# Each is a data set of its own, of which a partition is a list.
+PHENOMENA = ("interference", "recognition", "cues", "misinformation", "list_length", "fan")
 PARTITIONS = 20  # of each of those four
 SIZE = 50  # memories of a partition that is cut from a table of the user's own
 

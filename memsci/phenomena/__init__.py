@@ -11,15 +11,17 @@ None of it is in the paper.
 
 from __future__ import annotations
 
+from memsci.phenomena.cues import cues
 from memsci.phenomena.experiment import EXPERIMENTS, Experiment
 from memsci.phenomena.fan import fan
 from memsci.phenomena.interference import interference
 from memsci.phenomena.lists import list_length
+from memsci.phenomena.misinformation import misinformation
 from memsci.phenomena.recognition import recognition
 from memsci.phenomena.reference import human
 from memsci.phenomena.result import ABOUT, COLUMNS, Claim, Phenomenon, about, open, tidy
 
 __all__ = [
-    "ABOUT", "COLUMNS", "Claim", "EXPERIMENTS", "Experiment", "Phenomenon", "about", "fan", "human", "interference",
-    "list_length", "open", "recognition", "tidy",
+    "ABOUT", "COLUMNS", "Claim", "EXPERIMENTS", "Experiment", "Phenomenon", "about", "cues", "fan", "human", "interference",
+    "list_length", "misinformation", "open", "recognition", "tidy",
 ]  # fmt: skip
