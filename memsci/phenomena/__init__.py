@@ -11,7 +11,14 @@ None of it is in the paper.
 
 from __future__ import annotations
 
+from memsci.phenomena import context, curves, fit
+from memsci.phenomena.context import Parameters
+from memsci.phenomena.people import long, people, psych101
+from memsci.phenomena.recall import capacity, free_recall
 from memsci.phenomena.reference import human
 from memsci.phenomena.result import ABOUT, COLUMNS, Claim, Phenomenon, about, open, tidy
 
-__all__ = ["ABOUT", "COLUMNS", "Claim", "Phenomenon", "about", "human", "open", "tidy"]
+__all__ = [
+    "ABOUT", "COLUMNS", "Claim", "Parameters", "Phenomenon", "about", "capacity", "context", "curves", "fit", "free_recall",
+    "human", "long", "open", "people", "psych101", "tidy",
+]  # fmt: skip
