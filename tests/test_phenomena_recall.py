@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from dataclasses import replace
+from functools import partialmethod
 
 import matplotlib
 import numpy as np
@@ -108,8 +109,8 @@ def test_what_is_said_is_the_next_cue_and_what_is_told_is_counted(base, monkeypa
     assert result.means().set_index(["method", "measure"]).loc[(CONTEXT, "intrusions"), "mean"].item() == 1.0
 
 
-@pytest.mark.filterwarnings("ignore:.*cut off")  # a random model knows no end
-def test_a_real_walk_is_spoken(base):
+def test_a_real_walk_is_spoken(base, monkeypatch):
+    monkeypatch.setattr(memsci.MEGa, "recall", partialmethod(memsci.MEGa.recall, max_new_tokens=20))  # it knows no end
     quick = replace(Encoding.embedded(), rank=2, epochs=1)
     mind = memsci.MEGa(base, encoding=quick, embedding=Embedding(kind="words"))
     speaker = recall.Speaker(mind, studied(0, 3, 3), 2)
