@@ -41,7 +41,7 @@ SLOW = (
     "test_a_killed_run_resumes", "test_a_run_stopped_by_its_time_limit", "test_processes_without_work_end",
     "test_a_run_is_drawn_again_without_torch", "test_a_figure_is_drawn_again_from_its_table_without_torch",
     "test_a_writer_killed", "test_writers_killed", "test_training_rows_tell_nothing",
-    "test_phenomena_fit",
+    "test_phenomena_fit", "test_phenomena_recall",
 )  # fmt: skip
 
 

@@ -19,7 +19,7 @@ Shapes: b walks, n memories of a list, d width of the keys.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -35,7 +35,8 @@ LEAST = 1e-6  # probability of stopping, and of not stopping
 
 @dataclass(frozen=True)
 class Parameters:
-    """Of the gate with a context. Those of the context are by default what fits the people of PEERS (docs/lab-notes.md).
+    """Of the gate with a context. What moves the context, and when recall ends, is by default as in one fit to all people of
+    PEERS (docs/lab-notes.md).
 
     Attributes
     ----------
@@ -58,14 +59,14 @@ class Parameters:
 
     beta: Any = 1.0
     tau: Any = 0.0
-    encode: Any = 0.76
-    recall: Any = 0.79
-    start: Any = 0.37
-    bound: Any = 0.57
-    primacy: Any = 1.4
-    decay: Any = 1.1
-    stop: Any = 0.01
-    growth: Any = 0.2
+    encode: Any = 0.760
+    recall: Any = 0.799
+    start: Any = 0.350
+    bound: Any = 0.590
+    primacy: Any = 1.317
+    decay: Any = 1.025
+    stop: Any = 0.00777
+    growth: Any = 0.290
     null: float = -math.inf
 
     def __post_init__(self) -> None:
@@ -189,7 +190,12 @@ def stopping(n: int, parameters: Parameters) -> Tensor:
 
 @torch.no_grad()
 def walk(
-    scores: Tensor, parameters: Parameters, seed: int = 0, strengths: Tensor | None = None, stops: bool = True
+    scores: Tensor | Callable[[Tensor, Tensor], Tensor],
+    parameters: Parameters,
+    seed: int = 0,
+    strengths: Tensor | None = None,
+    stops: bool = True,
+    shape: tuple[int, int] | None = None,
 ) -> Tensor:
     """Free recalls of lists: a memory is drawn from g, is the next cue, and does not come again.
 
@@ -199,7 +205,8 @@ def walk(
     Parameters
     ----------
     scores
-        f(k_j)·k_i of cue j and memory i, [b, n, n], one matrix per walk, memories in the order of study.
+        f(k_j)·k_i of cue j and memory i, [b, n, n], one matrix per walk, memories in the order of study. Or a function that
+        is told what was opened, [b], and which walks go on, [b], and gives the scores of the next cue, [b, n].
     parameters
         With τ = 0 nothing is known of the order.
     seed
@@ -208,29 +215,35 @@ def walk(
         B, [n].
     stops
         End by P(stop | o); without it, when all memories are recalled.
+    shape
+        b and n, where scores are a function.
 
     Returns
     -------
     Tensor [b, n]
         Numbers of the memories, from 0, in the order of recall, then −1.
     """
-    b, n = scores.shape[:2]
+    if math.isinf(parameters.beta):
+        raise MemsciError("Walks draw from the gate, so beta must be finite: give a large number instead.")
+    b, n = scores.shape[:2] if shape is None else shape
     generator = torch.Generator().manual_seed(seed)
     rows, study = torch.arange(b), Study(n, parameters)
+    following = scores if callable(scores) else lambda opened, going: scores[rows, opened]
     ends = stopping(n, parameters) if stops else torch.zeros(n + 1, dtype=torch.float64)
-    context, cue = study.cue.expand(b, -1), None
+    context, content = study.cue.expand(b, -1), torch.zeros(b, n, dtype=torch.float64)
     free, going = torch.ones(b, n, dtype=torch.bool), torch.ones(b, dtype=torch.bool)
     recalled = torch.full((b, n), -1)
-    base = torch.zeros(b, n, dtype=torch.float64) if strengths is None else strengths.double().expand(b, n)
+    base = torch.zeros(n, dtype=torch.float64) if strengths is None else strengths.double()
     for o in range(n):
         going = going & (torch.rand(b, generator=generator, dtype=torch.float64) >= ends[o])
-        logits = base + study.support(context)
-        if cue is not None:
-            logits = logits + parameters.beta * scores[rows, cue].double()
-        cue = torch.multinomial(logits.masked_fill(~free, -math.inf).softmax(dim=1), 1, generator=generator)[:, 0]
-        recalled[going, o] = cue[going]
-        free[rows, cue] = False
-        context = study.after(context, cue)
+        if not going.any():
+            break
+        logits = base + study.support(context) + content
+        opened = torch.multinomial(logits.masked_fill(~free, -math.inf).softmax(dim=1), 1, generator=generator)[:, 0]
+        recalled[going, o] = opened[going]
+        free[rows, opened] = False
+        context = study.after(context, opened)
+        content = parameters.beta * following(opened, going).double()
     return recalled
 
 
