@@ -74,7 +74,7 @@ def by_embedding(base: Base | None, memories: Sequence[Memory], embeddings: Embe
         embedding is not of the base's activations.
     """
     memories = check_memories(memories)
-    asked = _asked(memories)
+    asked = questions(memories)
     vectors = _vectors(base, memories, asked, embeddings)
     return pd.concat(
         [_best(base, name, *embeddings[name], *vectors[name], memories, asked) for name in embeddings],
@@ -155,7 +155,7 @@ def by_count(
     ns = _doubling([len(part) for part in partitions.values()]) if ns is None else list(ns)
     for n in ns:
         check_whole("n", n, 1, len(memories))
-    asked = _asked(memories)
+    asked = questions(memories)
     # What is fitted to the texts stored is made anew for every set, from activations that are read once; all else once.
     kept: dict[str, dict[str, Tensor]] = {}
     fitted = {name for name, (embedding, _) in embeddings.items() if embedding.fitted}
@@ -247,7 +247,7 @@ def confusions(gates: pd.DataFrame) -> pd.DataFrame:
     return table[["dataset", "partition", "embedding", "memory_id", "top_id", "share"]]
 
 
-def _asked(memories: Sequence[Memory]) -> pd.DataFrame:
+def questions(memories: Sequence[Memory]) -> pd.DataFrame:
     """Every question of every memory: columns memory_id, question."""
     rows = [(memory.id, question.text) for memory in memories for question in memory.questions]
     if not rows:
