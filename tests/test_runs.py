@@ -389,10 +389,19 @@ def test_a_run_is_located_by_the_beginning_of_its_name(table, marks, tmp_path):
 
 def test_columns_that_differ_are_not_put_together(tmp_path):
     (tmp_path / "cells").mkdir()
-    for name, column in (("a", "x"), ("b", "y")):
-        files.keep(tmp_path, name, {"training": pd.DataFrame({column: [1]})}, {})
+    for name, column in (("a", "loss"), ("b", "value"), ("c", "list"), ("d", "loss")):
+        files.keep(tmp_path, name, {"training": pd.DataFrame({column: ["007"], "condition": "near"})}, {})
     with pytest.raises(MemsciError, match="other columns"):
         files.gather(tmp_path, ["a", "b"])
+
+
+def test_extra_columns_of_some_memories_are_empty_for_the_others(tmp_path):
+    (tmp_path / "cells").mkdir()
+    for name, extra in (("a", {"list": "007"}), ("b", {"condition": "near"})):
+        files.keep(tmp_path, name, {"training": pd.DataFrame({"loss": [1.5], **extra})}, {})
+    files.gather(tmp_path, ["a", "b"])
+    found = files.table(tmp_path, "training")
+    assert found.to_dict("list") == {"loss": [1.5, 1.5], "list": ["007", ""], "condition": ["", "near"]}
 
 
 def test_memory_is_kept_where_the_library_can(table, marks, tmp_path, monkeypatch):

@@ -16,12 +16,13 @@ import pandas as pd
 from torch import Tensor
 
 from memsci.config import Embedding
+from memsci.data import table as as_memories
 from memsci.errors import MemsciError, check_whole
 from memsci.gate.embed import embedders, weighted
 from memsci.gate.softmax import gate
 from memsci.measures.metrics import correct_gate, gate_confusion
 from memsci.measures.statistics import mean_table, unit_means
-from memsci.memory import Memory, check_memories
+from memsci.memory import Memory
 from memsci.models.base import Base
 
 COLUMNS = ("n", "embedding", "layer", "site", "pooling", "similarity", "memory_id", "question", "top_id")
@@ -73,7 +74,7 @@ def by_embedding(base: Base | None, memories: Sequence[Memory], embeddings: Embe
         memory_id (asked about), question, top_id (the highest gate). Layer, site and pooling are missing where the
         embedding is not of the base's activations.
     """
-    memories = check_memories(memories)
+    memories = as_memories(memories)
     asked = questions(memories)
     vectors = _vectors(base, memories, asked, embeddings)
     return pd.concat(
@@ -150,7 +151,7 @@ def by_count(
     pandas.DataFrame
         As `by_embedding`, behind a column partition: that of the memory asked about.
     """
-    memories = check_memories(memory for part in partitions.values() for memory in part)
+    memories = as_memories(memory for part in partitions.values() for memory in part)
     owner = {memory.id: name for name, part in partitions.items() for memory in part}
     ns = _doubling([len(part) for part in partitions.values()]) if ns is None else list(ns)
     for n in ns:

@@ -26,6 +26,7 @@ from filelock import FileLock, Timeout
 
 from memsci import files
 from memsci.errors import MemsciError
+from memsci.memory import RESERVED
 
 VERSION = 3  # of the tables: raised whenever the same cell would give other columns or other numbers
 ID = 12  # hexadecimal digits of a name that stands for content
@@ -183,17 +184,21 @@ def gather(folder: Path, cell_ids: Sequence[str]) -> list[str]:
     """
     done = [cell_id for cell_id in cell_ids if finished(folder, cell_id)]
     for name, file in FILES.items():
-        header, lines = b"", []
+        header, lines, alike = b"", [], True
         for cell_id in done:
             path = folder / "cells" / cell_id / f"{name}.csv.gz"
             if not path.is_file():
                 continue
             head, _, body = gzip.decompress(path.read_bytes()).partition(b"\n")
-            if header and head != header:
+            if header and ({*_names(head)} ^ {*_names(header)}) & RESERVED:
                 raise MemsciError(f"{path} has other columns than its fellows. Remove its folder, and run again.")
+            alike &= not header or head == header
             header = head
             lines.append(body)
-        if lines:
+        if not alike:  # tables of memories with other extra columns
+            tables = [cell_table(folder, cell_id, name) for cell_id in done]
+            _put(folder / file, csv(pd.concat([one for one in tables if one is not None], ignore_index=True)))
+        elif lines:
             _put(folder / file, header + b"\n" + b"".join(lines))
     return done
 
@@ -285,9 +290,15 @@ def read(source: Path | BinaryIO, without: Sequence[str] = ()) -> pd.DataFrame:
     return found
 
 
+def _names(head: bytes) -> list[str]:
+    return pd.read_csv(io.BytesIO(head + b"\n")).columns.tolist()
+
+
 def _numbers(column: pd.Series) -> pd.Series:
     if set(column.unique()) <= {"True", "False"}:
         return column == "True"
+    if column.name not in RESERVED and column.str.match(r"[+-]?0\d").any():  # codes, such as 007
+        return column
     read = pd.to_numeric(column.where(column != "", None), errors="coerce")
     return column if (read.isna() & (column != "")).any() else read
 
