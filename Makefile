@@ -15,7 +15,7 @@ BIN := $(VENV)/bin
 export HF_HUB_OFFLINE := 1
 export TRANSFORMERS_OFFLINE := 1
 
-.PHONY: help demo lab notebooks screenshots test test-fast benchmarks base base-report lint clean
+.PHONY: help demo phenomena lab notebooks screenshots test test-fast benchmarks base base-report lint clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -23,6 +23,12 @@ help: ## this list
 
 demo: $(VENV)/.installed ## encode 50 memories, recall them, answer about them: a table, and figures/ (5 minutes)
 	$(BIN)/memsci demo $(ARGS)
+
+phenomena: $(VENV)/.installed ## a first look at the experiments on human memory, two lists of each (15 minutes): runs/phenomena/
+	@for name in $(or $(ARGS),fan recognition list_length cues misinformation interference); do \
+	  $(BIN)/memsci run $$name --partitions 0-1 --folder runs/phenomena && \
+	  $(BIN)/memsci figures $$name --folder runs/phenomena --to runs/phenomena || exit 1; \
+	done
 
 lab: export HF_HUB_OFFLINE := 0
 lab: export TRANSFORMERS_OFFLINE := 0
