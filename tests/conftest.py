@@ -42,6 +42,7 @@ SLOW = (
     "test_a_run_is_drawn_again_without_torch", "test_a_figure_is_drawn_again_from_its_table_without_torch",
     "test_a_writer_killed", "test_writers_killed", "test_training_rows_tell_nothing",
     "test_phenomena_fit", "test_phenomena_recall",
+    "test_the_order_of_study_is_nothing", "test_each_runs_is_tested", "test_it_runs_is_tested", "test_twins_share_all",
 )  # fmt: skip
 
 
