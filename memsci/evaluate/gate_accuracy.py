@@ -35,18 +35,14 @@ EMBEDDINGS: dict[str, tuple[Embedding, str]] = {
     "own, by surprisal, cosine": (Embedding(pooling="surprisal"), "cosine"),
     "own, by IDF, cosine": (Embedding(pooling="idf"), "cosine"),
     "own, by IDF, whitened, cosine": (Embedding(pooling="idf", whiten=True), "cosine"),
-    "own first layer, by IDF, whitened, cosine": (
-        Embedding(layer=0, site="attention", pooling="idf", whiten=True),
-        "cosine",
-    ),
-    "own first layer, both sites, by root IDF, whitened, cosine": (
-        Embedding(layer=0, site="both", pooling="idf^0.5", whiten=True),
-        "cosine",
-    ),
+    "own first layer, by IDF, whitened, cosine":
+        (Embedding(layer=0, site="attention", pooling="idf", whiten=True), "cosine"),
+    "own first layer, both sites, by root IDF, whitened, cosine":
+        (Embedding(layer=0, site="both", pooling="idf^0.5", whiten=True), "cosine"),
     "MiniLM-L6": (Embedding(kind="sentence"), "cosine"),
     "TF-IDF": (Embedding(kind="words"), "cosine"),
     "MiniLM-L6 + TF-IDF": (Embedding(kind="hybrid"), "cosine"),
-}
+}  # fmt: skip
 
 # Who a set of stories is about once its names are unified.
 PERSON = "Alex Whitlam"
@@ -116,11 +112,8 @@ def by_layer(
     """
     layers = range(base.model.config.get_text_config().num_hidden_layers)
     embeddings = {
-        str((layer, site, pooling, similarity, white)): (
-            Embedding(layer=layer, site=site, pooling=pooling, whiten=white),
-            similarity,
-        )
-        for white, layer, site, pooling, similarity in product(whiten, layers, sites, poolings, similarities)
+        str(one): (Embedding(whiten=one[0], layer=one[1], site=one[2], pooling=one[3]), one[4])
+        for one in product(whiten, layers, sites, poolings, similarities)
     }
     return by_embedding(base, memories, embeddings).assign(embedding="own")
 
@@ -218,8 +211,7 @@ def partition_rates(gates: pd.DataFrame) -> pd.DataFrame:
 
 
 def correct_rate(gates: pd.DataFrame) -> pd.DataFrame:
-    """The means of `partition_rates` over partitions, as `memsci.measures.statistics.mean_table` gives them (Figs 7 and
-    9)."""
+    """The means of `partition_rates` over partitions, as `mean_table` of `memsci.measures.statistics` (Figs 7 and 9)."""
     return mean_table(partition_rates(gates))
 
 

@@ -16,7 +16,7 @@ import gzip
 import io
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -123,13 +123,6 @@ def made(folder: Path, cell_ids: Sequence[str]) -> dict[str, Any]:
 
 
 @contextmanager
-def finishing(folder: Path) -> Iterator[None]:
-    """Wait until no other runner puts the tables of this run together, and keep others from it."""
-    with FileLock(folder / ".finish.lock"):
-        yield
-
-
-@contextmanager
 def held(folder: Path, cell_id: str) -> Iterator[bool]:
     """Hold a cell against other runners; False if another holds it. A runner that dies lets go.
 
@@ -215,15 +208,15 @@ def distinct(folder: Path, name: str, columns: Sequence[str]) -> pd.DataFrame:
     return read.drop_duplicates(ignore_index=True)
 
 
-def file_name(name: str) -> str:
-    """The file of a table of a run."""
-    return FILES.get(name, f"{name}.csv")
-
-
 def cell_table(folder: Path, cell_id: str, name: str) -> pd.DataFrame | None:
     """The same of one finished cell."""
     path = folder / "cells" / cell_id / f"{name}.csv.gz"
     return read(path) if path.is_file() else None
+
+
+def file_name(name: str) -> str:
+    """The file of a table of a run."""
+    return FILES.get(name, f"{name}.csv")
 
 
 def write_table(folder: Path, name: str, table: pd.DataFrame) -> None:
@@ -234,15 +227,6 @@ def write_table(folder: Path, name: str, table: pd.DataFrame) -> None:
 def write_cell_table(folder: Path, cell_id: str, name: str, table: pd.DataFrame) -> None:
     """Replace a table of one finished cell."""
     _put(folder / "cells" / cell_id / f"{name}.csv.gz", csv(table))
-
-
-def cells_table(folder: Path, cells: Iterable[tuple[str, str]], done: Sequence[str]) -> pd.DataFrame:
-    """One row per cell (id and label given), of which those named are done: cell, label, finished, seconds."""
-    rows = []
-    for cell_id, label in cells:
-        seconds = about_cell(folder, cell_id)["seconds"] if cell_id in done else None
-        rows.append((cell_id, label, cell_id in done, seconds))
-    return pd.DataFrame(rows, columns=["cell", "label", "finished", "seconds"])
 
 
 def all_runs(runs: str | os.PathLike[str] = "runs") -> list[Path]:

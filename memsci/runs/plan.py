@@ -84,23 +84,8 @@ KNOWN: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class Machine:
-    """What a process computes with. Figures are those reached with such models, not those of a data sheet.
-
-    Parameters
-    ----------
-    name
-        What the plan calls it.
-    flops
-        Floating-point operations per second.
-    bandwidth
-        Bytes per second between memory and processor.
-    overhead
-        Seconds that a layer takes to be called, whatever its size.
-    kind
-        "cpu" or "cuda".
-    memory
-        Bytes of a GPU.
-    """
+    """What a process computes with, as such models reach it: operations and bytes per second, seconds that the call of a
+    layer takes whatever its size (`overhead`), "cpu" or "cuda", and bytes of a GPU."""
 
     name: str
     flops: float
@@ -117,19 +102,9 @@ ACCELERATOR = Machine("one GPU of the A100 class", 1e14, 1.2e12, 6e-5, "cuda", 8
 
 @dataclass
 class Calls:
-    """What a cell asks of the model.
-
-    Parameters
-    ----------
-    steps
-        Optimiser steps, counted per memory.
-    examples
-        Texts trained on, one forward and backward pass each (several in a step).
-    fisher
-        Texts whose gradients are taken for the Fisher information.
-    recalls, answers, scored, quiz, embedded
-        Recalls and answers generated, answers weighed, quiz items read, texts embedded.
-    """
+    """What a cell asks of the model: optimiser steps, counted per memory; texts trained on, a forward and a backward pass
+    each; texts whose gradients are taken for the Fisher information; recalls and answers generated, answers weighed, quiz
+    items read, texts embedded."""
 
     steps: int = 0
     examples: int = 0
@@ -143,15 +118,7 @@ class Calls:
 
 @dataclass(frozen=True)
 class Shape:
-    """An architecture without weights.
-
-    Parameters
-    ----------
-    name
-        Of the base.
-    model
-        The real model on torch's "meta" device.
-    """
+    """An architecture: the name of the base, and the real model, without weights if on torch's "meta" device."""
 
     name: str
     model: torch.nn.Module = field(repr=False)
@@ -163,7 +130,6 @@ class Shape:
 
     @property
     def config(self) -> Any:
-        """Its numbers of layers, width and so on."""
         return self.model.config.get_text_config()
 
     def adapter(self, encoding: Encoding) -> pd.DataFrame:
@@ -303,17 +269,7 @@ def plan(experiment: Experiment, base: str | None = None, seed: int = 0, quiz_it
 
 
 def planned(tasks: Sequence[Task], about: Shape, quiz_items: int | None = None) -> list[Planned]:
-    """What each cell of a grid will do.
-
-    Parameters
-    ----------
-    tasks
-        The grid, from `memsci.experiments.Experiment.tasks`.
-    about
-        The architecture, with or without weights.
-    quiz_items
-        As for `plan`.
-    """
+    """What each cell of a grid (`memsci.experiments.Experiment.tasks`) will do on this architecture."""
     memories = {id(world): world for task in tasks for world in task.partitions}.values()
     words = [len(memory.text.split()) for world in memories for memory in world]
     text = TOKENS_PER_WORD * sum(words) / len(words)
