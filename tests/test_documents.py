@@ -95,19 +95,19 @@ def test_the_page_of_performance_is_that_of_the_results():
 
 def test_the_demos_table_is_that_of_its_file():
     shown = table("method", "QA %", "log prob", "recall cos", "correct gate %").set_index("method")
-    made = pd.read_csv(FIGURES / "demo_summary.csv").set_index("method")
+    made = pd.read_csv(FIGURES / "demo_world_summary.csv").set_index("method")
     assert disagreeing(shown, made.rename(columns={"knowledge %": "general knowledge %"})[shown.columns]) == []
 
 
 def test_the_demos_gates_are_those_of_its_file():
     shown = table("embedding", "correct gate %").set_index("embedding")
-    made = pd.read_csv(FIGURES / "demo_gates.csv").set_index("embedding")[shown.columns]
+    made = pd.read_csv(FIGURES / "demo_world_gates.csv").set_index("embedding")[shown.columns]
     short = lambda name: "the paper's" if "the paper's" in name else name  # which the README describes
     assert disagreeing(shown.rename(short), made.rename(short)) == []
 
 
 def test_the_demo_compares_the_embeddings_that_there_are():
-    assert pd.read_csv(FIGURES / "demo_gates.csv")["embedding"].tolist() == list(gating.EMBEDDINGS)
+    assert pd.read_csv(FIGURES / "demo_world_gates.csv")["embedding"].tolist() == list(gating.EMBEDDINGS)
 
 
 def taken(dataset: str, method: str, column: str, before: str) -> float:

@@ -20,7 +20,7 @@ from memsci.errors import MemsciError
 from memsci.figures import draw
 from memsci.figures.style import cycle, style, variant
 
-NAMED = 20  # so many memories have their names at a map of their gates
+NAMED = 24  # so many memories have their names at a map of their gates
 
 _SITES = {  # of the gate's embedding (paper, Fig 7)
     "mlp": {"color": "#0072B2", "marker": "o", "linestyle": "-"},
@@ -192,7 +192,7 @@ def gate_map(frame: pd.DataFrame, ax: Axes | None = None, ids: Sequence[str] | N
     -------
     matplotlib.axes.Axes
         Rows are queries, columns are memories in their order, colour is the weight from 0 to 1. Both are counted from 1, as
-        in `confusion`; up to 20 memories have their labels beside their numbers.
+        in `confusion`; up to 24 memories have their labels beside their numbers.
     """
     labels = frame.drop_duplicates("id").set_index("id")["label"]
     labels = labels if ids is None else labels.loc[list(ids)]
