@@ -169,7 +169,7 @@ class MEGa(Learner, method="MEGa"):
         progress
             Show a progress bar.
         parallel
-            Most memories to train in one pass, see `memsci.encode.encode`.
+            Most memories to train in one pass, see `memsci.adapters.encode.encode`.
         on_loss
             Called after each epoch with the mean loss of every memory in training, by id; see there.
 
