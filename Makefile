@@ -15,7 +15,7 @@ BIN := $(VENV)/bin
 export HF_HUB_OFFLINE := 1
 export TRANSFORMERS_OFFLINE := 1
 
-.PHONY: help demo demo-world lab notebooks screenshots test test-fast benchmarks base base-report lint clean
+.PHONY: help demo demo-world lab notebooks screenshots test test-fast benchmarks base base-report docs lint clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -65,6 +65,9 @@ benchmarks: $(VENV)/.installed-dev ## what it costs beside PEFT: tables, and doc
 	$(BIN)/python -m benchmarks.llama_shape --shape 100m --memories 10 --steps 3
 	$(BIN)/python -m benchmarks.busy
 	$(BIN)/python -m benchmarks.page
+
+docs: $(VENV)/.installed-dev ## the documentation site, into site/: open site/index.html, or put it on any server (half a minute)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict $(ARGS)
 
 lint: $(VENV)/.installed-dev ## style and likely mistakes
 	$(BIN)/ruff check $(ARGS) .

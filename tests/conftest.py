@@ -41,6 +41,7 @@ SLOW = (
     "test_a_killed_run_resumes", "test_a_run_stopped_by_its_time_limit", "test_a_worker_that_is_told_to_stop",
     "test_a_run_is_drawn_again_without_torch", "test_a_figure_is_drawn_again_from_its_table_without_torch",
     "test_the_demo_on_smollm2", "test_a_writer_killed", "test_writers_killed", "test_training_rows_tell_nothing",
+    "test_site", "test_howto",
 )  # fmt: skip
 
 
