@@ -5,7 +5,6 @@ A page keeps the links that it has in the repository; here they are led to the p
 
 from __future__ import annotations
 
-import ast
 import base64
 import json
 import os
@@ -37,6 +36,8 @@ def place(path: str) -> str:
         return path.removesuffix(".ipynb") + ".md"
     if path.startswith("notebooks/images/"):
         return path
+    if room := re.fullmatch(r"(memsci(?:/\w+)?)/__init__\.py", path):
+        return f"reference/{room[1].rpartition('/')[2]}.md"
     return path.removeprefix("docs/") if path.startswith("docs/") else f"files/{path}"
 
 
@@ -78,7 +79,8 @@ def on_files(files, config):
         add(uri, text)
     targets = {target for origin, text in texts.items() for target in linked(text, origin)}
     for target in sorted(targets):
-        if not target.startswith("docs/") and target not in texts and (ROOT / target).is_file():
+        copied = not target.startswith("docs/") and not place(target).endswith(".md")
+        if copied and (ROOT / target).is_file():
             files.append(File.generated(config, place(target), abs_src_path=str(ROOT / target)))
     return files
 

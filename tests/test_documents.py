@@ -208,7 +208,8 @@ def test_a_command_that_is_none_would_be_seen():
 @each
 def test_commands_are_those_of_the_program(page):
     text = page.read_text(encoding="utf-8")
-    lines = [*FENCED.findall("".join(FENCE.findall(text))), *SPOKEN.findall(FENCE.sub("", text))]
+    fenced = "".join(FENCE.findall(text)).replace("\\\n", " ")
+    lines = [*FENCED.findall(fenced), *SPOKEN.findall(FENCE.sub("", text))]
     assert [told for line in lines if (told := refusal(line))] == []
 
 

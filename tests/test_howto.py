@@ -1,4 +1,4 @@
-"""What the how-tos tell to write is true: their files are read, their Python is run from top to bottom, their outputs come out."""
+"""What the how-tos tell to write is true: their files are read, their code is run, and it prints what they say."""
 
 from __future__ import annotations
 
