@@ -106,18 +106,8 @@ class LLMJudge:
     options
         Further parameters of the request, e.g. ``{"temperature": 0}``; by default those of the endpoint, since models
         that reason accept none (*not stated in the paper*).
-    parallel
-        Requests under way at one time.
-    progress
-        Show a progress bar.
-
-    Examples
-    --------
-    ::
-
-        judge = LLMJudge("o3-mini", cache="verdicts.jsonl")
-        verdicts = judge(responses)
-        agreement(verdicts, rule(responses))
+    parallel, progress
+        Requests under way at one time; show a progress bar.
     """
 
     metric = "qa by model"
@@ -237,8 +227,6 @@ class Agreement:
 def agreement(labels: Sequence[bool], judged: Sequence[bool]) -> Agreement:
     """Compare verdicts with labels, case by case: n truth values each (or 0 and 1), in the same order.
 
-    Examples
-    --------
     >>> agreement([True, True, False, False], [True, False, False, False])
     Agreement(accuracy=0.75, kappa=0.5, false_right=0, false_wrong=1, n=4)
     """

@@ -319,11 +319,9 @@ def gate_confusion(
 
     Parameters
     ----------
-    target_ids
-        The id of the right memory of each query, or several ids, in whose rows the query counts by equal parts (*not stated
-        in the paper*).
-    top_ids
-        The id with the highest gate for each query.
+    target_ids, top_ids
+        As in `correct_gate`; with several right ids the query counts in the row of each by equal parts (*not stated in the
+        paper*).
     ids
         All n memories, in the order that rows and columns are to have.
 

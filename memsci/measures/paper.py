@@ -123,19 +123,11 @@ def beside(ours: pd.DataFrame, number: int = 1) -> pd.DataFrame:
 
 
 def compare(ours: pd.DataFrame, number: int = 1) -> pd.DataFrame:
-    """Our results beside those of a table of the paper, with the rank of every method in both.
+    """Our results beside those of a table of the paper (parameters as in `beside`), with the rank of every method in both.
 
-    Parameters
-    ----------
-    ours, number
-        As in `beside`. Rows without a counterpart in the paper's table are left out.
-
-    Returns
-    -------
-    pandas.DataFrame
-        The columns of `beside`, and rank and paper rank: from 1, the best, among the rows of one dataset and metric that
-        both have; ties share their mean rank. Methods stand in the paper's order. Absolute figures of two base models,
-        judges and embeddings cannot be subtracted; what can be compared is the order.
+    Rows without a counterpart in the paper's table are left out. To the columns of `beside` come rank and paper rank: from
+    1, the best, among the rows of one dataset and metric that both have; ties share their mean rank. Methods stand in the
+    paper's order. Absolute figures of two base models, judges and embeddings cannot be subtracted; orders can be compared.
     """
     results = beside(ours, number)
     both = results[results["paper"].notna()]
@@ -220,21 +212,11 @@ def tested(compared: pd.DataFrame, values: pd.DataFrame) -> pd.DataFrame:
 
 
 def ordering(compared: pd.DataFrame) -> pd.DataFrame:
-    """How far the order of methods agrees with the paper's, per dataset and metric.
+    """How far the order of methods in `compare` agrees with the paper's, per dataset and metric.
 
     Kendall's τ_b = (C − D) / √((P − T)(P − T′)): C pairs in the same order, D in the other, of P pairs in all, T and T′ of
-    them tied in ours and in the paper's.
-
-    Parameters
-    ----------
-    compared
-        From `compare`.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Columns dataset, metric, methods (how many), tau, agree (C), disagree (D), tied, reversed (the pairs of D as text,
-        "better > worse" in the paper).
+    them tied in ours and in the paper's. Columns dataset, metric, methods (how many), tau, agree (C), disagree (D), tied,
+    reversed (the pairs of D as text, "better > worse" in the paper).
     """
     rows = []
     for (dataset, metric), results in compared.groupby(["dataset", "metric"], sort=False):

@@ -142,13 +142,13 @@ def held(folder: Path, cell_id: str) -> Iterator[bool]:
 
 def report(folder: Path, cell_id: str, done: int, total: int) -> None:
     """Leave a note of how far a cell is, for whoever watches."""
-    files.write_bytes(folder / "cells" / f".{cell_id}.steps", f"{done} {total}".encode(), durable=False)
+    files.write_bytes(_steps(folder, cell_id), f"{done} {total}".encode(), durable=False)
 
 
 def reported(folder: Path, cell_id: str) -> tuple[int, int]:
     """How far a cell is: steps done, and all of them; (0, 1) if nothing is known."""
     try:
-        done, total = (folder / "cells" / f".{cell_id}.steps").read_text(encoding="utf-8").split()
+        done, total = _steps(folder, cell_id).read_text(encoding="utf-8").split()
     except (OSError, ValueError):
         return 0, 1
     return int(done), int(total)
@@ -156,12 +156,16 @@ def reported(folder: Path, cell_id: str) -> tuple[int, int]:
 
 def begun(folder: Path, cell_id: str) -> bool:
     """Whether somebody has begun a cell, and not finished it."""
-    return (folder / "cells" / f".{cell_id}.steps").is_file()
+    return _steps(folder, cell_id).is_file()
 
 
 def forget(folder: Path, cell_id: str) -> None:
     """Take away the note of how far a cell is."""
-    (folder / "cells" / f".{cell_id}.steps").unlink(missing_ok=True)
+    _steps(folder, cell_id).unlink(missing_ok=True)
+
+
+def _steps(folder: Path, cell_id: str) -> Path:
+    return folder / "cells" / f".{cell_id}.steps"
 
 
 def sweep(folder: Path) -> None:

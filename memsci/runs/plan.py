@@ -172,16 +172,9 @@ class Planned:
 class Plan:
     """What a run will take.
 
-    Parameters
-    ----------
-    calls
-        One row per method: cells, what `Calls` counts, hours on one processor core and on one GPU.
-    adapter
-        Shapes of one adapter, see `Shape.adapter`; None if no MEGa learns.
-    memory
-        One row per method: the most that a process holds, in bytes, on the processor (float32) and on a GPU (bfloat16).
-    facts
-        Name and value of all else, ready to print.
+    `calls` has a row per method: cells, what `Calls` counts, hours on one processor core and on one GPU; `adapter` the
+    shapes of one adapter (`Shape.adapter`; None if no MEGa learns); `memory` a row per method: the most that a process
+    holds, in bytes, on the processor (float32) and on a GPU (bfloat16); `facts` name and value of all else, ready to print.
     """
 
     calls: pd.DataFrame
@@ -219,18 +212,9 @@ def _shape(name: str, config: dict[str, Any]) -> Shape:
 
 
 def plan(experiment: Experiment, base: str | None = None, seed: int = 0, quiz_items: int | None = None) -> Plan:
-    """What a run of an experiment will take; its memories are read, its model is not.
+    """What a run of an experiment (`memsci.runs.choose`) will take on a base; its memories are read, its model is not.
 
-    Parameters
-    ----------
-    experiment
-        From `memsci.runs.choose`.
-    base
-        Name of the base.
-    seed
-        Seed of the run.
-    quiz_items
-        Items of general knowledge at each stop; by default four subjects.
+    `quiz_items` is the number of items of general knowledge at each stop; by default those of four subjects.
     """
     check_common(experiment)
     about = shape(base)
