@@ -23,6 +23,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from . import data as data
+    from . import phenomena as phenomena
     from .config import Embedding as Embedding
     from .config import Encoding as Encoding
     from .config import GateRule as GateRule
@@ -45,7 +46,9 @@ _HOMES = {
     "MemsciError": "errors",
 }
 
-__all__ = [*_HOMES, "data", "__version__"]
+_ROOMS = ("data", "phenomena")
+
+__all__ = [*_HOMES, *_ROOMS, "__version__"]
 
 SPIN = "1000"  # turns for which a waiting thread of OpenMP spins before it sleeps: benchmarks/busy.py
 
@@ -71,8 +74,8 @@ _be_gentle()
 
 
 def __getattr__(name: str) -> Any:
-    if name == "data":
-        return import_module("memsci.data")
+    if name in _ROOMS:
+        return import_module(f"memsci.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module 'memsci' has no attribute {name!r}; it has {', '.join(sorted(__all__))}")
     value = globals()[name] = getattr(import_module(f"memsci.{_HOMES[name]}"), name)

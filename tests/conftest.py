@@ -42,6 +42,7 @@ SLOW = (
     "test_a_run_is_drawn_again_without_torch", "test_a_figure_is_drawn_again_from_its_table_without_torch",
     "test_the_demo_on_smollm2", "test_a_writer_killed", "test_writers_killed", "test_training_rows_tell_nothing",
     "test_site", "test_howto",
+    "test_phenomena_fit", "test_phenomena_recall",
 )  # fmt: skip
 
 

@@ -43,7 +43,7 @@ def written(tmp_path, monkeypatch):
     for registry, names in known:
         for name in set(registry) - names:
             del registry[name]
-    for name in ("in_context", "brief"):
+    for name in ("newest", "brief"):
         sys.modules.pop(name, None)
 
 
@@ -53,14 +53,14 @@ def tiny() -> Base:
 
 
 def test_the_page_has_one_file_of_each_kind():
-    assert list(FILES) == ["in_context.py", "brief.py", "similarity.toml"]
+    assert list(FILES) == ["newest.py", "brief.py", "similarity.toml"]
 
 
 def test_a_learner_and_a_measure(tiny):
-    importlib.import_module("in_context")
+    importlib.import_module("newest")
     importlib.import_module("brief")
-    assert methods.names()[-1] == "In context" and learners.settings("In context") == ["newest"]
-    learner = learners.make("In context", tiny, newest=1)
+    assert methods.names()[-1] == "Newest" and learners.settings("Newest") == ["newest"]
+    learner = learners.make("Newest", tiny, newest=1)
     learner.learn(MEMORIES, progress=False)
     asked = evaluate.ask(learner, MEMORIES)
     assert asked["way"].tolist() == ["direct"] * 2 and asked["recalled"].isna().all()
@@ -68,19 +68,19 @@ def test_a_learner_and_a_measure(tiny):
     words = [len(answer.split()) for answer in asked["answer"]]
     assert scores.loc[scores["metric"] == "brief", "value"].tolist() == [count <= 10 for count in words]
     assert evaluate.summary(scores)["brief %"].tolist() == [100 * np.mean([count <= 10 for count in words])]
-    assert evaluate.summary(scores)["method"].tolist() == ["In context"]
-    with pytest.raises(MemsciError, match="In context recalls nothing"):
+    assert evaluate.summary(scores)["method"].tolist() == ["Newest"]
+    with pytest.raises(MemsciError, match="Newest recalls nothing"):
         learner.answer("Where?", via_recall=True)
     with pytest.raises(MemsciError, match="another method called 'RAG'"):
         methods.add(methods.Method(name="RAG"))
 
 
 def test_an_installed_package_is_found_by_its_entry_points(tiny, monkeypatch):
-    named = [metadata.EntryPoint(name="mine", value=name, group="memsci") for name in ("in_context", "brief")]
+    named = [metadata.EntryPoint(name="mine", value=name, group="memsci") for name in ("newest", "brief")]
     monkeypatch.setattr(plugins, "entry_points", lambda group: named)
     monkeypatch.setattr(plugins, "_begun", False)
-    assert methods.get("In context").recalls is False and "brief" in METRICS
-    assert learners.make("In context", tiny).name == "In context"
+    assert methods.get("Newest").recalls is False and "brief" in METRICS
+    assert learners.make("Newest", tiny).name == "Newest"
     named.append(metadata.EntryPoint(name="theirs", value="not_there", group="memsci"))
     monkeypatch.setattr(plugins, "_begun", False)
     with pytest.raises(MemsciError, match="not_there, the entry point 'theirs' .* cannot be loaded"):

@@ -25,6 +25,7 @@ ROOMS = (
     "learners",
     "figures",
     "evaluate",
+    "phenomena",
     "experiments",
     "runs",
     "demo",

@@ -19,6 +19,7 @@ from memsci.learners import registry as learners
 from memsci.measures import paper
 from memsci.memory import Memory, Partition, QuizItem
 from memsci.models.base import SHIPPED, Base, load, without_bars
+from memsci.phenomena import experiment as phenomena
 
 KINDS = ("single", "compositional")  # of questions that a setting of the measure "beta" may put
 Report = Callable[[int, int], None]  # steps done and all steps of a cell
@@ -81,10 +82,14 @@ def run_cell(
     Returns
     -------
     dict
-        "responses", "training" and, with a quiz, "quiz"; "gates" alone for the measure "gates".
+        "responses", "training" and, with a quiz, "quiz"; "gates" alone for the measure "gates", "trials" for
+        "phenomenon".
     """
     if cell.measure == "gates":
         return {"gates": _gates(cell, base, partitions)}
+    if cell.measure == "phenomenon":
+        trials = phenomena.measure(cell.dataset, cell.method, base, cell.partitions[0], cell.seed, report)
+        return {"trials": trials.assign(dataset=cell.dataset)}
     learner = learners.make(cell.method, base, seed=cell.seed, **overrides(cell, layer_count(base)))
     memories = chosen_memories(cell, partitions[0])
     do = _continual if cell.measure == "continual" else _at_the_end
@@ -101,7 +106,8 @@ def learner_settings(cell: Cell, base_name: str, layers: int) -> dict[str, Any]:
     given = learners.resolve(cell.method, base_name, seed=cell.seed, **overrides(cell, layers))
     for rule in cell.rules:
         gate_rule(given.rule, rule)
-    return given.to_dict()
+    how = {"protocol": phenomena.EXPERIMENTS[cell.dataset].protocol} if cell.measure == "phenomenon" else {}
+    return given.to_dict() | how
 
 
 def layer_count(base: Base) -> int:

@@ -25,6 +25,7 @@ from memsci.memory import Partition, QuizItem
 from memsci.models import generate, sites
 from memsci.models.base import Base
 from memsci.models.conversation import ANSWER_TOKENS, RECALL_TOKENS
+from memsci.phenomena.experiment import EXPERIMENTS
 from memsci.prompts import Messages
 
 OF_LAYERS = ("sites", "poolings", "similarities", "whiten")  # settings of the comparison "by layer"
@@ -39,6 +40,10 @@ def check_common(experiment: Experiment) -> None:
 
 def rehearse(tasks: Sequence[Task], base: Base, quiz: Sequence[QuizItem] = ()) -> None:
     """Raise a `MemsciError` where a run of these tasks, all of one experiment, would fail on this base with this quiz."""
+    if tasks[0].cell.measure == "phenomenon":
+        for task in tasks:
+            check_in(f"a learner of {task.cell.dataset}", task.cell.method, EXPERIMENTS[task.cell.dataset].methods)
+        return
     each = _first(tasks, "dataset", "partitions", "method", "setting")
     for task in each:
         _try_questions(task)

@@ -16,12 +16,12 @@ from typing import Any
 
 from memsci.errors import MemsciError, check_in, check_whole
 from memsci.experiments.settings import numbers, parse, prompt_categories, show_numbers
-from memsci.experiments.sources import BUILT_IN, PARTITIONS, dataset_name, partition
+from memsci.experiments.sources import BUILT_IN, PARTITIONS, PHENOMENA, dataset_name, partition
 from memsci.files import as_path
 from memsci.measures import methods
 from memsci.memory import Partition
 
-MEASURES = ("continual", "compositional", "single", "beta", "gates")
+MEASURES = ("continual", "compositional", "single", "beta", "gates", "phenomenon")
 COMPARISONS = ("by layer", "by embedding", "by count")
 # What `memsci.runs.report` draws of a run of learners, and of one that measures gates alone.
 FIGURES = (
@@ -106,6 +106,8 @@ class Experiment:
         learning (adapters are independent of one another, so they are learnt side by side).
         "beta": a gated learner learns all memories once and is asked under each setting of its gate.
         "gates": nothing is learnt; which memory comes first, see `memsci.evaluate.gate_accuracy`.
+        "phenomenon": an experiment on human memory, see `memsci.phenomena`; its name is that of the data set, a partition is
+        a list.
     methods
         Learners, or for the measure "gates" some of `COMPARISONS`.
     settings
@@ -164,6 +166,17 @@ class Experiment:
         for method, tried in self.settings.items():
             check_in("a method with settings of its own", method, known)
             _check_list(f"settings of {method}", tried, str)
+        for dataset in self.datasets:
+            if (dataset in PHENOMENA) != (self.measure == "phenomenon"):
+                raise MemsciError(
+                    f"The experiment {self.name!r} measures {self.measure!r}, and {dataset!r} is "
+                    f"{'a phenomenon' if dataset in PHENOMENA else 'none'}: {', '.join(PHENOMENA)} belong together with "
+                    "the measure 'phenomenon'. Leave the data set out."
+                )
+        if self.measure == "phenomenon" and (self.common or any(map(any, self.settings.values()))):
+            raise MemsciError(
+                f"The experiment {self.name!r} has settings of its own for each learner. Leave other settings out."
+            )
         for figure in self.figures:
             check_in(f"a figure of the measure {self.measure!r}", figure, GATE_FIGURES if gates else FIGURES)
         check_in("paper_table", self.paper_table, (None, 1, 2, 3, 4))

@@ -38,6 +38,7 @@ METHODS_STYLE: dict[str, dict[str, Any]] = {
     "LoRA+L2": {"color": "#8C6100", "marker": "<", "linestyle": "--"},
     "MEGa": {"color": "#D55E00", "marker": "X", "linestyle": "-"},
     "iRAG": {"color": "#CC79A7", "marker": "h", "linestyle": "-"},
+    "In context": {"color": "#6A3D9A", "marker": "+", "linestyle": "-."},
 }
 _OTHER_COLORS = ("#332288", "#44AA99", "#999933", "#882255", "#AA4499", "#661100")  # Paul Tol's "muted"
 _OTHER_MARKERS = ("p", "*", "H", "d", ">")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from itertools import compress
@@ -242,7 +242,7 @@ class MEGa(Learner, method="MEGa"):
 
     # Gating
 
-    def gate(self, query: str | Sequence[str], beta: float | None = None) -> Gate:
+    def gate(self, query: str | Sequence[str], beta: float | None = None, only: Iterable[str] | None = None) -> Gate:
         """How far one query, or each of several, opens each memory: g = softmax(β f(q)ᵀK) (paper, Methods).
 
         Parameters
@@ -251,19 +251,24 @@ class MEGa(Learner, method="MEGa"):
             One text or b of them, embedded as they are.
         beta
             Instead of the rule's β.
+        only
+            Ids of some memories: the gate is that of a mind that has learnt these alone, so that many lists can be asked
+            about after one encoding. All of them are compared, also under a sparse rule.
 
         Returns
         -------
         Gate
-            Over all memories; under a rule with `top_k` or `epsilon` (unless the embedding counts words, whose weights
-            need all keys) over candidates alone, so that `ids` are some of the memories: all that any query of the call
-            may open. All others are closed. With `epsilon` the weights of a query sum to 1 over the candidates but for what
-            is closed among them, and so depend slightly, within ε, on what else is asked in the same call.
+            Over all memories, or those of `only`, in the order of encoding; under a rule with `top_k` or `epsilon` (unless
+            the embedding counts words, whose weights need all keys) over candidates alone, so that `ids` are some of the
+            memories: all that any query of the call may open. All others are closed. With `epsilon` the weights of a query
+            sum to 1 over the candidates but for what is closed among them, and so depend slightly, within ε, on what else
+            is asked in the same call.
         """
         cues, beta = self._embed(several(query)), self.rule.beta if beta is None else beta
         # The keys of words are weighed by how many of all memories have a word: all of them must be looked at.
-        searched = self.rule.sparse and not self.embedding.counts_words and len(self) > 0
-        gate = self._compare(cues, self._candidates(cues, beta) if searched else None, beta)
+        searched = self.rule.sparse and not self.embedding.counts_words and len(self) > 0 and only is None
+        places = self._candidates(cues, beta) if searched else None if only is None else self._places(only)
+        gate = self._compare(cues, places, beta)
         if self.rule.top_k is not None:
             gate = softmax.top_k(gate, self.rule.top_k)
         if self.rule.epsilon:
@@ -328,6 +333,13 @@ class MEGa(Learner, method="MEGa"):
             return self.store.nearest(cues, self.rule.top_k, self.rule.similarity)[1].unique()
         scores, error = self.store.similarities(cues, self.rule.similarity)
         return softmax.holding(scores, beta, 1 - self.rule.epsilon / 4, error)
+
+    def _places(self, ids: Iterable[str]) -> torch.Tensor:
+        """Places of the memories of these ids, in the order of encoding."""
+        wanted = set(ids)
+        if unknown := sorted(wanted.difference(self.ids)):
+            raise self.store.unknown(unknown[0])
+        return torch.tensor([place for place, id in enumerate(self.ids) if id in wanted], dtype=torch.int64)
 
     def _compare(self, cues: torch.Tensor, places: torch.Tensor | None, beta: float) -> Gate:
         """The gate over the memories at these places, in the order of encoding; None for all."""

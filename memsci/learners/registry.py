@@ -9,7 +9,7 @@ from typing import Any
 
 from memsci.config import LARGE, SMALL, Embedding, Encoding, GateRule, Settings, Tuning
 from memsci.errors import MemsciError, check_in
-from memsci.learners import finetune, mega, rag  # noqa: F401 (each enters its learners)
+from memsci.learners import finetune, in_context, mega, rag  # noqa: F401 (each enters its learners)
 from memsci.learners.base import LEARNERS, Learner
 from memsci.measures import plugins
 from memsci.memory import Memory

@@ -83,7 +83,7 @@ def names() -> list[str]:
     Examples
     --------
     >>> names()
-    ['Base', 'RAG', 'Full', 'Full+L2', 'Full+EWC', 'Full batch', 'LoRA', 'LoRA+L2', 'MEGa']
+    ['Base', 'RAG', 'Full', 'Full+L2', 'Full+EWC', 'Full batch', 'LoRA', 'LoRA+L2', 'MEGa', 'In context']
     """
     plugins.load()
     return [method.name for method in _METHODS.values() if method.is_method]
@@ -179,6 +179,7 @@ for _method in (
     Method(name="LoRA+L2", reads=(*_ENCODED, "strength"), trains="adapter", penalty="L2"),
     Method(name="MEGa", reads=("encoding", "embedding", "rule"), trains="memories", gated=True),
     Method(name="iRAG", is_method=False, gated=True),
+    Method(name="In context", reads=("newest",), recalls=False),  # not in the paper
 ):
     add(_method)
 METHODS = tuple(_METHODS)

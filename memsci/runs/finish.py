@@ -14,7 +14,7 @@ from memsci.errors import MemsciError
 from memsci.files import write_json
 from memsci.measures.metrics import METRICS
 from memsci.runs import folder as files
-from memsci.runs.tables import curves, per_partition
+from memsci.runs.tables import curves, per_list, per_partition
 from memsci.runs.worker import scored
 
 
@@ -45,6 +45,9 @@ def _finish(folder: Path, about: dict[str, Any]) -> None:
         files.write_table(folder, "partitions", gate_accuracy.partition_rates(gates))
         if (compared := gates["comparison"] == "by embedding").any():
             files.write_table(folder, "confusion", gate_accuracy.confusions(gates[compared]))
+    if (trials := files.table(folder, "trials")) is not None:
+        about["protocol"] = dict(trials[["dataset", "protocol"]].drop_duplicates().itertuples(index=False, name=None))
+        files.write_table(folder, "partitions", per_list(trials))
     if (values := files.table(folder, "partitions")) is not None:
         # From the file, so that whoever has the file finds the same curves to the last digit.
         files.write_table(folder, "curves", curves(values))

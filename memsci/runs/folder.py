@@ -6,7 +6,7 @@
         config.json      all that decides the numbers; the name of the folder is its hash
         run.json         base, data, versions, machine, status; of the cells: commits, seconds
         cells/<id>/      one per finished cell: its tables, and cell.json (commit, versions, device, threads, seconds ...)
-        responses.csv.gz, quiz.csv, training.csv, gates.csv     all cells, in the order of the grid
+        responses.csv.gz, quiz.csv, training.csv, gates.csv, trials.csv.gz     all cells, in the order of the grid
         scores.csv.gz, partitions.csv.gz, confusion.csv, curves.csv
 """
 
@@ -37,11 +37,13 @@ FILES = {
     "quiz": "quiz.csv",
     "training": "training.csv",
     "gates": "gates.csv",
+    "trials": "trials.csv.gz",
     "scores": "scores.csv.gz",
     "partitions": "partitions.csv.gz",
 }
 TEXTS = frozenset(
-    "dataset method setting way gate memory_id question target original recalled answer top_id embedding label".split()
+    "dataset method setting way gate memory_id question target original recalled answer top_id embedding label "
+    "phenomenon condition item measure protocol response".split()
 )
 
 

@@ -35,6 +35,8 @@ from memsci.memory import Partition
 from memsci.models import sites
 from memsci.models.base import SHIPPED
 from memsci.models.conversation import BATCH
+from memsci.phenomena.experiment import EXPERIMENTS
+from memsci.phenomena.materials import PARAPHRASES
 
 TOKENS_PER_WORD = 1.4  # of English with punctuation
 PROMPT_TOKENS = 45  # of a question, its instruction and the chat template
@@ -279,6 +281,8 @@ def count(cell: Cell, partitions: Sequence[Partition], encoding: Encoding | None
     if cell.measure == "gates":
         texts = sum(len(world) + sum(len(memory.questions) for memory in world) for world in partitions)
         return Calls(embedded=texts)
+    if cell.measure == "phenomenon":
+        return _of_a_list(cell, len(partitions[0]), encoding)
     method = method_of(cell)
     stops = cell.stops_for(n) if cell.measure == "continual" else [n]
     embeds = "embedding" in method.reads
@@ -318,6 +322,20 @@ def count(cell: Cell, partitions: Sequence[Partition], encoding: Encoding | None
         for rule in cell.rules:
             compositional = parse(rule).get("questions") == "compositional"
             asked(len(partitions[0].compositional) if compositional else sum(questions))
+    return calls
+
+
+def _of_a_list(cell: Cell, memories: int, encoding: Encoding | None) -> Calls:
+    """The calls of one list of a phenomenon, as `memsci.phenomena.experiment.Experiment` counts its studies and probes."""
+    known, method = EXPERIMENTS[cell.dataset], methods.get(cell.method)
+    probes = known.probes * (3 if method.gated else 1)
+    calls = Calls(answers=probes, scored=3 * probes, embedded=probes if "embedding" in method.reads else 0)
+    calls.recalls = probes if method.recalls else 0
+    if encoding is not None:
+        learnt = memories if method.trains == "memories" else known.studies
+        texts = encoding.text_copies + PARAPHRASES
+        calls.steps = learnt * (encoding.epochs * math.ceil(texts / encoding.batch_size) + encoding.text_epochs)
+        calls.examples = learnt * (encoding.epochs * (1 + PARAPHRASES) + encoding.text_epochs)
     return calls
 
 

@@ -101,6 +101,8 @@ def draw(run: str | Path, out: str | Path = "figures", size: str = "print") -> l
         raise MemsciError(f"{folder} has no curves.csv. Give the folder of a run that 'memsci run' made and finished.")
     experiment, named, number = _experiment(folder)
     out, drawn = make_folder(out), []
+    if "over" in curves and (curves["over"] == "list").all():
+        return _phenomena(folder, out, experiment, size)
     if "gate" in curves:
         curves = curves[(curves["metric"] != "correct gate") | (curves["gate"] != "true")]
     comparison = _beside_paper(curves, folder, number)
@@ -114,6 +116,22 @@ def draw(run: str | Path, out: str | Path = "figures", size: str = "print") -> l
             for one in FIGURES[figure](results):
                 ax = one.draw(one.table, title=f"{title}, {METRICS[one.metric].label}: {one.title}", size=size)
                 drawn += save(ax, out / _slug([experiment, results.dataset, *one.name]), one.table)
+    return drawn
+
+
+def _phenomena(folder: Path, out: Path, experiment: str, size: str) -> list[Path]:
+    """The figure of a phenomenon with its means, its tests, and what people did."""
+    from memsci.phenomena import Phenomenon, tidy
+
+    drawn = []
+    for dataset, rows in files.table(folder, "partitions").groupby("dataset", sort=False):
+        found = Phenomenon(dataset, tidy(rows.rename(columns={"partition": "list"}), phenomenon=dataset))
+        name = _slug([experiment, *([] if dataset == experiment else [dataset])])
+        drawn += save(found.figure(size).axes[0], out / name, found.means())
+        for what, table in (("tests", found.test()), ("human", found.human)):
+            if len(table):
+                drawn.append(out / f"{name}_{what}.csv")
+                table.to_csv(drawn[-1], index=False, float_format="%.6g")
     return drawn
 
 

@@ -1,0 +1,32 @@
+"""Classic experiments on human memory, on memories in weights. Each is one call and gives a `Phenomenon`.
+
+    r = memsci.phenomena.free_recall(base, lists=20)
+    r.table, r.human, r.events        # tidy; people's values with their sources; psifr's form or None
+    r.test()                          # claim, estimate, interval, p, verdict, by_construction
+    r.figure()
+    r.save("free-recall")             # csv and json; memsci.phenomena.open brings it back
+
+None of it is in the paper.
+"""
+
+from __future__ import annotations
+
+from memsci.phenomena import context, curves, fit
+from memsci.phenomena.context import Parameters
+from memsci.phenomena.cues import cues
+from memsci.phenomena.experiment import EXPERIMENTS, Experiment
+from memsci.phenomena.fan import fan
+from memsci.phenomena.interference import interference
+from memsci.phenomena.lists import list_length
+from memsci.phenomena.misinformation import misinformation
+from memsci.phenomena.people import long, people, psych101
+from memsci.phenomena.recall import capacity, free_recall
+from memsci.phenomena.recognition import recognition
+from memsci.phenomena.reference import human
+from memsci.phenomena.result import ABOUT, COLUMNS, Claim, Phenomenon, about, open, tidy
+
+__all__ = [
+    "ABOUT", "COLUMNS", "Claim", "EXPERIMENTS", "Experiment", "Parameters", "Phenomenon", "about", "capacity", "context",
+    "cues", "curves", "fan", "fit", "free_recall", "human", "interference", "list_length", "long", "misinformation", "open",
+    "people", "psych101", "recognition", "tidy",
+]  # fmt: skip

@@ -1,0 +1,149 @@
+"""Materials of experiments: events of the built-in world with their twins, lures and foils. All follows from seeds.
+
+Everybody in them is one of the twenty held-out characters, whose names the shipped base never read; their facts are drawn
+anew, so some of them may stand in its training text beside another name. What the base alone says is therefore always
+measured too.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from memsci.errors import check_whole
+from memsci.measures.text_match import contains
+from memsci.memory import Memory, Question
+from memsci.world import grammar, split, stories
+from memsci.world.stories import Event, Person
+
+PARAPHRASES = 9  # of each memory, as in the built-in partitions
+DRAWS = 1000  # before a value that tells nothing of another is given up
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A cue A with its twins B and C, and an event D–E that has nothing to do with them.
+
+    Attributes
+    ----------
+    cue : str
+        A question that fits both twins.
+    twins : tuple of 2 Memory
+        The same event in the same words; the fact that the cue asks for alone differs.
+    answers : tuple of 2 str
+        That fact in each of them.
+    foil : str
+        A value of the same sort that stands in neither.
+    other : Memory
+        An event of another kind.
+    """
+
+    cue: str
+    twins: tuple[Memory, Memory]
+    answers: tuple[str, str]
+    foil: str
+    other: Memory
+
+
+def rng(*names: object) -> random.Random:
+    """The source of chance of one piece of material: the same names give the same material on every machine."""
+    return random.Random(" ".join(map(str, ("phenomena", *names))))
+
+
+def person(number: int) -> Person:
+    """The character of a list: one of the twenty held-out ones, in turn."""
+    return split.characters()[number % split.PARTITIONS]
+
+
+def kinds(draw: random.Random, count: int, setting: str = "episodic") -> list[grammar.Kind]:
+    """So many different kinds of event."""
+    known = grammar.kinds(setting)
+    check_whole("kinds of event", count, 1, len(known))
+    return draw.sample(known, count)
+
+
+def told(event: Event, id: str, seed: str, paraphrases: int = PARAPHRASES) -> Memory:
+    """A memory of an event; events of one kind are told in the same words under the same seed.
+
+    Its questions are the kind's four, each in one of its phrasings.
+    """
+    draw = random.Random(seed)
+    text, *others = stories.wordings(event, draw, 1 + paraphrases)
+    asked = tuple(
+        Question(one.text, one.answer) for one in stories.questions(event, random.Random(f"{seed} questions"))
+    )
+    return Memory(text, id, event.kind.label, tuple(others), asked)
+
+
+def other_value(event: Event, slot: str, draw: random.Random, *taken: str) -> str:
+    """Another value of a slot: one that neither the event's facts nor the values taken contain, nor are contained in."""
+    known = [*event.facts.values(), *(event.person.name.split() if event.person else ()), *taken]
+    for _ in range(DRAWS):
+        value = stories.draw_value(event.kind.slots[slot], draw)
+        if not any(contains(one, value) or contains(value, one) for one in known):
+            return value
+    raise ValueError(f"the pool of {slot!r} of {event.kind.name!r} has no further value")
+
+
+def twin(event: Event, slot: str, draw: random.Random, *taken: str) -> Event:
+    """The same event with another value of one slot."""
+    return replace(event, facts=event.facts | {slot: other_value(event, slot, draw, *taken)})
+
+
+def lure(event: Event, draw: random.Random) -> Event:
+    """Another event of the same kind and person: every fact is another."""
+    facts: dict[str, str] = {}
+    for slot in event.kind.slots:
+        facts[slot] = other_value(event, slot, draw, *facts.values())
+    return replace(event, facts=facts)
+
+
+def askable(kind: grammar.Kind, allowed: Callable[[str], bool] = lambda pool: True) -> list[int]:
+    """Numbers of the questions of a kind that ask for a fact from an allowed pool."""
+    return [place for place, asked in enumerate(kind.questions) if allowed(kind.slots[asked.slot])]
+
+
+def pairs(number: int, count: int = 4, name: str = "pairs") -> tuple[Pair, ...]:
+    """The A–B, A–C pairs of one list, each with an unrelated event D–E, all about one person.
+
+    Parameters
+    ----------
+    number
+        Of the list; its person is the character of that number.
+    count
+        Pairs; each takes two kinds of event that occur nowhere else in the list.
+    name
+        Of the material: another gives other lists.
+
+    Returns
+    -------
+    tuple of Pair
+        Which of two twins is drawn first tells nothing: use both orders.
+    """
+    draw, who = rng(name, number), person(number)
+    chosen = kinds(draw, 2 * count)
+    return tuple(
+        _pair(*both, who, draw, f"{name}-{number:02d}-{place}")
+        for place, both in enumerate(zip(chosen[:count], chosen[count:]))
+    )
+
+
+def _pair(kind: grammar.Kind, unlike: grammar.Kind, who: Person, draw: random.Random, id: str) -> Pair:
+    """One pair, drawn again until no text tells what another does: frames have words of their own."""
+    for _ in range(DRAWS):
+        event, asked = stories.draw_event(kind, draw, who), draw.randrange(len(kind.questions))
+        slot = kind.questions[asked].slot
+        first = twin(event, slot, draw)
+        second = twin(first, slot, draw, event.facts[slot])
+        answers = first.facts[slot], second.facts[slot]
+        foil = other_value(first, slot, draw, answers[1])
+        cue = stories.ask(first, asked, draw).text
+        twins = tuple(told(one, f"{id}{letter}", id) for one, letter in ((first, "b"), (second, "c")))
+        other = told(stories.draw_event(unlike, draw, who), f"{id}e", f"{id} other")
+        # Of all texts, B stands in the first twin alone and C in the second.
+        texts = twins[0].text, twins[1].text, other.text, cue
+        places = [[contains(text, value) for text in texts] for value in (*answers, foil)]
+        if places == [[True, False, False, False], [False, True, False, False], [False] * 4]:
+            return Pair(cue, twins, answers, foil, other)
+    raise ValueError(f"no pair of the kind {kind.name!r} could be drawn")

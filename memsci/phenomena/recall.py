@@ -1,0 +1,328 @@
+"""Free recall: a walk of the gate, each memory recalled being the cue of the next, with and without a context.
+
+A list is sixteen events of one life, four of each of four kinds, in an order that means nothing. What keys alone do is in
+the method "MEGa": the paper's gate, which knows no order. "MEGa, context" adds the context as it was fitted to people
+(`memsci.phenomena.fit`), so that its serial position and its steps in time are put in, not found; they are always shown
+beside the other. When recall ends is people's in both. *Not in the paper.*
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import torch
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from memsci.config import Embedding, Encoding, GateRule
+from memsci.errors import MemsciError, check_whole
+from memsci.figures.draw import lines, whiskers
+from memsci.figures.style import REFERENCE, look, style, variant
+from memsci.gate import Embedder, embedder, gate, weighted
+from memsci.learners.mega import MEGa
+from memsci.measures.text_match import tokens
+from memsci.memory import Memory
+from memsci.models.base import Base
+from memsci.phenomena import curves, materials
+from memsci.phenomena.context import Parameters, walk
+from memsci.phenomena.figures import PEOPLE as PEOPLES_LOOK
+from memsci.phenomena.fit import looks
+from memsci.phenomena.result import Claim, Phenomenon, about, tidy
+from memsci.world import stories
+
+# One fit to all 126 people of PEERS, keys by MiniLM, and by how many nats the likeness of two words of a list varied in it.
+PEOPLE = Parameters(beta=4.02, tau=4.27)
+SPREAD = 4.02 * 0.0845
+KEYS, CONTEXT, SHUFFLED = "MEGa", "MEGa, context", "MEGa, shuffled keys"
+FIRST_CUE = "What do you remember?"
+TOLD = 0.5  # share of a memory's words that its recall must have
+NAME = "free_recall"
+
+
+def studied(number: int, n: int = 16, categories: int = 4, seed: int = 0) -> tuple[Memory, ...]:
+    """The memories of one list: events of one person, as many of each kind, in the order of study.
+
+    Their labels are their kinds. The person is the held-out character of that number; kinds, facts and order are drawn anew.
+    """
+    check_whole("n", n, 2)
+    check_whole("categories", categories, 1, n)
+    draw, who = materials.rng("free recall", seed, number, n, categories), materials.person(number)
+    chosen, events = materials.kinds(draw, categories), []
+    while len(events) < n:
+        event = stories.draw_event(chosen[len(events) % categories], draw, who)
+        if all(event.facts != other.facts for other in events):
+            events.append(event)
+    draw.shuffle(events)
+    id = f"recall-{seed}-{number:02d}"
+    return tuple(materials.told(event, f"{id}-{place:03d}", f"{id} {place}") for place, event in enumerate(events))
+
+
+def likeness(memories: Sequence[Memory], embed: Embedder, embedding: Embedding, similarity: str = "inner") -> Tensor:
+    """f(k_j)·k_i of each memory as the cue, [n, n], as the gate has them."""
+    keys = embed([memory.text for memory in memories])
+    return gate(*weighted(embedding, keys, keys), similarity=similarity).scores
+
+
+def free_recall(
+    base: Base,
+    lists: int | Sequence[int] = 20,
+    n: int = 16,
+    categories: int = 4,
+    walks: int = 20,
+    spoken: bool = False,
+    context: Parameters | None = None,
+    embedding: Embedding | None = None,
+    rule: GateRule | None = None,
+    encoding: Encoding | None = None,
+    seed: int = 0,
+    progress: bool = True,
+) -> Phenomenon:
+    """Free recall of lists of memories, by their keys or by what is said.
+
+    Parameters
+    ----------
+    base
+        From `memsci.load`. By keys alone nothing is encoded, and it takes seconds.
+    lists
+        How many lists, each a draw of material of its own and the unit of every test; or their numbers.
+    n, categories
+        Memories of a list, and kinds among them.
+    walks
+        Recalls of each list, which differ in their draws from the gate.
+    spoken
+        Encode each list, say each memory that is opened, and take what was said as the next cue; the tables hold what was
+        said. Without it the key of the memory is the cue.
+    context
+        Parameters of the method "MEGa, context". Default: those fitted to people, `PEOPLE`, with β such that likenesses
+        vary as much, in nats, as those of words in that fit.
+    embedding, rule, encoding
+        f, the gate's rule, and how memories are written if they are spoken. Default: MEGa's own for that base.
+    seed
+        Of material, encoding and draws.
+    progress
+        Show a bar.
+
+    Returns
+    -------
+    Phenomenon
+        Measures: spc, pfr (condition: position), lag crp (lag), temporal factor, semantic factor, category crp, arc,
+        recalls, intrusions, late first (share of walks that begin in the last quarter). In ``events`` each list and method
+        is a subject and each walk a list, with the columns category, method and material (number of the list).
+    """
+    numbers = list(range(lists)) if isinstance(lists, int) else list(lists)
+    if not numbers:
+        raise MemsciError("At least one list is needed.")
+    check_whole("walks", walks, 1)
+    mind = MEGa(base, embedding=embedding, gate=rule, seed=seed)
+    embed, rule = embedder(base, mind.embedding), mind.rule
+    if math.isinf(rule.beta):
+        raise MemsciError(
+            "The walk draws from the gate, so the rule's beta must be finite. Give a large number instead."
+        )
+    tables, recalls = [], []
+    for number in tqdm(numbers, desc="free recall", unit="list", disable=not progress):
+        memories = studied(number, n, categories, seed)
+        scores = likeness(memories, embed, mind.embedding, rule.similarity)
+        order = torch.randperm(n, generator=torch.Generator().manual_seed(number))
+        given = context or replace(PEOPLE, beta=SPREAD / _spread(scores))
+        plain = replace(given, beta=rule.beta).without_context()
+        says = Speaker(MEGa(base, None, encoding, mind.embedding, rule, seed), memories, walks) if spoken else None
+        for method, parameters, own in (
+            (KEYS, plain, scores),
+            (CONTEXT, given, scores),
+            (SHUFFLED, plain, scores[order][:, order]),
+        ):
+            if says and method != SHUFFLED:
+                says.restart()
+                walk(says, parameters, seed=number, shape=(walks, n))
+                said = says.said
+            else:
+                said = _ids(memories, walk(own.expand(walks, n, n), parameters, seed=number))
+            subject = len(recalls) + 1
+            recalls.append(_events(memories, said, subject).assign(method=method, material=number))
+            tables.append(_measured(recalls[-1], memories, scores).assign(method=method, list=number))
+    how = "spoken" if spoken else "by keys"
+    protocol = {
+        "base": base.name, "fingerprint": base.fingerprint, "lists": numbers, "n": n, "categories": categories,
+        "walks": walks, "how": how, "embedding": mind.embedding.to_dict(), "rule": rule.to_dict(), "seed": seed,
+        "context": "people's" if context is None else asdict(context),
+    }  # fmt: skip
+    line = f"{n} memories of {categories} kinds, {walks} walks {how}, recall ends as people's"
+    table = tidy(pd.concat(tables, ignore_index=True), phenomenon=NAME, seed=seed, protocol=line)
+    return Phenomenon(NAME, table, pd.concat(recalls, ignore_index=True), protocol)
+
+
+def capacity(
+    base: Base,
+    sizes: Sequence[int] = (8, 16, 32, 64, 128),
+    lists: int = 20,
+    categories: int = 8,
+    embedding: Embedding | None = None,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """How many of M memories a walk without noise comes through before it goes in circles, beside the law √(3πM/2).
+
+    From each memory it goes to the one most like it, but for the one that it came from; the law is that of likenesses that
+    are drawn at random (Naim et al. 2020).
+
+    Returns
+    -------
+    pandas.DataFrame
+        list, size (M), recalls (mean over all first memories), law.
+    """
+    mind = MEGa(base, embedding=embedding, seed=seed)
+    embed, rows = embedder(base, mind.embedding), []
+    for size in sizes:
+        for number in range(lists):
+            memories = studied(number, size, min(categories, size), seed)
+            scores = likeness(memories, embed, mind.embedding, mind.rule.similarity).numpy()
+            found = np.mean([circle(scores, first) for first in range(size)])
+            rows.append({"list": number, "size": size, "recalls": found, "law": math.sqrt(3 * math.pi * size / 2)})
+    return pd.DataFrame(rows)
+
+
+def circle(scores: np.ndarray, first: int) -> int:
+    """How many memories a walk to the most similar one, never straight back, visits before it repeats itself.
+
+    Examples
+    --------
+    >>> circle(np.array([[0, 3, 1, 0], [3, 0, 2, 0], [1, 2, 0, 0], [0, 0, 1, 0]]), first=3)
+    4
+    """
+    near = np.argsort(-(scores - np.diag(np.full(len(scores), np.inf))), axis=1)[:, :2]
+    before, here, seen = -1, first, set()
+    while (before, here) not in seen:
+        seen.add((before, here))
+        nearest, second = near[here]
+        before, here = here, int(second if nearest == before else nearest)
+    return len({place for _, place in seen})
+
+
+class Speaker:
+    """Says each memory that a walk opens, and scores what was said as the next cue; its list is encoded once."""
+
+    def __init__(self, mind: MEGa, memories: Sequence[Memory], walks: int) -> None:
+        self.mind, self.memories, self.walks = mind, memories, walks
+        mind.encode(memories, progress=False)
+        self.embed = embedder(mind.base, mind.embedding)
+        self.keys = self.embed([memory.text for memory in memories])
+        self.restart()
+
+    def restart(self) -> None:
+        """Begin new walks."""
+        self.said: list[list[str]] = [[] for _ in range(self.walks)]
+        self.cues = [FIRST_CUE] * self.walks
+
+    def __call__(self, opened: Tensor, going: Tensor) -> Tensor:
+        ids = [self.memories[k].id for k in opened.tolist()]
+        texts = self.mind.recall(self.cues, gate=self.mind.true_gate(ids))
+        # A broken model may say what is no text, or nothing.
+        self.cues = ["".join(sign for sign in text if sign.isprintable()).strip() or FIRST_CUE for text in texts]
+        for said, cue, goes in zip(self.said, self.cues, going.tolist()):
+            if goes:
+                said.append(told(cue, self.memories))
+        cues, keys = weighted(self.mind.embedding, self.embed(self.cues), self.keys)
+        return gate(cues, keys, similarity=self.mind.rule.similarity).scores
+
+
+def told(text: str, memories: Sequence[Memory]) -> str:
+    """Id of the memory that a recall tells: the one most of whose words it has, `TOLD` at least; else "intrusion"."""
+    words = set(tokens(text))
+    shares = [len(words & set(tokens(memory.text))) / len(set(tokens(memory.text))) for memory in memories]
+    best = int(np.argmax(shares))
+    return memories[best].id if shares[best] >= TOLD else "intrusion"
+
+
+def _spread(scores: Tensor) -> float:
+    """SD of the likenesses of different memories."""
+    return scores[~torch.eye(len(scores), dtype=torch.bool)].std().item()
+
+
+def _ids(memories: Sequence[Memory], walks: Tensor) -> list[list[str]]:
+    return [[memories[k].id for k in row if k >= 0] for row in walks.tolist()]
+
+
+def _events(memories: Sequence[Memory], said: Sequence[Sequence[str]], subject: int) -> pd.DataFrame:
+    label = {memory.id: memory.label for memory in memories}
+    rows = [
+        (subject, one, place, kind, item, label.get(item))
+        for one, recalled in enumerate(said, start=1)
+        for kind, items in (("study", label), ("recall", recalled))
+        for place, item in enumerate(items, start=1)
+    ]
+    return pd.DataFrame(rows, columns=[*curves.EVENTS, "category"])
+
+
+def _measured(events: pd.DataFrame, memories: Sequence[Memory], scores: Tensor) -> pd.DataFrame:
+    """All measures of the walks through one list."""
+    chances, ids = curves.opportunities(events), [memory.id for memory in memories]
+    more = {
+        "semantic factor": curves.semantic_factor(chances, ids, scores.numpy()),
+        "category crp": curves.category_crp(chances),
+        "arc": curves.clustering(events),
+    }
+    first = curves.first_recall(events)
+    more["late first"] = first.loc[first["position"] > 0.75 * len(memories), ["value"]].sum()  # of the last quarter
+    rows = [{"measure": name, "condition": "all", "value": float(of.iloc[0])} for name, of in more.items() if len(of)]
+    table = pd.concat([looks(events), pd.DataFrame(rows)], ignore_index=True).drop(columns="subject")
+    return table[np.isfinite(table["value"])]
+
+
+def draw(result: Phenomenon, size: str = "print") -> Figure:
+    """Four panels: serial position, first recall, steps in time, clustering; each people, without and with a context."""
+    means, people = result.means(), result.human.rename(columns={"value": "mean"}).assign(method="people")
+    rows = pd.concat([means, people], ignore_index=True)[["method", "measure", "condition", "mean", "low", "high"]]
+    looked = {
+        KEYS: look(KEYS), CONTEXT: variant(look(KEYS), 1, 2) | {"marker": "s"}, "people": PEOPLES_LOOK,
+        SHUFFLED: REFERENCE | {"marker": "x"},
+    }  # fmt: skip
+    panels = {"spc": "recalled, by position studied", "pfr": "recalled first", "lag crp": "next recall, by lag"}
+    with style(size):
+        width, height = mpl.rcParams["figure.figsize"]
+        figure, grid = plt.subplots(2, 2, layout="constrained", figsize=(1.3 * width, 1.9 * height))
+        for ax, (measure, title) in zip(grid.flat, panels.items()):
+            own = rows[(rows["measure"] == measure) & (rows["method"] != SHUFFLED)]
+            frame = own.assign(x=own["condition"].astype(int), series=own["method"])
+            if measure == "lag crp":  # a line is no step of lag 0
+                frame = pd.concat([frame, pd.DataFrame({"x": 0, "series": frame["series"].unique()})])
+            lines(ax, frame, "x", {name: how for name, how in looked.items() if name in set(frame["series"])})
+            ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+            ax.set_title(title)
+            ax.set_ylim(0, None)
+        ax, names = grid.flat[3], ["temporal factor", "semantic factor", "arc"]
+        for k, (name, how) in enumerate(looked.items()):
+            own = rows[rows["method"] == name].drop_duplicates("measure").set_index("measure").reindex(names)
+            place = np.arange(3) + 0.12 * (k - 1.5)
+            ax.errorbar(place, own["mean"], **whiskers(own, "y"), **how | {"linestyle": ""}, label=name)
+        ax.plot([-0.4, 1.4, np.nan, 1.6, 2.4], [0.5, 0.5, np.nan, 0, 0], **REFERENCE)
+        ax.set_xticks(range(3), ["in time\n(chance .5)", "in meaning\n(chance .5)", "in kinds: ARC\n(chance 0)"])
+        ax.set_title("clustering")
+        n = means["n"].max()
+        bars = f"95 % interval over {n} lists" if means["low"].notna().any() else f"{n} lists: no interval"
+        ax.legend(title=bars, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.25))
+        figure.suptitle("Free recall: people's of words, the gate's of events", x=0.01, ha="left")
+    return figure
+
+
+_KEYS, _CONTEXT, _SHUFFLED = ({"method": method} for method in (KEYS, CONTEXT, SHUFFLED))
+CLAIMS = (
+    Claim(
+        "Without a context recall knows no order in time", "temporal factor", _KEYS, 0.5, "equal", by_construction=True
+    ),
+    Claim("Without a context kinds come together, more than with shuffled keys", "arc", _KEYS, _SHUFFLED),
+    Claim("Without a context like follows like, more than with shuffled keys", "semantic factor", _KEYS, _SHUFFLED),
+    Claim(
+        "People's context brings neighbours in time together", "temporal factor", _CONTEXT, 0.5, by_construction=True
+    ),
+    Claim("People's context begins late in the list", "late first", _CONTEXT, 0.25, by_construction=True),
+    Claim("Kinds come together in people's context, too", "arc", _CONTEXT),
+)
+about(NAME, "Free recall", CLAIMS, draw)

@@ -1,0 +1,159 @@
+"""The frame of phenomena: tidy tables, claims put to the test, people's values, plain files."""
+
+from __future__ import annotations
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import pytest
+
+from memsci import phenomena
+from memsci.errors import MemsciError
+from memsci.measures.statistics import holm, sign_flip
+from memsci.phenomena import figures, reference, result
+from memsci.phenomena.result import ABOUT, Claim, Phenomenon, tidy
+
+matplotlib.use("Agg")
+
+CLAIMS = (
+    Claim("A is above B", "share", {"method": "A", "condition": "x"}, {"method": "B"}),
+    Claim("B is below A", "share", {"method": "B"}, {"method": "A"}, kind="less"),
+    Claim("A is above one half", "share", {"method": "A"}, 0.5, by_construction=True),
+    Claim("A is as A", "share", {"method": "A", "condition": "x"}, {"condition": "y"}, kind="equal"),
+    Claim("C is above A", "share", {"method": "C"}, {"method": "A"}),
+)
+
+
+@pytest.fixture
+def made(monkeypatch) -> Phenomenon:
+    monkeypatch.setattr(result, "ABOUT", dict(ABOUT))
+    phenomena.result.about("planted", "A planted effect", CLAIMS)
+    rng = np.random.default_rng(0)
+    rows = [
+        {"list": k, "method": m, "condition": c, "measure": "share", "item": "NULL", "value": level + rng.normal(0, 0.02)}
+        for k in range(10) for m, level in (("A", 0.8), ("B", 0.6)) for c in "xy" for _ in range(3)
+    ]  # fmt: skip
+    return Phenomenon("planted", tidy(rows, phenomenon="planted", seed=0), protocol={"seed": 0})
+
+
+def test_claims_are_tested_over_lists_never_over_queries(made):
+    tests = made.test().set_index("claim")
+    assert tests["n"].tolist() == [10, 10, 10, 10, 0]
+    rows = made.table[(made.table["condition"] == "x")]
+    by_list = rows.pivot_table(index="list", columns="method", values="value")
+    d = by_list["A"] - by_list["B"]
+    assert tests.loc["A is above B", "estimate"] == pytest.approx(d.mean())
+    assert tests.loc["A is above B", "p"] == sign_flip(d)
+    assert tests["verdict"].tolist() == ["holds", "holds", "holds", "holds", "not run"]
+    assert tests["by_construction"].tolist() == [False, False, True, False, False]
+
+
+def test_p_of_the_claims_that_could_fail_are_adjusted_together(made):
+    tests = made.test()
+    family = tests["p"].notna() & ~tests["by_construction"]
+    assert tests.loc[family, "p_holm"].tolist() == holm(tests.loc[family, "p"]).tolist()
+    assert tests.loc[~family, "p_holm"].isna().all()
+
+
+@pytest.mark.parametrize(
+    ("kind", "of", "over", "verdict"),
+    [
+        ("more", "B", "A", "opposite"), ("equal", "A", "B", "differs"), ("less", "A", "B", "opposite"),
+    ],
+)  # fmt: skip
+def test_what_is_the_other_way_round_is_told(made, kind, of, over, verdict):
+    claim = Claim("so", "share", {"method": of}, {"method": over}, kind=kind)
+    assert made.test([claim])["verdict"].item() == verdict
+
+
+def test_few_or_noisy_lists_show_no_equality(made):
+    few = Phenomenon("planted", made.table[made.table["list"] < 3])
+    assert few.test()["verdict"].tolist()[:4] == ["open"] * 4
+    noisy = made.table.assign(value=np.random.default_rng(1).normal(0, 1, len(made.table)))
+    assert Phenomenon("planted", noisy).test([CLAIMS[3]])["verdict"].item() == "open"
+
+
+def test_both_sides_need_the_same_lists(made):
+    lacking = made.table[(made.table["method"] == "A") | (made.table["list"] < 9)]
+    with pytest.raises(MemsciError, match="same lists"):
+        Phenomenon("planted", lacking).test()
+
+
+def test_a_result_comes_back_from_plain_files(made, tmp_path):
+    events = pd.DataFrame({"subject": [1], "list": [1], "position": [1], "trial_type": ["study"], "item": ["NA"]})
+    made = Phenomenon("planted", made.table, events, {"lists": 10})
+    back = phenomena.open(made.save(tmp_path / "planted"))
+    pd.testing.assert_frame_equal(back.table, made.table, check_dtype=False)
+    pd.testing.assert_frame_equal(back.events, events, check_dtype=False)
+    pd.testing.assert_frame_equal(back.test(), made.test())
+    assert back.protocol == {"lists": 10}
+    assert {path.name for path in (tmp_path / "planted").iterdir()} == {
+        "table.csv", "tests.csv", "human.csv", "events.csv", "phenomenon.json",
+    }  # fmt: skip
+    with pytest.raises(MemsciError, match="exists already"):
+        made.save(tmp_path / "planted")
+    with pytest.raises(MemsciError, match="cannot be read"):
+        phenomena.open(tmp_path)
+
+
+def test_a_table_is_refused_where_it_lacks_something(made):
+    with pytest.raises(MemsciError, match="no finite value"):
+        tidy([{"list": 0, "measure": "a", "value": float("nan")}], phenomenon="planted")
+    with pytest.raises(MemsciError, match="column"):
+        Phenomenon("planted", made.table.drop(columns="possible"))
+    with pytest.raises(MemsciError, match="phenomenon must be one of"):
+        Phenomenon("unheard of", made.table)
+
+
+FILE = """
+[[value]]
+measure = "share"
+condition = ["x", "y"]
+value = [0.5, 0.25]
+checked = "read"
+citation = "Somebody 1999"
+[[value]]
+measure = "share"
+condition = "z"
+value = 0.125
+checked = "memory"
+citation = "Somebody else"
+"""
+
+
+def test_what_nobody_checked_is_never_shown(made, monkeypatch, tmp_path):
+    whole = reference.parse("planted", FILE)
+    assert whole["value"].tolist() == [0.5, 0.25, 0.125] and whole["condition"].tolist() == ["x", "y", "z"]
+    (tmp_path / "planted.toml").write_text(FILE, encoding="utf-8")
+    monkeypatch.setattr(reference, "FOLDER", tmp_path)
+    assert made.human["value"].tolist() == [0.5, 0.25]
+    assert reference.human("planted", unchecked=True)["value"].tolist() == [0.5, 0.25, 0.125]
+    figure = made.figure()
+    drawn = [text.get_text() for ax in figure.axes for text in ax.get_xticklabels()]
+    assert "z" not in drawn and drawn.count("y") == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ('checked = "read"', "checked of 'share'"), ('citation = "Somebody 1999"', "lacks"), ("[0.5, 0.25]", "2 conditions"),
+    ],
+)  # fmt: skip
+def test_a_file_of_values_is_refused_where_it_is_wrong(change, says):
+    wrong = {"checked": 'checked = "surely"', "citation": "", "[0.5, 0.25]": "0.5"}
+    text = FILE.replace(change, next(new for start, new in wrong.items() if change.startswith(start)))
+    with pytest.raises(MemsciError, match=says):
+        reference.parse("planted", text)
+
+
+def test_every_value_of_people_says_where_it_is_from():
+    names = [path.name.removesuffix(".toml") for path in reference.FOLDER.iterdir()]
+    assert "free_recall" in names
+    for name in names:
+        rows = reference.human(name, unchecked=True)
+        assert len(rows) and rows["citation"].str.len().gt(10).all(), name
+
+
+def test_a_figure_has_a_panel_for_each_measure_and_one_for_people(made):
+    figure = figures.by_condition(made)
+    assert [ax.get_title(loc="left") for ax in figure.axes] == ["share"]
