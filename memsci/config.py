@@ -181,7 +181,7 @@ class Encoding(Settings):
     def embedded(cls) -> Self:
         """The encoding tuned for the small base model that memsci ships. *Not stated in the paper.*
 
-        Chosen on episodic partition 10 (see docs/lab-notes.md), which is not the one that `memsci demo` shows.
+        Chosen on episodic partition 10 (see docs/lab-notes.md), which is not the one that `memsci demo --world` shows.
         """
         return cls(rank=32, lr=2e-3, epochs=8, text_copies=4, text_epochs=3, batch_size=13)
 
@@ -197,11 +197,11 @@ class Encoding(Settings):
         Parameters
         ----------
         base
-            A `memsci.models.Base`.
+            A `memsci.models.Base`, or the number of its parameters.
         memories
             Those to be encoded; without any, a single wording of 40 words is taken for granted.
         """
-        size = base.model.num_parameters()
+        size = base if isinstance(base, int) else base.model.num_parameters()
         if size < SMALL or size >= LARGE:
             return cls.embedded() if size < SMALL else cls.paper()
         memories = list(memories)

@@ -48,10 +48,11 @@ def work(cell, partitions, quiz, base, device, report):
     if cell.label == os.environ.get("FAKE_ERROR"):
         raise ZeroDivisionError("not that")
     with tempfile.TemporaryDirectory(prefix="fake-", dir=marks):
-        multiprocessing.get_context("spawn").RLock()
+        lock = multiprocessing.get_context("spawn").RLock()
         for step in range(4):
             report(step, 4)
-            time.sleep(float(os.environ.get("FAKE_SECONDS", "0")) / 4)
+            with lock:
+                time.sleep(float(os.environ.get("FAKE_SECONDS", "0")) / 4)
     return tables(cell, partitions[0])
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor
@@ -19,7 +20,7 @@ from torch import Tensor
 from memsci import prompts
 from memsci.adapters.lora import Stack
 from memsci.adapters.mixture import alone, logits_at
-from memsci.adapters.train import descend, precision, surprisal
+from memsci.adapters.train import Penalty, descend, precision, surprisal
 from memsci.config import Encoding
 from memsci.memory import Memory
 from memsci.models.base import Base
@@ -73,7 +74,12 @@ def lessons(base: Base, memory: Memory, encoding: Encoding, seed: int) -> list[l
 
 
 def fit(
-    base: Base, taught: Sequence[Sequence[Sequence[Lesson]]], orders: Tensor, stack: Stack, encoding: Encoding
+    base: Base,
+    taught: Sequence[Sequence[Sequence[Lesson]]],
+    orders: Tensor,
+    stack: Stack | None,
+    encoding: Encoding,
+    penalty: Penalty | None = None,
 ) -> Iterator[Tensor]:
     """`memsci.adapters.train.fit` on lessons: each row has a prompt of its own.
 
@@ -86,9 +92,11 @@ def fit(
     orders
         [n, epochs, k], see `memsci.adapters.train.fit`. The `text_epochs` after them repeat the first lesson, a recall.
     stack
-        Float32 tensors of n adapters.
+        Float32 tensors of n adapters. None: there are no adapters, n is 1, and all weights of the base are trained.
     encoding
         Learning rate and what else belongs to AdamW.
+    penalty
+        See `memsci.adapters.train.descend`.
 
     Returns
     -------
@@ -104,10 +112,19 @@ def fit(
     batches += [[[one[0][0]] for one in taught]] * encoding.text_epochs
 
     def loss(batch: list[list[Lesson]]) -> Tensor:
-        with alone(base.model, stack), precision(base.device, encoding.autocast):
+        with nullcontext() if stack is None else alone(base.model, stack), precision(base.device, encoding.autocast):
             return losses(base, batch)
 
-    return descend(stack.parameters, batches, loss, encoding, apart=True)
+    parameters = list(base.model.parameters()) if stack is None else stack.parameters
+    return descend(parameters, batches, loss, encoding, penalty, apart=stack is not None)
+
+
+def each(base: Base, taught: Sequence[Lesson], autocast: bool = False) -> Iterator[Tensor]:
+    """`memsci.adapters.train.each` on lessons: the loss of one after the other, scalars with their graph."""
+    for lesson in taught:
+        with torch.enable_grad(), precision(base.device, autocast):
+            found = losses(base, [[lesson]]).sum()
+        yield found
 
 
 def losses(base: Base, batch: Sequence[Sequence[Lesson]]) -> Tensor:

@@ -93,19 +93,11 @@ def _each_once(embed: Callable[[list[str]], Any]) -> Callable[[list[str]], np.nd
 
 
 def summary(scores: pd.DataFrame) -> pd.DataFrame:
-    """One row per method, prompting mode and gate: means over all questions, macro average of the quiz, n (questions).
+    """One row per method, prompting mode and gate of a table of `score`: means over all questions, and over subjects.
 
-    Parameters
-    ----------
-    scores
-        From `score`.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Columns method (its `label`), QA %, log prob (of sums, nats), recall cos, correct gate %, knowledge %, n, and those
-        of other metrics with a `column`, as far as there are scores. The quiz is put once to a learner: its figure stands at
-        all prompting modes by its own gate.
+    Columns method (its `label`), QA %, log prob (of sums, nats), recall cos, correct gate %, knowledge %, n (questions), and
+    those of other metrics with a `column`, as far as there are scores. The quiz is put once to a learner: its figure stands
+    at all prompting modes by its own gate.
     """
     asked = scores[scores["position"].notna()]  # the quiz and random pairs belong to no memory
     order = {name: place for place, name in enumerate(asked["method"].unique())}

@@ -12,18 +12,8 @@ from memsci.experiments.sources import (
     dataset_name,
     partition,
     quiz_items,
-)
-from memsci.experiments.spec import (
-    COMPARISONS,
-    FIGURES,
-    GATE_FIGURES,
-    MEASURES,
-    Cell,
-    Experiment,
-    Task,
-    load,
-    names,
-)
+)  # fmt: skip
+from memsci.experiments.spec import COMPARISONS, FIGURES, GATE_FIGURES, MEASURES, Cell, Experiment, Task, load, names
 
 __all__ = [
     "BUILT_IN", "COMPARISONS", "Cell", "Experiment", "FIGURES", "GATE_FIGURES", "MEASURES", "PARTITIONS", "PHENOMENA",

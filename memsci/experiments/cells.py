@@ -100,17 +100,7 @@ def run_cell(
 
 
 def learner_settings(cell: Cell, base_name: str, layers: int) -> dict[str, Any]:
-    """All settings of the cell's learner with its defaults filled in, as plain values; empty if nothing learns.
-
-    Parameters
-    ----------
-    cell
-        The cell.
-    base_name
-        Name of the base, on which the presets depend.
-    layers
-        How many layers it has.
-    """
+    """All settings of the cell's learner, on a base of this name with so many layers, as plain values; {} if none learns."""
     if cell.measure == "gates":
         return {}
     given = learners.resolve(cell.method, base_name, seed=cell.seed, **overrides(cell, layers))

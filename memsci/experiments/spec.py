@@ -33,32 +33,22 @@ _SHIPPED = resources.files("memsci") / "experiments"
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """One independent piece of work of a grid.
+    """One independent piece of work of a grid; what is not said here is as in `Experiment`.
 
     Parameters
     ----------
-    measure
-        What is done: one of `MEASURES`, see `Experiment`.
-    dataset
-        Name of the data set, or of the user's file.
-    partitions
-        The partition; several only where they are measured together ("by count").
-    method
-        A learner, or one of `COMPARISONS`.
-    setting
-        What departs from the learner's preset, see `memsci.experiments.settings.parse`.
-    common
-        The same for all cells of the run, of which each learner takes what it reads.
+    dataset, partitions
+        Name of the data set, and the partition; several only where they are measured together ("by count").
+    method, setting
+        A learner, or one of `COMPARISONS`, and what departs from its preset, see `memsci.experiments.settings.parse`.
     rules
         Settings under which the same learner is asked one after another, without learning anew (measure "beta").
     stops
         After how many memories there are questions; the last is the end of the partition.
     ways
         How each question is put.
-    questions
-        Questions of each memory.
-    quiz
-        Items of general knowledge per subject at each stop; 0 for none.
+    questions, quiz
+        Questions of each memory; items of general knowledge per subject at each stop, 0 for none.
     seed
         Seed of the run.
     """

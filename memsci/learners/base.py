@@ -69,6 +69,7 @@ class Learner(ABC):
 
     def __init__(self, base: Base, seed: int = 0) -> None:
         self.base, self.seed = base, seed
+        self.suits = False  # its encoding is still to be fitted to the memories that are learnt first
         self._learnt: list[str] = []
         self._longest = 0  # tokens of the longest memory learnt
 
@@ -114,6 +115,8 @@ class Learner(ABC):
             if memory.id in known:
                 raise MemsciError(f"{self.name} has learnt {memory.id!r} already. Give further memories only.")
         first = len(known) + 1
+        if self.suits and memories and not known:
+            self.suit(memories)
         trained = self._learn(memories, progress)
         self._learnt += [memory.id for memory in memories]
         self._longest = max([self._longest, *(len(self.base.reply(memory.text)) for memory in memories)])
@@ -125,6 +128,9 @@ class Learner(ABC):
                 "seconds": [seconds for _, seconds in trained],
             }
         )
+
+    def suit(self, memories: list[Memory]) -> None:  # noqa: B027 (what has no encoding has none to fit)
+        """Fit the encoding, if there is one, to the memories that are learnt first."""
 
     @abstractmethod
     def _learn(self, memories: list[Memory], progress: bool) -> Trained:

@@ -86,23 +86,8 @@ KNOWN: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class Machine:
-    """What a process computes with. Figures are those reached with such models, not those of a data sheet.
-
-    Parameters
-    ----------
-    name
-        What the plan calls it.
-    flops
-        Floating-point operations per second.
-    bandwidth
-        Bytes per second between memory and processor.
-    overhead
-        Seconds that a layer takes to be called, whatever its size.
-    kind
-        "cpu" or "cuda".
-    memory
-        Bytes of a GPU.
-    """
+    """What a process computes with, as such models reach it: operations and bytes per second, seconds that the call of a
+    layer takes whatever its size (`overhead`), "cpu" or "cuda", and bytes of a GPU."""
 
     name: str
     flops: float
@@ -119,19 +104,9 @@ ACCELERATOR = Machine("one GPU of the A100 class", 1e14, 1.2e12, 6e-5, "cuda", 8
 
 @dataclass
 class Calls:
-    """What a cell asks of the model.
-
-    Parameters
-    ----------
-    steps
-        Optimiser steps, counted per memory.
-    examples
-        Texts trained on, one forward and backward pass each (several in a step).
-    fisher
-        Texts whose gradients are taken for the Fisher information.
-    recalls, answers, scored, quiz, embedded
-        Recalls and answers generated, answers weighed, quiz items read, texts embedded.
-    """
+    """What a cell asks of the model: optimiser steps, counted per memory; texts trained on, a forward and a backward pass
+    each; texts whose gradients are taken for the Fisher information; recalls and answers generated, answers weighed, quiz
+    items read, texts embedded."""
 
     steps: int = 0
     examples: int = 0
@@ -145,15 +120,7 @@ class Calls:
 
 @dataclass(frozen=True)
 class Shape:
-    """An architecture without weights.
-
-    Parameters
-    ----------
-    name
-        Of the base.
-    model
-        The real model on torch's "meta" device.
-    """
+    """An architecture: the name of the base, and the real model, without weights if on torch's "meta" device."""
 
     name: str
     model: torch.nn.Module = field(repr=False)
@@ -165,7 +132,6 @@ class Shape:
 
     @property
     def config(self) -> Any:
-        """Its numbers of layers, width and so on."""
         return self.model.config.get_text_config()
 
     def adapter(self, encoding: Encoding) -> pd.DataFrame:
@@ -208,16 +174,9 @@ class Planned:
 class Plan:
     """What a run will take.
 
-    Parameters
-    ----------
-    calls
-        One row per method: cells, what `Calls` counts, hours on one processor core and on one GPU.
-    adapter
-        Shapes of one adapter, see `Shape.adapter`; None if no MEGa learns.
-    memory
-        One row per method: the most that a process holds, in bytes, on the processor (float32) and on a GPU (bfloat16).
-    facts
-        Name and value of all else, ready to print.
+    `calls` has a row per method: cells, what `Calls` counts, hours on one processor core and on one GPU; `adapter` the
+    shapes of one adapter (`Shape.adapter`; None if no MEGa learns); `memory` a row per method: the most that a process
+    holds, in bytes, on the processor (float32) and on a GPU (bfloat16); `facts` name and value of all else, ready to print.
     """
 
     calls: pd.DataFrame
@@ -255,18 +214,9 @@ def _shape(name: str, config: dict[str, Any]) -> Shape:
 
 
 def plan(experiment: Experiment, base: str | None = None, seed: int = 0, quiz_items: int | None = None) -> Plan:
-    """What a run of an experiment will take; its memories are read, its model is not.
+    """What a run of an experiment (`memsci.runs.choose`) will take on a base; its memories are read, its model is not.
 
-    Parameters
-    ----------
-    experiment
-        From `memsci.runs.choose`.
-    base
-        Name of the base.
-    seed
-        Seed of the run.
-    quiz_items
-        Items of general knowledge at each stop; by default four subjects.
+    `quiz_items` is the number of items of general knowledge at each stop; by default those of four subjects.
     """
     check_common(experiment)
     about = shape(base)
@@ -305,17 +255,7 @@ def plan(experiment: Experiment, base: str | None = None, seed: int = 0, quiz_it
 
 
 def planned(tasks: Sequence[Task], about: Shape, quiz_items: int | None = None) -> list[Planned]:
-    """What each cell of a grid will do.
-
-    Parameters
-    ----------
-    tasks
-        The grid, from `memsci.experiments.Experiment.tasks`.
-    about
-        The architecture, with or without weights.
-    quiz_items
-        As for `plan`.
-    """
+    """What each cell of a grid (`memsci.experiments.Experiment.tasks`) will do on this architecture."""
     memories = {id(world): world for task in tasks for world in task.partitions}.values()
     words = [len(memory.text.split()) for world in memories for memory in world]
     text = TOKENS_PER_WORD * sum(words) / len(words)

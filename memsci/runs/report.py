@@ -65,7 +65,6 @@ class Results:
 
     @property
     def last(self) -> pd.DataFrame:
-        """What is known of all memories at the end."""
         return _last(self.curves)
 
     @property
@@ -91,15 +90,10 @@ def draw(run: str | Path, out: str | Path = "figures", size: str = "print") -> l
         names none, all for which its tables have rows.
     out
         Folder for the figures: ``main_episodic_first-memory_qa.pdf``, .png and .csv (the rows that are drawn). For results
-        that stand in a table of the paper also ``main_paper.csv`` (`memsci.measures.paper.compare`), ``main_order.csv``
-        (`memsci.measures.paper.ordering`) and ``main_tests.csv`` (`memsci.measures.paper.tested`).
+        that stand in a table of the paper also ``main_paper.csv``, ``main_order.csv`` and ``main_tests.csv`` (`compare`,
+        `ordering` and `tested` of `memsci.measures.paper`). The same tables give the same bytes.
     size
         "print" or "slide".
-
-    Returns
-    -------
-    list of Path
-        The files, the same bytes for the same tables.
     """
     folder = Path(run)
     check_in("size", size, SIZES)

@@ -86,15 +86,8 @@ def per_list(trials: pd.DataFrame) -> pd.DataFrame:
 def curves(partitions: pd.DataFrame) -> pd.DataFrame:
     """Means over partitions, with spread and interval (`memsci.measures.statistics.mean_table`).
 
-    Parameters
-    ----------
-    partitions
-        As `per_partition` or `memsci.evaluate.gate_accuracy.partition_rates` gives it, also once it was written and read.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Its columns less partition and value, then mean, sd, low, high, n.
+    The table is that of `per_partition` or `memsci.evaluate.gate_accuracy.partition_rates`, also once it was written and
+    read; its columns less partition and value, then mean, sd, low, high, n come out.
     """
     return _counted(mean_table(partitions))
 
