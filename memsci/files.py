@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -32,14 +33,20 @@ def as_path(given: str | os.PathLike[str]) -> Path:
     return path
 
 
+def as_folder(given: str | os.PathLike[str]) -> Path:
+    """The path of a folder that is there or could be made, as `as_path` gives it; refused where a file is in its way."""
+    path = as_path(given)
+    nearest = next(part for part in (path, *path.parents) if os.path.lexists(part) or part == part.parent)
+    if not nearest.is_dir():
+        raise MemsciError(f"{path} cannot be a folder, since {nearest} is a file. Give another path.")
+    return path
+
+
 def make_folder(given: str | os.PathLike[str]) -> Path:
     """Make a folder with all folders above it, unless it is there; returns its path as `as_path` gives it."""
-    path = as_path(given)
+    path = as_folder(given)
     try:
         path.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError):
-        blocking = next(part for part in (path, *path.parents) if part.exists() and not part.is_dir())
-        raise MemsciError(f"{path} cannot be a folder, since {blocking} is a file. Give another path.") from None
     except OSError as error:
         raise MemsciError(f"The folder {path} cannot be made ({error.strerror or error}). Give another path.") from None
     return path
@@ -128,6 +135,20 @@ def sha256(path: Path) -> str:
     """SHA-256 of a file, as 64 hexadecimal digits."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def content(value: Any) -> str:
+    """SHA-256 of anything made of plain values and dataclasses, as 64 hexadecimal digits.
+
+    Examples
+    --------
+    >>> content({"b": 1, "a": (2,)}) == content({"a": [2], "b": 1})
+    True
+    """
+    told = lambda pairs: {name: one for name, one in pairs if name != "extra" or one}  # younger than most hashes
+    plain = lambda one: dataclasses.asdict(one, dict_factory=told) if dataclasses.is_dataclass(one) else str(one)
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, default=plain)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def hidden(path: Path, mark: str = ".new-") -> Path:

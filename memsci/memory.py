@@ -2,18 +2,17 @@
 
 A memory is a short paragraph D_i (about 42 words in the paper), up to nine rewordings of it, and questions whose
 answers it contains (paper, section "Data"). Every text is checked here, once, before anything is learnt from it.
-Nothing here knows of models; tables go in and out through pandas.
+Nothing here knows of models; `memsci.data.table` makes memories of tables, `to_frame` tables of memories.
 """
 
 from __future__ import annotations
 
-import difflib
+import datetime
 import hashlib
-import json
-import numbers
+import math
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -22,6 +21,11 @@ import pandas as pd
 from memsci.errors import MemsciError, check_whole
 
 COLUMNS = ("text", "id", "label", "paraphrases", "questions")
+# Columns of the tables of responses, scores and training, beside which extra columns stand.
+RESERVED = frozenset(
+    "memory_id position way question target original recalled answer logprob tokens top_id gate dataset partition method "
+    "setting stop subject metric value protocol higher_is_better loss seconds learnt about".split()
+)
 LABEL_WORDS = 6
 # An id names the folder of its memory in a store, so it must be a file name on every system.
 _ID = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,98}[A-Za-z0-9_-])?")
@@ -41,17 +45,21 @@ class Question:
     about
         Ids of the memories needed to answer it. Empty for a question that belongs to one memory (its owner is meant);
         two ids for a compositional question.
+    extra
+        What else is known of it, as of a memory.
     """
 
     text: str
     answer: str
     about: tuple[str, ...] = ()
+    extra: dict[str, Any] = field(default_factory=dict, hash=False, repr=False)
 
     def __post_init__(self) -> None:
         check_text("the text of a question", self.text)
-        check_text(f"the answer to the question {_short(self.text)}", self.answer)
-        about = _strings(f"memory ids in `about` of the question {_short(self.text)}", self.about)
+        check_text(f"the answer to the question {short(self.text)}", self.answer)
+        about = _strings(f"memory ids in `about` of the question {short(self.text)}", self.about)
         object.__setattr__(self, "about", about)
+        object.__setattr__(self, "extra", _extra(f"of the question {short(self.text)}", self.extra))
 
 
 @dataclass(frozen=True)
@@ -71,6 +79,9 @@ class Memory:
         Other wordings of the same facts, trained on together with the text.
     questions
         `Question` objects, or pairs (question, answer), or dicts with the keys ``question`` and ``answer``.
+    extra
+        What else is known of it, such as its condition, by name: texts, numbers or truth values. Stores, responses and
+        scores have them as columns; nothing is learnt from them.
 
     Examples
     --------
@@ -83,6 +94,7 @@ class Memory:
     label: str = ""
     paraphrases: tuple[str, ...] = ()
     questions: tuple[Question, ...] = ()
+    extra: dict[str, Any] = field(default_factory=dict, hash=False, repr=False)
 
     def __post_init__(self) -> None:
         check_text("the text of a memory", self.text)
@@ -90,13 +102,14 @@ class Memory:
             raise MemsciError(f"id and label of a memory must be strings, not {self.id!r} and {self.label!r}.")
         # The dataclass is frozen for its users; defaults and sequences are brought to one form once, here.
         object.__setattr__(self, "id", self.id or text_hash(self.text)[:12])
-        object.__setattr__(self, "label", self.label.strip() or _short(self.text, quote=False))
+        object.__setattr__(self, "label", self.label.strip() or short(self.text, quote=False))
         check_id(self.id)
         check_text(f"the label of memory {self.id!r}", self.label)
         object.__setattr__(self, "paraphrases", _strings(f"paraphrases of memory {self.id!r}", self.paraphrases))
-        if not _is_sequence(self.questions):
+        if not is_sequence(self.questions):
             raise MemsciError(f"questions of memory {self.id!r} must be a list, not {type(self.questions).__name__}.")
         object.__setattr__(self, "questions", tuple(_question(q) for q in self.questions))
+        object.__setattr__(self, "extra", _extra(f"of memory {self.id!r}", self.extra))
 
 
 @dataclass(frozen=True)
@@ -120,14 +133,14 @@ class Partition:
     def __post_init__(self) -> None:
         check_text("the name of a partition", self.name)
         object.__setattr__(self, "memories", tuple(check_memories(self.memories)))
-        if not _is_sequence(self.compositional):
+        if not is_sequence(self.compositional):
             raise MemsciError(f"compositional questions must be a list, not {type(self.compositional).__name__}.")
         object.__setattr__(self, "compositional", tuple(_question(q) for q in self.compositional))
         known = {memory.id for memory in self.memories}
         for question in self.compositional:
             if len(set(question.about)) < 2 or not known.issuperset(question.about):
                 raise MemsciError(
-                    f"The compositional question {_short(question.text)} of partition {self.name!r} must "
+                    f"The compositional question {short(question.text)} of partition {self.name!r} must "
                     f"name at least two of its memories by id in `about`; not {list(question.about)}."
                 )
 
@@ -158,12 +171,12 @@ class QuizItem:
     def __post_init__(self) -> None:
         check_text("the subject of a quiz question", self.subject)
         check_text("the text of a quiz question", self.question)
-        object.__setattr__(self, "options", _strings(f"options of the question {_short(self.question)}", self.options))
+        object.__setattr__(self, "options", _strings(f"options of the question {short(self.question)}", self.options))
         if len(self.options) != 4:
-            raise MemsciError(f"The question {_short(self.question)} has {len(self.options)} options; four are needed.")
+            raise MemsciError(f"The question {short(self.question)} has {len(self.options)} options; four are needed.")
         if isinstance(self.answer, bool) or self.answer not in (0, 1, 2, 3):
             raise MemsciError(
-                f"The answer to the question {_short(self.question)} must be the index 0 to 3 of the "
+                f"The answer to the question {short(self.question)} must be the index 0 to 3 of the "
                 f"right option, not {self.answer!r}."
             )
         object.__setattr__(self, "answer", int(self.answer))
@@ -196,36 +209,40 @@ def text_hash(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def check_memories(memories: Iterable[Memory]) -> list[Memory]:
+def check_memories(memories: Iterable[Memory], rows: Sequence[str] = ()) -> list[Memory]:
     """Return the memories as a list after checking that they can be told apart.
 
-    Two memories with one text would share their key, so that no gate could separate them.
+    Two memories with one text would share their key, so that no gate could separate them. `rows` says where each stands, if
+    they are from a table.
     """
     if isinstance(memories, (str, Memory)):
         raise MemsciError(f"A list of Memory objects is needed, not one {type(memories).__name__}: put it in a list.")
     memories = list(memories)
     seen_ids: dict[str, int] = {}
     seen_texts: dict[str, int] = {}
-    for row, memory in enumerate(memories, start=1):
+    for place, memory in enumerate(memories):
         if not isinstance(memory, Memory):
-            raise MemsciError(f"Memory {row} is a {type(memory).__name__}, not a Memory: write Memory(text) around it.")
+            raise MemsciError(
+                f"Memory {place + 1} is a {type(memory).__name__}, not a Memory: write Memory(text) around it."
+            )
         # Texts first: equal texts also have equal default ids, and the text is then the true cause.
         text = " ".join(memory.text.split())
         for what, key, seen in (("text", text, seen_texts), ("id", memory.id.casefold(), seen_ids)):
             if key in seen:
-                shown = repr(memory.id) if what == "id" else _short(memory.text)
+                shown = repr(memory.id) if what == "id" else short(memory.text)
+                two = f"{rows[seen[key]]} and {rows[place]}" if rows else f"Memories {seen[key] + 1} and {place + 1}"
                 raise MemsciError(
-                    f"Memories {seen[key]} and {row} have the same {what} {shown}: "
-                    "each memory must have its own. Remove or change one of them."
+                    f"{two} have the same {what} {shown}: each memory must have its own. Remove or change one of them."
                 )
-            seen[key] = row
+            seen[key] = place
     return memories
 
 
 def to_frame(memories: Iterable[Memory]) -> pd.DataFrame:
-    """Memories as a table: one row each, columns text, id, label, paraphrases (list), questions (list of dicts).
+    """Memories as a table: one row each, columns text, id, label, paraphrases (list), questions (list of dicts), and those
+    of `Memory.extra`.
 
-    `from_frame` gives the same memories back; so it does after a way through JSON Lines or Parquet.
+    `memsci.data.table` gives the same memories back; so it does after a way through JSON Lines or Parquet.
     """
     rows = [
         {
@@ -233,133 +250,76 @@ def to_frame(memories: Iterable[Memory]) -> pd.DataFrame:
             "id": m.id,
             "label": m.label,
             "paraphrases": list(m.paraphrases),
-            "questions": [{"question": q.text, "answer": q.answer, "about": list(q.about)} for q in m.questions],
+            "questions": [
+                {"question": q.text, "answer": q.answer, "about": list(q.about), **q.extra} for q in m.questions
+            ],
+            **m.extra,
         }
         for m in memories
     ]
-    return pd.DataFrame(rows, columns=list(COLUMNS))
-
-
-def from_frame(frame: pd.DataFrame) -> list[Memory]:
-    """Memories from a table, one per row.
-
-    Parameters
-    ----------
-    frame
-        Column ``text``; optional columns ``id``, ``label``, ``paraphrases`` (list of strings) and ``questions`` (list
-        of [question, answer] or {"question", "answer"}). Lists may also be JSON strings, as in a CSV file. Missing
-        values in optional columns mean "not given". An index with one of these names is read as a column.
-    """
-    frame = _tidied(frame)
-    memories = []
-    for row, values in enumerate(frame.to_dict("records"), start=1):
-        given = {column: _cell(row, column, value) for column, value in values.items() if not _is_missing(value)}
-        if "text" not in given:
-            raise MemsciError(f"Row {row}, column 'text': the cell is empty; every memory needs its text.")
-        try:
-            memories.append(Memory(**given))
-        except MemsciError as error:
-            raise MemsciError(f"Row {row}: {error}") from None
-    return check_memories(memories)
-
-
-def _tidied(frame: pd.DataFrame) -> pd.DataFrame:
-    """The table with known columns alone: its index read as columns, columns without a name dropped if they are empty."""
-    if not isinstance(frame, pd.DataFrame):
-        raise MemsciError(f"A pandas DataFrame is needed, not {type(frame).__name__}.")
-    index = [(name, frame.index.get_level_values(level)) for level, name in enumerate(frame.index.names)]
-    for name, values in index:
-        if name is None and len(values) and not pd.api.types.is_integer_dtype(values.dtype):
-            raise MemsciError(
-                f"The index of the table has no name and holds {values[0]!r}, not row numbers: name it "
-                "(frame.rename_axis('id')) to keep it, or drop it (frame.reset_index(drop=True))."
-            )
-    columns = [*((str(name), values) for name, values in index if name is not None)]
-    for k, name in enumerate(frame.columns):
-        values = frame.iloc[:, k]
-        # Excel writes columns without a name where a cell was once used; pandas calls them "Unnamed: 3".
-        if _is_missing(name) or re.fullmatch(r"\s*(Unnamed: \d+)?", str(name)):
-            if (full := ~values.map(_is_missing)).any():
-                raise MemsciError(f"Column {k + 1} has no name and holds {values[full].iloc[0]!r}: name or remove it.")
-            continue
-        columns.append((str(name), values.array))
-    _check_columns([name for name, _ in columns])
-    return pd.DataFrame({name: pd.Series(values, dtype=object) for name, values in columns})
-
-
-def _check_columns(columns: list[str]) -> None:
-    allowed = ", ".join(COLUMNS)
-    if "text" not in columns:
-        names = ", ".join(columns) or "none"
-        raise MemsciError(f"The table has no column 'text' (found: {names}). Allowed: {allowed}.")
-    if repeated := sorted({c for c in columns if columns.count(c) > 1}):
-        raise MemsciError(f"The table has more than one column {repeated[0]!r} (or an index of that name): keep one.")
-    for column in columns:
-        if column not in COLUMNS:
-            near = difflib.get_close_matches(column.strip().lower(), COLUMNS, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else "remove it."
-            raise MemsciError(f"The table has a column {column!r} that means nothing here: {hint} Allowed: {allowed}.")
-
-
-def _cell(row: int, column: str, value: Any) -> Any:
-    """The value of one cell as `Memory` takes it."""
-    where = f"Row {row}, column {column!r}"
-    if column in ("paraphrases", "questions"):
-        if isinstance(value, str):
-            try:
-                value = json.loads(value)
-            except json.JSONDecodeError as error:
-                example = '["one wording", "another"]' if column == "paraphrases" else '[["Who?", "Nora"]]'
-                raise MemsciError(f"{where}: not a JSON list ({error}); write for instance {example}.") from None
-        if not _is_sequence(value):
-            raise MemsciError(f"{where}: a list is needed, not {value!r}.")
-        return list(value)
-    if column == "id" and isinstance(value, numbers.Real) and not isinstance(value, bool):
-        # A column of whole numbers with gaps arrives as floats: 7.0 is the id "7". Larger ones have lost digits.
-        if isinstance(value, float) and abs(value) >= 2**53:
-            raise MemsciError(f"{where}: the number {value!r} has lost its last digits; write ids as text.")
-        return str(int(value)) if float(value).is_integer() else str(value)
-    if not isinstance(value, str):
-        raise MemsciError(f"{where}: a string is needed, not {value!r}.")
-    if column == "text":
-        try:
-            check_text("the text of a memory", value)
-        except MemsciError as error:
-            raise MemsciError(f"{where}: {error}") from None
-    return value
+    return pd.DataFrame(rows, columns=list(dict.fromkeys([*COLUMNS, *(name for row in rows for name in row)])))
 
 
 def _question(value: Any) -> Question:
     """A question from any of the forms in which tables hold one."""
     if isinstance(value, Question):
         return value
-    if isinstance(value, dict) and {"question", "answer"} <= set(value) <= {"question", "answer", "about"}:
+    if isinstance(value, dict) and {"question", "answer"} <= set(value):
+        extra = {name: one for name, one in value.items() if name not in ("question", "answer", "about")}
         about = value.get("about")
-        return Question(value["question"], value["answer"], () if about is None else about)
-    if _is_sequence(value) and len(value) == 2:
+        return Question(value["question"], value["answer"], () if about is None else about, extra)
+    if is_sequence(value) and len(value) == 2:
         return Question(value[0], value[1])
     raise MemsciError(f'a question must be [question, answer] or {{"question": …, "answer": …}}, not {value!r}.')
 
 
 def _strings(what: str, values: Any) -> tuple[str, ...]:
-    if not _is_sequence(values):
+    if not is_sequence(values):
         raise MemsciError(f"{what} must be a list of strings, not {values!r}.")
     for value in values:
         check_text(f"one of the {what}", value)
     return tuple(values)
 
 
-def _is_sequence(value: Any) -> bool:
-    # Parquet gives lists back as arrays.
+def _extra(whose: str, values: Any) -> dict[str, Any]:
+    """Extra columns as plain values, those that are missing left out."""
+    if not isinstance(values, Mapping):
+        raise MemsciError(f"extra {whose} must be a dict of names and values, not {values!r}.")
+    found = {}
+    for name, value in values.items():
+        check_text(f"the name of an extra column {whose}", name)
+        if name in RESERVED or name in COLUMNS:
+            raise MemsciError(
+                f"The extra column {name!r} {whose} has a name that tables of memories, responses or scores use for "
+                f"something else: rename it, for instance my_{name}."
+            )
+        value = value.item() if isinstance(value, np.generic) else value
+        if is_missing(value) or isinstance(value, str) and not value.strip():
+            continue
+        if isinstance(value, (datetime.date, datetime.time)):
+            value = value.isoformat().removesuffix("T00:00:00")
+        if not isinstance(value, (str, bool, int, float)) or (isinstance(value, float) and not math.isfinite(value)):
+            raise MemsciError(
+                f"The extra column {name!r} {whose} must hold texts, numbers or truth values, not {value!r}."
+            )
+        if isinstance(value, str):
+            check_text(f"the extra column {name!r} {whose}", value)
+        found[name] = value
+    return found
+
+
+def is_sequence(value: Any) -> bool:
+    """Whether it is a list of some kind, and no text; Parquet gives lists back as arrays."""
     return isinstance(value, np.ndarray) or (isinstance(value, Sequence) and not isinstance(value, (str, bytes)))
 
 
-def _is_missing(value: Any) -> bool:
-    return not _is_sequence(value) and not isinstance(value, dict) and (pd.isna(value) or value == "")
+def is_missing(value: Any) -> bool:
+    """Whether a cell of a table is empty."""
+    return not is_sequence(value) and not isinstance(value, dict) and bool(pd.isna(value) or value == "")
 
 
-def _short(text: str, quote: bool = True) -> str:
+def short(text: str, quote: bool = True) -> str:
     """The first words of a text, for labels and messages."""
     words = text.split()
-    short = " ".join(words[:LABEL_WORDS]) + ("…" if len(words) > LABEL_WORDS else "")
-    return repr(short) if quote else short
+    first = " ".join(words[:LABEL_WORDS]) + ("…" if len(words) > LABEL_WORDS else "")
+    return repr(first) if quote else first

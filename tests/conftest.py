@@ -38,7 +38,7 @@ SLOW = (
     "test_only_what_was_made_by_committed_code", "test_what_is_shipped_of_a_run_draws_its_figures",
     "test_a_run_killed_half_way", "test_a_killed_process_loses_its_cell", "test_a_cell_that_always_kills_its_process",
     "test_an_error_in_a_cell_is_kept", "test_two_runners_at_once", "test_two_processes_give_the_tables_of_one",
-    "test_a_killed_run_resumes", "test_a_run_stopped_by_its_time_limit", "test_processes_without_work_end",
+    "test_a_killed_run_resumes", "test_a_run_stopped_by_its_time_limit", "test_a_worker_that_is_told_to_stop",
     "test_a_run_is_drawn_again_without_torch", "test_a_figure_is_drawn_again_from_its_table_without_torch",
     "test_a_writer_killed", "test_writers_killed", "test_training_rows_tell_nothing",
     "test_phenomena_fit", "test_phenomena_recall",

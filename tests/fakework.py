@@ -1,14 +1,17 @@
 """Work for runs that is quick and needs no model: tables made from the cell's name alone.
 
 It is in a module of its own because workers, which are other processes, must find it by name. Its environment says how
-long a cell takes (FAKE_SECONDS), and which cell kills its process, once or always (FAKE_KILL, FAKE_MARKS).
+long a cell takes (FAKE_SECONDS), and which cell kills its process, once or always (FAKE_KILL, FAKE_MARKS). Each makes a
+semaphore, as progress bars do, and a temporary folder, as MEGa does.
 """
 
 from __future__ import annotations
 
 import hashlib
+import multiprocessing
 import os
 import signal
+import tempfile
 import time
 from pathlib import Path
 
@@ -31,7 +34,7 @@ def experiment(table: Path, **changes) -> Experiment:
 
 def prepare(table: Path, folder: Path, **changes) -> runs.Prepared:
     made = experiment(table, **changes)
-    return runs.lay_out(made, BASE, [{}] * len(made.cells()), 0, folder, work=WORK)
+    return runs.lay_out(made, BASE, made.tasks(lambda cell: {}), 0, folder, work=WORK).begin()
 
 
 def work(cell, partitions, quiz, base, device, report):
@@ -44,9 +47,11 @@ def work(cell, partitions, quiz, base, device, report):
         os.kill(os.getpid(), signal.SIGKILL)
     if cell.label == os.environ.get("FAKE_ERROR"):
         raise ZeroDivisionError("not that")
-    for step in range(4):
-        report(step, 4)
-        time.sleep(float(os.environ.get("FAKE_SECONDS", "0")) / 4)
+    with tempfile.TemporaryDirectory(prefix="fake-", dir=marks):
+        multiprocessing.get_context("spawn").RLock()
+        for step in range(4):
+            report(step, 4)
+            time.sleep(float(os.environ.get("FAKE_SECONDS", "0")) / 4)
     return tables(cell, partitions[0])
 
 

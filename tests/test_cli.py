@@ -264,7 +264,7 @@ def test_publish_fills_a_folder(monkeypatch, tmp_path):
     from memsci import runs
 
     given = []
-    monkeypatch.setattr(runs, "ship", lambda *what: given.append(what) or [what[1] / "run.json"])
+    monkeypatch.setattr(runs, "publish", lambda *what: given.append(what) or [what[1] / "run.json"])
     (tmp_path / "runs" / "main-0123").mkdir(parents=True)
     (tmp_path / "runs" / "main-0123" / "run.json").write_text("{}")
     result = run("publish", "main-01", tmp_path / "out", "--folder", tmp_path / "runs")

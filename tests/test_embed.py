@@ -53,6 +53,20 @@ def test_mean_of_the_last_mlps_input_from_hidden_states(base):
     assert_close(embedder(base, Embedding.paper())([TEXTS[0]])[0], expected, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("pooling", ["mean", "surprisal", "idf"])
+def test_keys_do_not_depend_on_the_precision_around(base, pooling):
+    """What a program has set for its own numbers makes no other keys."""
+    embed = embedders(base, [Embedding(pooling=pooling, whiten=pooling == "idf")], stored=TEXTS)
+    expected = embed(TEXTS)[0]
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(embed(TEXTS)[0], expected)
+    try:
+        torch.set_default_dtype(torch.float64)
+        assert torch.equal(embed(TEXTS)[0], expected) and expected.dtype == torch.float32
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
 @pytest.mark.parametrize("layer", [-1, 0])
 @pytest.mark.parametrize("pooling", ["mean", "last", "surprisal"])
 def test_all_poolings_by_hand(any_base, pooling, layer):

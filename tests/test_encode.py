@@ -212,6 +212,17 @@ def test_runs_repeat_and_seeds_differ(base):
     assert (first.seed, other.seed) == (1, 2)
 
 
+def test_adapters_do_not_depend_on_the_default_number_type(base):
+    expected = run(base, MEMORIES[:1])[0].adapter.deltas
+    try:
+        torch.set_default_dtype(torch.float64)
+        found = run(base, MEMORIES[:1])[0].adapter.deltas
+    finally:
+        torch.set_default_dtype(torch.float32)
+    for path, pair in expected.items():
+        assert all(x.dtype == torch.float32 and torch.equal(x, y) for x, y in zip(found[path], pair))
+
+
 def test_the_global_random_state_is_left_alone(base):
     state = torch.get_rng_state()
     run(base, MEMORIES[:1])

@@ -13,7 +13,13 @@ from conftest import make_model
 from memsci import experiments, runs
 from memsci.errors import MemsciError
 from memsci.experiments import Cell, Experiment, cells, load, numbers, parse, show_numbers
-from memsci.memory import Memory, Partition, Question, QuizItem
+from memsci.experiments.cells import learner_settings, run_cell
+from memsci.experiments.rehearsal import check_common, rehearse
+from memsci.experiments.settings import region
+from memsci.files import content
+from memsci.measures import methods
+from memsci.measures.metrics import METRICS
+from memsci.memory import Memory, Partition, Question, QuizItem, to_frame
 from memsci.runs import choose, lay_out
 
 SHIPPED = (
@@ -35,8 +41,6 @@ def test_all_experiments_of_the_paper_are_there():
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_each_experiment_unfolds_into_cells_that_a_learner_understands(name):
-    from memsci.experiments.cells import learner_settings
-
     experiment = load(name)
     cells = experiment.cells()
     assert len({json.dumps(vars(cell), default=str) for cell in cells}) == len(cells) > 0
@@ -45,15 +49,10 @@ def test_each_experiment_unfolds_into_cells_that_a_learner_understands(name):
         assert bool(learner_settings(cell, "memsci/base", 5)) == (experiment.measure != "gates")
 
 
-def test_methods_are_those_that_can_be_made():
-    from memsci.learners import LEARNERS
-
-    assert {*experiments.METHODS, "In context"} == set(LEARNERS)  # the last is not the paper's
-
-
 def test_main_is_the_papers():
     main = load("main")
-    assert main.methods == experiments.METHODS and len(main.partitions) == 20
+    assert {*main.methods, "In context"} == set(methods.names())  # the last is not in the paper
+    assert len(main.partitions) == 20
     cells = main.cells()
     assert len(cells) == 2 * 20 * 9
     stops = {cell.method: cell.stops_for(50) for cell in cells}
@@ -92,8 +91,12 @@ def test_a_file_of_ones_own(tmp_path):
         file.write_text(text)
         with pytest.raises(MemsciError, match=why):
             load(file)
-    with pytest.raises(MemsciError, match="cannot be read"):
-        load(tmp_path / "none.toml")
+    file.write_bytes(b'title = "\xff"')
+    with pytest.raises(MemsciError, match="'mine' is not valid TOML"):
+        load(file)
+    for path in (tmp_path / "none.toml", file / "below.toml"):
+        with pytest.raises(MemsciError, match="cannot be read"):
+            load(path)
     with pytest.raises(MemsciError, match="experiment must be one of 'beta'"):
         load("mian")
 
@@ -157,8 +160,6 @@ def test_stops_end_with_the_partition():
 
 
 def test_layers_by_region_are_the_papers_on_its_model():
-    from memsci.experiments.cells import region
-
     assert region("early", 32) == tuple(range(0, 10)) and region("middle", 32) == tuple(range(9, 21))
     assert region("late", 32) == tuple(range(20, 32))
     assert [region(name, 2) for name in ("early", "middle", "late")] == [(0,), (0,), (0, 1)]
@@ -203,6 +204,97 @@ def test_what_memories_lack_is_said_before_anything_is_learnt(tmp_path):
     assert not (tmp_path / "runs").exists()
 
 
+FEW = [
+    Memory(
+        f"Nora saw {k} birds.", f"m{k}", paraphrases=(f"{k} birds!",), questions=(Question(f"How many on day {k}?", str(k)),)
+    )
+    for k in range(3)
+]  # fmt: skip
+
+
+@pytest.fixture
+def rehearsed(base, tmp_path, monkeypatch):
+    """Rehearse an experiment on three memories, of which the last may be another."""
+    monkeypatch.setattr("memsci.evaluate.scores.embedder", lambda *_: lambda texts: [[1.0, len(text)] for text in texts])
+
+    def act(last=FEW[2], quiz=(), **changes):
+        to_frame([*FEW[:2], last]).to_json(file := tmp_path / "birds.jsonl", orient="records", lines=True)
+        mine = small(**{"datasets": (str(file),), "partitions": (0,), "methods": ("MEGa",), **changes})
+        tasks = mine.tasks(lambda cell: learner_settings(cell, base.name, 2))
+        rehearse(tasks, base, quiz)
+        return tasks
+
+    return act
+
+
+def changed(**what) -> Memory:
+    return dataclasses.replace(FEW[2], **what)
+
+
+def asked(question: str, answer: str) -> Memory:
+    return changed(questions=(Question(question, answer),))
+
+
+def gates(method: str, setting: str) -> dict:
+    return {"measure": "gates", "methods": (method,), "settings": {method: (setting,)}}
+
+
+@pytest.mark.parametrize(
+    ("what", "why"),
+    [
+        ({"last": changed(text="a bird " * 80)}, "Memory m2 with its prompt takes .* tokens; tiny reads at most 512"),
+        ({"last": changed(paraphrases=("a bird " * 80,))}, "Memory m2 with its prompt takes"),
+        ({"last": asked("How many birds " * 30, "2"), "methods": ("Base",)}, "The question 'How many .* takes"),
+        ({"last": asked("How many birds " * 9, "2"), "ways": ("recall first",)}, "The question 'How many .* takes"),
+        ({"last": changed(text="a bird " * 60), "methods": ("RAG",)}, "The question 'How many .* takes"),
+        ({"last": asked("How many?", "...")}, r"Memory m2, question 'How many\?': The true answer '...' has no word"),
+        ({"quiz": [QuizItem("sums", "One and one? " * 40, ("2", "3", "4", "5"), 0)]}, "The question 'One and one"),
+        ({"settings": {"MEGa": ("layers=0", "layers=9")}}, "a layer of .* must be one of 0, 1; 9 was given"),
+        ({"methods": ("LoRA",), "settings": {"LoRA": ("layers=9",)}}, "a layer of .* 9 was given"),
+        ({"settings": {"MEGa": ("layer=7",)}}, "layer"),
+        ({"settings": {"MEGa": ("pooling=idf",)}}, "fitted to the texts of all memories"),
+        ({"settings": {"MEGa": ("kind=sentence; model=nobody/nothing",)}}, "embedding model 'nobody/nothing'"),
+        ({"settings": {"MEGa": ("paraphrases=2",)}}, "paraphrases of .* must be a whole number from 0 to 1; 2"),
+        (gates("by layer", "similarities=dot"), "similarity .*'dot'"),
+        (gates("by layer", "speed=9"), "'sites', .*; 'speed' was given"),
+        (gates("by embedding", "sites=mlp"), "by embedding has no settings; 'sites' was given"),
+    ],
+)
+def test_what_would_fail_in_a_cell_is_said_before_anything_is_learnt(rehearsed, monkeypatch, what, why):
+    monkeypatch.setattr("memsci.learners.base.Learner.learn", lambda *_, **how: pytest.fail("learnt"))
+    with pytest.raises(MemsciError, match=why):
+        rehearsed(**what)
+
+
+def test_what_can_be_run_passes_its_rehearsal(rehearsed):
+    quiz = [QuizItem("sums", "One and one?", ("2", "3", "4", "5"), 0)]
+    assert len(rehearsed(methods=tuple(methods.names()), quiz=quiz, last=asked("How many?", "★"))) == len(methods.names())
+    rehearsed(**gates("by layer", "similarities=cosine; sites=both"))
+
+
+def test_scoring_is_rehearsed(rehearsed, monkeypatch):
+    broken = dataclasses.replace(METRICS["logprob"], measure=lambda rows, embed: rows["logprob"] * float("nan"))
+    with monkeypatch.context() as patch, pytest.raises(MemsciError, match="have no finite number"):
+        patch.setitem(METRICS, "logprob", broken)
+        rehearsed()
+
+    def lacking(*_):
+        raise MemsciError("Cannot load the embedding model")
+
+    monkeypatch.setattr("memsci.evaluate.scores.embedder", lacking)
+    with pytest.raises(MemsciError, match="Cannot load the embedding model"):
+        rehearsed(methods=("Base",))
+
+
+def test_sources_are_read_before_the_model(tmp_path, monkeypatch):
+    monkeypatch.setattr("memsci.models.base.load", lambda *a, **k: pytest.fail("read a model"))
+    (tmp_path / "file.csv").write_text("")
+    for chosen, quiz in ((choose("main"), str(tmp_path / "file.csv")), (choose("l2", [str(tmp_path / "no.csv")], [0]), "")):
+        with pytest.raises(MemsciError, match="cannot be read|there is no"):
+            runs.prepare(chosen, runs=tmp_path / "runs", quiz=quiz)
+    assert not (tmp_path / "runs").exists()
+
+
 def test_what_is_drawn_of_an_experiment_decides_no_number():
     plain, drawn = small(), small(figures=("method_bars",), paper_table=1)
     assert plain.to_dict() == drawn.to_dict() and plain.cells() == drawn.cells()
@@ -217,7 +309,7 @@ def test_only_the_first_memories_are_taken(tmp_path):
         known = {memory.id for memory in world}
         assert world.compositional == tuple(q for q in full.compositional if set(q.about) <= known) != full.compositional
     base = {"name": "b", "fingerprint": "f", "tokenizer": "t", "dtype": "float32", "device": "cpu"}
-    made = [lay_out(one, base, [{}] * len(one.cells()), 0, tmp_path) for one in (whole, few)]
+    made = [lay_out(one, base, one.tasks(lambda cell: {}), 0, tmp_path).begin() for one in (whole, few)]
     assert made[0].folder != made[1].folder and not {job.id for job in made[0].jobs} & {job.id for job in made[1].jobs}
     assert [len(job.partitions[0]) for job in made[1].jobs] == [20] * len(made[1].jobs)
     about = [json.loads((one.folder / "run.json").read_text()) for one in made]
@@ -232,8 +324,8 @@ def test_content_depends_on_every_word_and_on_nothing_else():
     one = Partition("p", (Memory("A cat sat.", questions=(Question("Who?", "A cat"),)),))
     same = Partition("p", (Memory("A cat sat.", questions=(Question("Who?", "A cat"),)),))
     other = Partition("p", (Memory("A cat sat.", questions=(Question("Who?", "The cat"),)),))
-    assert experiments.content(one) == experiments.content(same) != experiments.content(other)
-    assert experiments.content({"b": 1, "a": (2,)}) == experiments.content({"a": [2], "b": 1})
+    assert content(one) == content(same) != content(other)
+    assert content({"b": 1, "a": (2,)}) == content({"a": [2], "b": 1})
 
 
 # Cells
@@ -309,8 +401,6 @@ QUIZ = [QuizItem("sums", "One and one?", ("2", "3", "4", "5"), 0)]
 
 
 def test_a_continual_cell_asks_one_question_of_each_and_all_at_the_end(fake, base, world):
-    from memsci.experiments.cells import run_cell
-
     steps = []
     tables = run_cell(cell("continual", stops=(1, 3)), base, [world], QUIZ, lambda *step: steps.append(step))
     said = tables["responses"]
@@ -327,8 +417,6 @@ def test_a_continual_cell_asks_one_question_of_each_and_all_at_the_end(fake, bas
 
 
 def test_settings_reach_the_learner_and_the_data(fake, base, world):
-    from memsci.experiments.cells import run_cell
-
     seen = []
     learn = Fake.learn
     try:
@@ -345,8 +433,6 @@ def test_settings_reach_the_learner_and_the_data(fake, base, world):
 
 
 def test_what_all_methods_share_reaches_those_that_read_it(fake, base, world):
-    from memsci.experiments.cells import check_common, learner_settings, run_cell
-
     shared = cell("single", common="autocast=true; k=2", setting="rank=4")
     run_cell(shared, base, [world])
     assert fake[0].settings == {"autocast": True, "rank": 4}
@@ -368,8 +454,6 @@ def test_what_all_methods_share_reaches_those_that_read_it(fake, base, world):
 
 
 def test_betas_are_tried_on_one_learner(fake, base, world):
-    from memsci.experiments.cells import run_cell
-
     rules = ("beta=0.5", "beta=2", "beta=2; questions=compositional")
     tables = run_cell(cell("beta", rules=rules), base, [world])
     said = tables["responses"]
@@ -383,8 +467,6 @@ def test_betas_are_tried_on_one_learner(fake, base, world):
 
 
 def test_compositional_questions_are_asked_at_the_end(fake, base, world):
-    from memsci.experiments.cells import run_cell
-
     said = run_cell(cell("compositional", setting="beta=0.1"), base, [world])["responses"]
     assert said["memory_id"].tolist() == ["m1 m3", "m1 m3"] and said["gate"].tolist() == ["own", "true"]
 
@@ -395,8 +477,6 @@ def test_compositional_questions_are_asked_at_the_end(fake, base, world):
 def test_gates(base, world, monkeypatch, method, setting):
     from memsci.config import Embedding
     from memsci.evaluate import gate_accuracy as gating
-    from memsci.experiments.cells import run_cell
-
     few = {"own": (Embedding.paper(), "inner"), "words": (Embedding(kind="words"), "cosine")}
     by_embedding, by_count = gating.by_embedding, gating.by_count
     monkeypatch.setattr(gating, "EMBEDDINGS", few)
@@ -420,7 +500,6 @@ class Lenient:
 def test_from_the_folder_of_a_model_to_curves(tmp_path, tokenizer, world, monkeypatch):
     """The whole way once: two methods on four memories, in this process."""
     from memsci.config import Encoding
-    from memsci.memory import to_frame
     from memsci.runs import folder as files
     from memsci.runs.worker import work
 

@@ -14,7 +14,6 @@ from transformers import PreTrainedTokenizerFast
 
 import memsci
 from memsci import prompts, runs
-from memsci.experiments import METHODS
 from memsci.runs import folder as files
 from memsci.runs import plan
 from memsci.runs.report import draw
@@ -81,7 +80,7 @@ def test_every_method_runs_from_its_plan_to_its_figures(llama, tmp_path):
     planned = plan.plan(experiment, str(llama)).calls.set_index("method")
     before = memsci.load(str(llama)).fingerprint
     prepared = runs.prepare(experiment, str(llama), runs=tmp_path / "runs")
-    assert [job.cell.method for job in prepared.jobs] == list(METHODS)
+    assert [job.cell.method for job in prepared.jobs] == list(experiment.methods)
     for job in prepared.jobs:
         outcome = work(job)
         assert outcome.status == "done", outcome.error
@@ -89,7 +88,7 @@ def test_every_method_runs_from_its_plan_to_its_figures(llama, tmp_path):
     assert runs.status(prepared.folder) == "finished" and memsci.load(str(llama)).fingerprint == before
 
     said, quiz = files.table(prepared.folder, "responses"), files.table(prepared.folder, "quiz")
-    for method in METHODS:
+    for method in experiment.methods:
         assert (said["method"] == method).sum() == planned.loc[method, "scored"], method
         assert (quiz["method"] == method).sum() == planned.loc[method, "quiz"], method
     words = said[["recalled", "answer"]].fillna("").to_numpy().ravel()
@@ -99,6 +98,6 @@ def test_every_method_runs_from_its_plan_to_its_figures(llama, tmp_path):
     scores = files.table(prepared.folder, "scores", without=["protocol"])
     assert {"qa", "logprob", "recall cos", "correct gate", "knowledge"} <= set(scores["metric"])
     curves = pd.read_csv(prepared.folder / "curves.csv")
-    assert set(curves["method"]) == set(METHODS) and np.isfinite(curves["mean"]).all()
+    assert set(curves["method"]) == set(experiment.methods) and np.isfinite(curves["mean"]).all()
     drawn = {path.name for path in draw(prepared.folder, tmp_path / "figures")}
     assert {"main_three-jsonl_bars_qa.pdf", "main_three-jsonl_first-memory_recall-cos.png"} <= drawn

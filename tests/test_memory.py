@@ -11,8 +11,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from memsci.data import table
 from memsci.errors import MemsciError
-from memsci.memory import Memory, Partition, Question, QuizItem, check_memories, from_frame, text_hash, to_frame
+from memsci.memory import Memory, Partition, Question, QuizItem, check_memories, text_hash, to_frame
 
 TEXT = "Nora hid the letter in the old piano on 3 May. Nobody saw her."
 
@@ -128,8 +129,8 @@ def test_round_trip(way):
         frame = pd.read_json(io.StringIO(frame.to_json(orient="records", lines=True)), lines=True)
     elif way == "parquet":
         frame = pd.read_parquet(io.BytesIO(frame.to_parquet()))
-    assert from_frame(frame) == MEMORIES
-    assert to_frame([]).empty and from_frame(to_frame([])) == []
+    assert table(frame) == MEMORIES
+    assert to_frame([]).empty and table(to_frame([])) == []
 
 
 def test_missing_optional_cells_mean_not_given():
@@ -141,30 +142,36 @@ def test_missing_optional_cells_mean_not_given():
             "paraphrases": [["A!"], None, "[]"],
         }
     )
-    assert from_frame(frame) == [Memory("A.", id="7", label="x", paraphrases=("A!",)), Memory("B."), Memory("C.")]
+    assert table(frame) == [Memory("A.", id="7", label="x", paraphrases=("A!",)), Memory("B."), Memory("C.")]
 
 
 @pytest.mark.parametrize(
     ("columns", "says"),
     [
         ({"txt": ["A."]}, "no column 'text' (found: txt)"),
-        ({"text": ["A."], "paraphrase": [["B."]]}, "'paraphrase' that means nothing here: did you mean 'paraphrases'?"),
-        ({"text": ["A."], "weather": [1]}, "column 'weather' that means nothing here: remove it"),
-        ({"text": ["A.", ""]}, "Row 2, column 'text': the cell is empty"),
-        ({"text": ["A.", None]}, "Row 2, column 'text': the cell is empty"),
-        ({"text": ["A.", "  "]}, "Row 2, column 'text': the text of a memory is empty"),
-        ({"text": ["A.", 3]}, "Row 2, column 'text': a string is needed"),
-        ({"text": ["A.", "B."], "paraphrases": ["[]", "plain"]}, "Row 2, column 'paraphrases': not a JSON list"),
-        ({"text": ["A.", "B."], "questions": ["[]", "{}"]}, "Row 2, column 'questions': a list is needed"),
-        ({"text": ["A.", "B."], "questions": [[], [["Who?"]]]}, "Row 2: a question must be [question, answer]"),
-        ({"text": ["A.", "B."], "id": ["a", "a/b"]}, "Row 2: 'a/b' cannot be the id"),
-        ({"text": ["A.", "B."], "label": ["a", ["b"]]}, "Row 2, column 'label': a string is needed"),
-        ({"text": ["A.", "B.", "A."]}, "Memories 1 and 3 have the same text"),
+        ({"text": ["A."], "paraphrase": [["B."]]}, "'paraphrase': did you mean 'paraphrases'?"),
+        ({"text": ["A."], "position": [1]}, "column 'position', which is the name of another one"),
+        ({"text": ["A.", ""]}, "Row 2 (index 1), column 'text': the cell is empty"),
+        ({"text": ["A.", None]}, "Row 2 (index 1), column 'text': the cell is empty"),
+        ({"text": ["A.", "  "]}, "Row 2 (index 1), column 'text': the text of a memory is empty"),
+        ({"text": ["A.", 3]}, "Row 2 (index 1), column 'text': a string is needed"),
+        (
+            {"text": ["A.", "B."], "paraphrases": ["[]", "plain"]},
+            "Row 2 (index 1), column 'paraphrases': not a JSON list",
+        ),
+        ({"text": ["A.", "B."], "questions": ["[]", "{}"]}, "Row 2 (index 1), column 'questions': a list is needed"),
+        (
+            {"text": ["A.", "B."], "questions": [[], [["Who?"]]]},
+            "Row 2 (index 1): a question must be [question, answer]",
+        ),
+        ({"text": ["A.", "B."], "id": ["a", "a/b"]}, "Row 2 (index 1): 'a/b' cannot be the id"),
+        ({"text": ["A.", "B."], "label": ["a", ["b"]]}, "Row 2 (index 1), column 'label': a string is needed"),
+        ({"text": ["A.", "B.", "A."]}, "Row 1 (index 0) and Row 3 (index 2) have the same text"),
     ],
 )
 def test_table_errors_name_row_and_column(columns, says):
     with pytest.raises(MemsciError) as caught:
-        from_frame(pd.DataFrame(columns))
+        table(pd.DataFrame(columns))
     assert says in str(caught.value)
 
 
@@ -176,6 +183,9 @@ TABLE = pd.DataFrame({"text": ["A.", "B."], "id": ["a", "b"]})
     "frame",
     [
         TABLE.set_index("id"),
+        TABLE.set_index("id").rename_axis(None),
+        TABLE.rename(columns={"text": "Text ", "id": "ID"}),
+        TABLE.set_index("id")["text"],
         TABLE.set_index("text"),
         TABLE.set_index(["id", "text"]),
         TABLE.iloc[::-1][::-1].set_axis([7, 3]),  # row numbers of a larger table
@@ -184,23 +194,25 @@ TABLE = pd.DataFrame({"text": ["A.", "B."], "id": ["a", "b"]})
     ],
 )
 def test_an_index_of_a_known_name_is_a_column(frame):
-    assert from_frame(frame) == SAME
+    assert table(frame) == SAME
 
 
 @pytest.mark.parametrize(
     ("frame", "says"),
     [
-        (TABLE.set_index("id").rename_axis(None), "index of the table has no name and holds 'a'"),
-        (TABLE.set_index("id").rename_axis("name"), "column 'name' that means nothing here"),
+        (TABLE.set_axis(["a", "b"]), "index of the table has no name and holds 'a'"),
+        (TABLE.set_axis([0.5, 1.5]), "index of the table has no name and holds 0.5"),
+        (pd.DataFrame([["A.", "B."]], columns=["text", "text.1"]), "more than one column 'text'"),
         (TABLE.set_index("id", drop=False), "more than one column 'id'"),
         (TABLE.assign(**{"Unnamed: 2": [None, "x"]}), "Column 3 has no name and holds 'x'"),
         (TABLE.assign(id=[2.0**60, 1.0]), "lost its last digits"),
-        ("text", "DataFrame is needed, not str"),
+        (3, "a list of texts or of Memory objects, not int"),
+        ("a text.", 'A text goes into a list: ["…"]'),
     ],
 )
 def test_what_would_be_lost_is_refused(frame, says):
     with pytest.raises(MemsciError) as caught:
-        from_frame(frame)
+        table(frame)
     assert says in str(caught.value)
 
 
@@ -222,8 +234,8 @@ UNWRITABLE = ["a\ud800b", "\udcff", "a\0b", "\0"]
         lambda bad: QuizItem(bad, "Who?", ("a", "b", "c", "d"), 0),
         lambda bad: QuizItem("s", bad, ("a", "b", "c", "d"), 0),
         lambda bad: QuizItem("s", "Who?", ("a", "b", "c", bad), 0),
-        lambda bad: from_frame(pd.DataFrame({"text": [TEXT], "label": [bad]}, dtype=object)),
-        lambda bad: from_frame(pd.DataFrame({"text": [TEXT], "questions": [json.dumps([["Who?", bad]])]})),
+        lambda bad: table(pd.DataFrame({"text": [TEXT], "label": [bad]}, dtype=object)),
+        lambda bad: table(pd.DataFrame({"text": [TEXT], "questions": [json.dumps([["Who?", bad]])]})),
     ],
 )
 def test_text_that_cannot_be_written_is_refused_wherever_it_comes_in(make, bad):
@@ -254,4 +266,4 @@ def test_what_is_no_text_is_refused_wherever_it_comes_in(make, bad):
 
 def test_a_repeated_column_is_refused():
     with pytest.raises(MemsciError, match="more than one column 'text'"):
-        from_frame(pd.DataFrame([["A.", "B."]], columns=["text", "text"]))
+        table(pd.DataFrame([["A.", "B."]], columns=["text", "text"]))

@@ -277,6 +277,21 @@ def test_forgetting_leaves_the_others_as_they_were(mind):
         mind.gate_by_hand([{"c": 1.0}])
 
 
+def test_what_is_forgotten_was_never_there(mind, tmp_path):
+    """Logits are those of a mind that never had it, bit for bit, and no file holds its key, its adapter or its words."""
+    gone, adapter = mind.store.records[1], mind.store.adapter("c")
+    logits(mind, QUESTIONS)  # all adapters are in memory
+    mind.forget("c")
+    never = filled(mind.base, tmp_path / "never", ids=("m", "x"))
+    for one in (mind, memsci.open(mind.store.path, mind.base)):
+        assert torch.equal(logits(one, QUESTIONS), logits(never, QUESTIONS))
+        assert torch.equal(one.gate(QUESTIONS).weights, never.gate(QUESTIONS).weights)
+    parts = [gone.key, *(half for pair in adapter.deltas.values() for half in pair)]
+    words = [text.encode() for text in (gone.label, gone.text_hash)]
+    written = b"".join(file.read_bytes() for file in mind.store.path.rglob("*") if file.is_file())
+    assert not any(part.numpy().tobytes() in written for part in parts) and not any(text in written for text in words)
+
+
 def test_a_memory_replaced_under_its_id_speaks_at_once(mind, tmp_path):
     """Whoever replaced it, and although the ids are the same and in the same order."""
     before = mind.logprob(QUESTIONS, ANSWERS, beta=0)
@@ -496,7 +511,7 @@ def test_no_questions_have_no_answers(mind, rule):
 
 @pytest.mark.parametrize("rule", [GateRule(top_k=2), GateRule(beta=30.0, epsilon=0.01)])
 def test_a_searched_gate_reads_the_keys_of_its_candidates_alone(many, monkeypatch, rule):
-    monkeypatch.setattr("memsci.store.catalogue.SMALL", -1)  # the forgotten stays in the catalogue
+    monkeypatch.setattr("memsci.store.catalogue.Catalogue.wasteful", lambda self: False)  # the forgotten stays in it
     many.forget("m3")
     many.rule = rule
     read, keys = [], many.store.keys

@@ -384,8 +384,9 @@ def shorn(file, change):
         (lambda w: {k: v for k, v in w.items() if "down_proj" not in k}, r"lack 2 tensors .*layers\.0\.mlp\.down_proj"),
         (lambda w: {f"net.{k}": v for k, v in w.items()}, r"lack .* tensors .*no place for \(net\."),
         (lambda w: w | {"model.norm.weight": torch.ones(7)}, "Cannot load .*whole and of one model|another shape"),
+        (lambda w: w | {"model.norm.weight": w["model.norm.weight"] / 0}, r"1 tensors .* inf or nan: model\.norm\.weight"),
     ],
-    ids=["absent", "prefix", "shape"],
+    ids=["absent", "prefix", "shape", "not finite"],
 )
 def test_weights_that_do_not_fill_the_model_are_refused(folder, change, message):
     shorn(folder / "model.safetensors", change)

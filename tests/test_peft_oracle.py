@@ -201,9 +201,10 @@ def _drop(folder):
         ],
         (lambda f: _lose(f, "r"), "KeyError: 'r'"),
         (lambda f: _lose(f, "lora_alpha"), "KeyError: 'lora_alpha'"),
-        (lambda f: _change(f, lambda tensor: tensor.flatten()), "is no matrix of floating-point numbers"),
-        (lambda f: _change(f, lambda tensor: tensor[..., None]), "is no matrix of floating-point numbers"),
-        (lambda f: _change(f, lambda tensor: tensor.to(torch.int8)), "is no matrix of floating-point numbers"),
+        (lambda f: _change(f, lambda tensor: tensor.flatten()), "is no matrix of finite floating-point numbers"),
+        (lambda f: _change(f, lambda tensor: tensor[..., None]), "is no matrix of finite floating-point numbers"),
+        (lambda f: _change(f, lambda tensor: tensor.to(torch.int8)), "is no matrix of finite floating-point numbers"),
+        (lambda f: _change(f, lambda tensor: tensor / 0), "is no matrix of finite floating-point numbers"),
         (lambda f: save_file({}, f / "adapter_model.safetensors"), "holds no linear map"),
     ],
 )  # fmt: skip

@@ -203,6 +203,6 @@ def test_figures_are_not_drawn_into_a_file(tmp_path):
     run = write_run(tmp_path / "mine-0", results("all memories"))
     (file := tmp_path / "file").write_text("kept")
     for out in (file, file / "below"):
-        with pytest.raises(MemsciError, match="is no folder, and none can be made there"):
+        with pytest.raises(MemsciError, match="file is a file"):
             report.draw(run, out)
     assert file.read_text() == "kept"

@@ -24,11 +24,15 @@ from fakework import BASE
 from memsci import provenance, runs
 from memsci.errors import MemsciError
 from memsci.experiments import Cell
-from memsci.runs import execute, pool
+from memsci.files import content, read_json, write_json
+from memsci.runs import execute
 from memsci.runs import folder as files
+from memsci.runs.finish import score_cell
+from memsci.runs.pool import locally
+from memsci.runs.progress import TimeLeft
 from memsci.runs.report import draw
 from memsci.runs.tables import curves, together
-from memsci.runs.worker import Outcome, _keep_memory, work
+from memsci.runs.worker import Outcome, cores, work
 
 TABLES = ("responses.csv.gz", "scores.csv.gz", "training.csv", "partitions.csv.gz", "curves.csv")
 
@@ -78,7 +82,7 @@ def test_a_run_is_found_by_its_content(table, marks, tmp_path):
     other = fakework.prepare(moved, tmp_path / "runs", stops=(1,))
     assert other.folder != one.folder and {job.id for job in other.jobs}.isdisjoint(job.id for job in one.jobs)
     config = json.loads((one.folder / "config.json").read_text())
-    assert execute.content(config)[:12] == one.folder.name.rpartition("-")[2]
+    assert content(config)[:12] == one.folder.name.rpartition("-")[2]
     about = json.loads((one.folder / "run.json").read_text())
     assert about["status"] == "begun" and len(about["cells"]) == 6 and about["versions"]["memsci"]
 
@@ -118,7 +122,7 @@ def test_cells_say_by_what_they_were_made_and_a_run_sums_it_up(table, marks, tmp
     monkeypatch.setattr(provenance, "commit", lambda: "a" * 40)
     monkeypatch.setattr(provenance, "now", lambda: "2026-01-01T00:00:00+00:00")
     first = in_this_process(fakework.prepare(table, tmp_path / "runs", partitions=(0, 1)))
-    cell = files.about_cell(first, files.read_json(first / "run.json")["cells"][0]["id"])
+    cell = files.about_cell(first, read_json(first / "run.json")["cells"][0]["id"])
     assert list(cell) == ["label", "commit", "versions", "machine", "threads", "begun", "device", "finished", "seconds",
                           "processor_seconds"]  # fmt: skip
     assert cell["commit"] == "a" * 40 and cell["versions"]["torch"] and cell["device"] == "cpu" and cell["threads"] == 1
@@ -128,9 +132,9 @@ def test_cells_say_by_what_they_were_made_and_a_run_sums_it_up(table, marks, tmp
     monkeypatch.setattr(provenance, "now", lambda: "2026-02-02T00:00:00+00:00")
     more = fakework.prepare(table, tmp_path / "runs")
     for job in more.jobs:
-        assert files.borrow(more.folder, job.id, execute._score_cell) or work(job).status == "done"
+        assert files.borrow(more.folder, job.id, score_cell) or work(job).status == "done"
     runs.finish(more.folder)
-    about = files.read_json(more.folder / "run.json")
+    about = read_json(more.folder / "run.json")
     assert about["commits"] == ["a" * 40, "b" * 40] and about["threads"] == 1
     assert about["begun"].startswith("2026-01-01")
     cells = [files.about_cell(more.folder, job.id) for job in more.jobs]
@@ -178,27 +182,11 @@ def test_only_a_finished_run_with_responses_is_scored_anew(table, marks, tmp_pat
         runs.score(prepared.folder)
 
 
-def test_what_fails_outside_a_cell_is_told_as_it_is(monkeypatch):
-    def full(job):
-        raise OSError("no space left")
-
-    class Once:
-        sent: list[Outcome] = []
-        given = iter(["a job"])
-
-        def recv(self):
-            try:
-                return next(self.given)
-            except StopIteration:
-                raise EOFError from None
-
-        def send(self, outcome):
-            self.sent.append(outcome)
-
-    monkeypatch.setattr(pool, "work", full)
-    monkeypatch.setattr(pool.signal, "signal", lambda *_: None)
-    pool._serve(Once())
-    assert Once.sent == [Outcome("failed", error="OSError: no space left")]
+def test_what_fails_outside_a_cell_is_told_as_it_is(table, marks, tmp_path):
+    job = fakework.prepare(table, tmp_path / "runs").jobs[0]
+    (job.folder / "cells").write_text("no folder")
+    ((_, ended, outcome),) = (event for event in locally([job], 1) if event[0] == "end")
+    assert ended == job and outcome.status == "failed" and outcome.error.startswith("FileExistsError: ")
 
 
 def test_two_processes_give_the_tables_of_one(table, marks, tmp_path):
@@ -215,11 +203,32 @@ def test_two_processes_give_the_tables_of_one(table, marks, tmp_path):
     assert found[["run", "status", "cells"]].values.tolist() == [[folder.name, "finished", "6/6"]]
 
 
-def test_processes_without_work_end_by_themselves(table, marks, tmp_path, monkeypatch):
-    workers, begin = [], pool._begin
-    monkeypatch.setattr(pool, "_begin", lambda *given: workers.append(begin(*given)) or workers[-1])
-    runs.run(fakework.prepare(table, tmp_path / "runs", partitions=(0,)), processes=2, threads=1, progress=False)
-    assert [worker.process.exitcode for worker in workers] == [0, 0]  # a process that is killed leaks its semaphores
+STOPPED = """
+import sys
+import fakework
+from pathlib import Path
+from memsci.runs.pool import locally
+if __name__ == "__main__":
+    jobs = fakework.prepare(Path(sys.argv[1]), Path(sys.argv[2])).jobs
+    events = locally(jobs[:int(sys.argv[3])], 2)
+    marks = Path(sys.argv[4])
+    for event in events:
+        if int(sys.argv[3]) > 1 and len(list(marks.glob("fake-*"))) == 2:
+            break  # both are at work
+    events.close()
+"""
+
+
+@pytest.mark.parametrize("jobs", [1, 6])
+def test_a_worker_that_is_told_to_stop_leaves_nothing_behind(table, marks, tmp_path, monkeypatch, jobs):
+    """One without a job ends by itself; one at work is told to."""
+    (script := tmp_path / "script.py").write_text(STOPPED)
+    monkeypatch.setenv("FAKE_SECONDS", "0" if jobs == 1 else "60")
+    given = [sys.executable, str(script), str(table), str(tmp_path / "runs"), str(jobs), str(marks)]
+    begun = time.monotonic()
+    done = subprocess.run(given, capture_output=True, text=True)
+    assert done.returncode == 0 and "leaked" not in done.stderr, done.stderr
+    assert not list(marks.glob("fake-*")) and time.monotonic() - begun < 50
 
 
 def test_a_killed_process_loses_its_cell_alone_and_it_is_done_once_more(table, marks, tmp_path, monkeypatch):
@@ -380,50 +389,94 @@ def test_a_run_is_located_by_the_beginning_of_its_name(table, marks, tmp_path):
 
 def test_columns_that_differ_are_not_put_together(tmp_path):
     (tmp_path / "cells").mkdir()
-    for name, column in (("a", "x"), ("b", "y")):
-        files.keep(tmp_path, name, {"training": pd.DataFrame({column: [1]})}, {})
+    for name, column in (("a", "loss"), ("b", "value"), ("c", "list"), ("d", "loss")):
+        files.keep(tmp_path, name, {"training": pd.DataFrame({column: ["007"], "condition": "near"})}, {})
     with pytest.raises(MemsciError, match="other columns"):
         files.gather(tmp_path, ["a", "b"])
 
 
-def test_memory_is_kept_where_the_library_can(monkeypatch):
+def test_extra_columns_of_some_memories_are_empty_for_the_others(tmp_path):
+    (tmp_path / "cells").mkdir()
+    for name, extra in (("a", {"list": "007"}), ("b", {"condition": "near"})):
+        files.keep(tmp_path, name, {"training": pd.DataFrame({"loss": [1.5], **extra})}, {})
+    files.gather(tmp_path, ["a", "b"])
+    found = files.table(tmp_path, "training")
+    assert found.to_dict("list") == {"loss": [1.5, 1.5], "list": ["007", ""], "condition": ["", "near"]}
+
+
+def test_memory_is_kept_where_the_library_can(table, marks, tmp_path, monkeypatch):
     asked = []
     library = SimpleNamespace(mallopt=lambda *what: asked.append(what))
-    monkeypatch.setattr("memsci.runs.worker.ctypes.CDLL", lambda name: library)
-    _keep_memory()
-    assert asked == [(-1, 2**31 - 1), (-3, 2**31 - 1)]
+    monkeypatch.setattr("ctypes.CDLL", lambda name: library)
+    first, second, *_ = fakework.prepare(table, tmp_path / "runs").jobs
+    assert work(first).status == "done" and asked == [(-1, 2**31 - 1), (-3, 2**31 - 1)]
     del library.mallopt  # another C library
-    _keep_memory()
+    assert work(second).status == "done"
 
 
-def test_sizes():
-    assert execute._sizes(8, None, None, None, False)[0] == min(8, execute._cores())
-    assert execute._sizes(1, None, 3, None, False) == (1, 3, [None])
-    assert execute._sizes(8, 4, None, "slurm", False) == (4, 1, [None])
+def test_workers_share_the_cores():
+    assert execute.workers(8, None, None, None, False)[0] == min(8, cores())
+    assert execute.workers(1, None, 3, None, False) == (1, 3, [None])
+    assert execute.workers(8, 4, None, "slurm", False) == (4, 1, [None])
+    assert execute.workers(80, None, None, "local", False) == (cores(), 1, [None])
+    assert execute.workers(80, None, None, "tcp://there:8786", False) == (1, 1, [None])
+
+
+def test_workers_that_there_cannot_be_are_refused_before_a_model_is_read(monkeypatch):
+    pytest.importorskip("dask_jobqueue")
     with pytest.raises(MemsciError, match="how many batch jobs slurm is to hold"):
-        execute._sizes(8, None, None, "slurm", False)
-    assert execute._sizes(80, None, None, "local", False) == (execute._cores(), 1, [None])
-    assert execute._sizes(80, None, None, "tcp://there:8786", False) == (1, 1, [None])
+        runs.check_workers(cluster="slurm")
     with pytest.raises(MemsciError, match="processes must be a whole number from 1 up"):
-        execute._sizes(8, 0, None, None, False)
+        runs.check_workers(processes=0)
+    with pytest.raises(MemsciError, match="'sge' was given"):
+        runs.check_workers(8, cluster="sge")
+    monkeypatch.setattr(runs, "prepare", lambda *what: pytest.fail("read a model"))
+    from typer.testing import CliRunner
+
+    from memsci.cli import main as cli
+
+    for words, why in (("--cluster slurm", "how many batch jobs"), ("--cluster sge", "'sge' was given")):
+        refused = CliRunner().invoke(cli.app, ["run", "main", *words.split()], env={"COLUMNS": "200"})
+        assert refused.exit_code == 2 and why in refused.stderr
+
+
+@pytest.mark.parametrize("below", ["", "below"])
+def test_a_file_is_no_folder_for_runs(table, marks, tmp_path, monkeypatch, below):
+    (tmp_path / "file").write_text("kept")
+    where = tmp_path / "file" / below
+    monkeypatch.setattr("memsci.models.base.load", lambda *a, **k: pytest.fail("read a model"))
+    prepared = in_this_process(fakework.prepare(table, tmp_path / "runs", partitions=(0,)))
+    for act in (
+        lambda: runs.prepare(fakework.experiment(table), runs=where),
+        lambda: fakework.prepare(table, where),
+        lambda: runs.find(where),
+        lambda: files.locate("fake", where),
+        lambda: runs.publish(prepared, where),
+        lambda: draw(prepared, where),
+    ):
+        with pytest.raises(MemsciError, match="file is a file"):
+            act()
+    assert (tmp_path / "file").read_text() == "kept"
+
+
+def test_paths_begin_at_home(table, marks, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path)), monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    prepared = fakework.prepare(Path("~/mine.csv"), Path("~/runs"))
+    assert prepared.folder.parent == tmp_path / "runs" and len(runs.find("~/runs")) == 1
+    assert files.locate("~/runs/" + prepared.folder.name) == files.locate("fake", "~/runs") == prepared.folder
 
 
 def test_time_left_is_that_of_the_cells_still_to_come():
-    watch = execute._Watch.__new__(execute._Watch)
-    watch.expected = {"a": 100.0, "b": 400.0, "c": 30.0}
-    watch.left, watch.processes = {"a": "MEGa", "b": "Full", "c": "Base"}, 2
-    watch.taken = {}
-    assert watch.time_left() == ""
-    watch.taken = {"Base": [(10.0, 30.0)], "MEGa": [(100.0, 100.0), (140.0, 100.0)]}
+    expected = {"a": 100.0, "b": 400.0, "c": 30.0, "d": 30.0, "e": 100.0, "f": 100.0}
+    methods = dict(zip("abcdef", ("MEGa", "Full", "Base", "Base", "MEGa", "MEGa")))
+    left = TimeLeft(expected, methods)
+    assert left(2) == ""
+    for cell, seconds in (("d", 10.0), ("e", 100.0), ("f", 140.0)):
+        left.end(cell, seconds)
     # MEGa 1.2 times as long as planned, Base a third, all together 250 / 230: (120 + 435 + 10) / 2 = 282 s
-    assert watch.time_left(", ") == ", 5 min left"
-    job = SimpleNamespace(id="c", cell=SimpleNamespace(method="Base"))
-    watch.done = 0
-    watch.ended(job, Outcome("failed", 1.0, "not that"), None)
-    assert watch.taken["Base"] == [(10.0, 30.0)] and "c" not in watch.left  # nobody is as quick as who fails
-    watch.tick([job] * 8, None)
-    assert watch.time_left() == "69 s left"  # 555 s by eight that were seen at work
-    assert execute._duration(30) == "30 s" and execute._duration(3 * 3600) == "3.0 h"
+    assert left(2) == "5 min left"
+    left.end("c")  # it failed: nobody is as quick as who fails
+    assert left(8) == "69 s left"  # 555 s by eight
 
 
 def test_a_run_is_found_and_drawn_without_torch(table, marks, tmp_path):
@@ -480,7 +533,7 @@ def test_a_run_says_by_which_command_it_is_made(words, table, tmp_path, monkeypa
 
     def prepare(chosen, base, seed, folder, quiz, dtype):
         about = BASE | {"name": base or SHIPPED, "dtype": dtype or "float32"}
-        found.append(runs.lay_out(chosen, about, [{}] * len(chosen.cells()), seed, tmp_path / "runs").folder)
+        found.append(runs.lay_out(chosen, about, chosen.tasks(lambda cell: {}), seed, tmp_path / "runs").begin().folder)
         raise MemsciError("far enough")
 
     found = []
@@ -498,16 +551,16 @@ def test_what_is_shipped_of_a_run_draws_its_figures(table, marks, tmp_path, monk
     monkeypatch.setattr(provenance, "commit", lambda: "a" * 40)
     prepared = fakework.prepare(table, tmp_path / "runs", partitions=(0, 1))
     out = tmp_path / "out" / "a-name-of-its-own"
-    with pytest.raises(MemsciError, match="is begun. Only a finished run is shipped"):
-        runs.ship(prepared.folder, out)
+    with pytest.raises(MemsciError, match="is begun. Only a finished run is published"):
+        runs.publish(prepared.folder, out)
     folder = in_this_process(prepared)
-    shipped = runs.ship(folder, out)
+    shipped = runs.publish(folder, out)
     assert {path.name for path in out.iterdir()} == {path.name for path in shipped}
     assert (out / "curves.csv").read_bytes() == (folder / "curves.csv").read_bytes()
     values = files.table(out, "partitions")
     assert files.csv(curves(values)) == (out / "curves.csv").read_bytes()
     assert values["partition"].unique().tolist() == [0, 1]
-    about = files.read_json(out / "run.json")
+    about = read_json(out / "run.json")
     assert not {"machine", "failed", "commit"} & about.keys() and about["commits"] == ["a" * 40]
     assert about["protocol"].keys() == set(values["metric"]) and about["datasets"] == [Path(table).name]
     assert str(tmp_path) not in "".join((out / name).read_text("utf-8") for name in ("run.json", "config.json"))
@@ -519,32 +572,32 @@ def test_only_what_was_made_by_committed_code_of_this_version_is_shipped(table, 
     monkeypatch.setattr(provenance, "commit", lambda: "b" * 40 + "+")
     changed = in_this_process(fakework.prepare(table, tmp_path / "runs", partitions=(0,)))
     with pytest.raises(MemsciError, match=r"uncommitted changes \(b{40}\+\). Commit them, and run"):
-        runs.ship(changed, tmp_path / "out")
+        runs.publish(changed, tmp_path / "out")
     # Whoever takes such cells over cannot ship them either, though his own code is clean.
     monkeypatch.setattr(provenance, "commit", lambda: "a" * 40)
     more = fakework.prepare(table, tmp_path / "runs", partitions=(0, 1))
     for job in more.jobs:
-        assert files.borrow(more.folder, job.id, execute._score_cell) or work(job).status == "done"
+        assert files.borrow(more.folder, job.id, score_cell) or work(job).status == "done"
     runs.finish(more.folder)
     with pytest.raises(MemsciError, match="uncommitted changes"):
-        runs.ship(more.folder, tmp_path / "out")
+        runs.publish(more.folder, tmp_path / "out")
     clean = in_this_process(fakework.prepare(table, tmp_path / "elsewhere", partitions=(0,)))
-    assert runs.ship(clean, tmp_path / "out")
-    about = files.read_json(tmp_path / "out" / "run.json")
+    assert runs.publish(clean, tmp_path / "out")
+    about = read_json(tmp_path / "out" / "run.json")
     assert about["commits"] == ["a" * 40] and about["processor_seconds"] is not None
     # The same holds for code that scores anew.
     monkeypatch.setattr(provenance, "commit", lambda: "c" * 40 + "+")
     runs.score(clean)
     with pytest.raises(MemsciError, match=r"uncommitted changes \(c{40}\+\)"):
-        runs.ship(clean, tmp_path / "out")
+        runs.publish(clean, tmp_path / "out")
     monkeypatch.setattr(provenance, "commit", lambda: "c" * 40)
     runs.score(clean)
-    runs.ship(clean, tmp_path / "out")
-    assert files.read_json(tmp_path / "out" / "run.json")["commits"] == ["a" * 40, "c" * 40]
+    runs.publish(clean, tmp_path / "out")
+    assert read_json(tmp_path / "out" / "run.json")["commits"] == ["a" * 40, "c" * 40]
 
-    files.write_json(changed / "config.json", files.read_json(changed / "config.json") | {"version": files.VERSION - 1})
+    write_json(changed / "config.json", read_json(changed / "config.json") | {"version": files.VERSION - 1})
     with pytest.raises(MemsciError, match=f"version {files.VERSION - 1}; this memsci makes version {files.VERSION}"):
-        runs.ship(changed, tmp_path / "out")
+        runs.publish(changed, tmp_path / "out")
 
 
 def test_confusions_put_together_are_those_of_the_first_partition():
@@ -565,24 +618,24 @@ def test_runs_of_other_partitions_are_added_as_if_they_had_been_one(table, marks
     pd.DataFrame({"text": [f"On day {k} nobody came." for k in range(120)]}).to_csv(other, index=False)
     run = lambda **what: in_this_process(fakework.prepare(table, tmp_path / "runs", **what))
     whole = run(partitions=(0, 1, 2), datasets=(str(table), str(other)))
-    runs.ship(whole, tmp_path / "whole")
+    runs.publish(whole, tmp_path / "whole")
     out = tmp_path / "out"
     both = (str(table), str(other))
-    runs.ship(run(partitions=(2,), datasets=both), out)
-    runs.ship(run(partitions=(0,), datasets=(str(table),)), out, add=True)
-    assert files.read_json(out / "run.json")["partitions"] == "mine.csv 0,2; other.csv 2"
+    runs.publish(run(partitions=(2,), datasets=both), out)
+    runs.publish(run(partitions=(0,), datasets=(str(table),)), out, add=True)
+    assert read_json(out / "run.json")["partitions"] == "mine.csv 0,2; other.csv 2"
     monkeypatch.setattr(provenance, "commit", lambda: "b" * 40)
     last = in_this_process(fakework.prepare(table, tmp_path / "later", partitions=(0,), datasets=(str(other),)))
-    earlier = files.read_json(out / "run.json") | {"begun": "2026-01-01T00:00:00+00:00", "seconds": 1000.0}
-    files.write_json(out / "run.json", earlier)
-    runs.ship(last, out, add=True)
-    runs.ship(run(partitions=(1,), datasets=both), out, add=True)
+    earlier = read_json(out / "run.json") | {"begun": "2026-01-01T00:00:00+00:00", "seconds": 1000.0}
+    write_json(out / "run.json", earlier)
+    runs.publish(last, out, add=True)
+    runs.publish(run(partitions=(1,), datasets=both), out, add=True)
     assert shipped_content(out) == shipped_content(tmp_path / "whole")
     apart = tmp_path / "apart"
-    runs.ship(run(partitions=(0, 1, 2), datasets=both[:1]), apart)
-    runs.ship(run(partitions=(0, 1, 2), datasets=both[1:]), apart, add=True)
+    runs.publish(run(partitions=(0, 1, 2), datasets=both[:1]), apart)
+    runs.publish(run(partitions=(0, 1, 2), datasets=both[1:]), apart, add=True)
     assert shipped_content(apart) == shipped_content(out)
-    about, undivided = (files.read_json(path / "run.json") for path in (out, tmp_path / "whole"))
+    about, undivided = (read_json(path / "run.json") for path in (out, tmp_path / "whole"))
     assert about["commits"] == ["a" * 40, "b" * 40] and len(about["cells"]) == 12
     assert {cell["id"] for cell in about["cells"]} == {cell["id"] for cell in undivided["cells"]}
     for name in ("partitions", "datasets", "data", "versions", "protocol", "seed", "base"):
@@ -592,7 +645,7 @@ def test_runs_of_other_partitions_are_added_as_if_they_had_been_one(table, marks
     before = {path.name: path.read_bytes() for path in out.iterdir()}
     refused = lambda match, **what: (
         pytest.raises(MemsciError, match=match),
-        lambda: runs.ship(run(**{"partitions": (1,), **what}), out, add=True),
+        lambda: runs.publish(run(**{"partitions": (1,), **what}), out, add=True),
     )
     for expected, act in (
         refused("has mine.csv 1 already"),
@@ -602,5 +655,5 @@ def test_runs_of_other_partitions_are_added_as_if_they_had_been_one(table, marks
         with expected:
             act()
     with pytest.raises(MemsciError, match="Is .*nowhere the folder of a run"):
-        runs.ship(whole, tmp_path / "nowhere", add=True)
+        runs.publish(whole, tmp_path / "nowhere", add=True)
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before

@@ -44,6 +44,11 @@ MANY = [Memory(f"Story {k}: {'ab' * k}.", id=f"s{k}") for k in range(BARS + 3)]
 pytestmark = pytest.mark.filterwarnings("ignore:.*were cut off")  # a random model finds no end of its own
 
 
+def moved(bars: GateBars, by_hand: dict[str, float], **others) -> None:
+    """What a browser sends when a bar is moved."""
+    bars.set_state({"by_hand": by_hand, "of": bars.round, **others})
+
+
 @pytest.fixture(autouse=True)
 def short_replies(monkeypatch):
     """A random model finds no end of its own."""
@@ -371,7 +376,7 @@ def test_the_largest_weights_have_bars_and_the_others_a_sum(base, tmp_path):
     probe._more.value = last
     assert probe.bars.ids == [*table["id"][:BARS], last] and probe.bars.rest.startswith("the other 2:")
     before = probe.bars.ids
-    probe.bars.by_hand = {last: 0.5}
+    moved(probe.bars, {last: 0.5})
     assert probe.bars.ids == before and shown(probe)[last] == 0.5
     probe.weights = {last: 1.0}
     assert probe.bars.ids[0] == last and len(probe.bars.ids) == BARS
@@ -491,11 +496,11 @@ def test_what_goes_wrong_in_a_handler_stands_in_the_widget(probe, monkeypatch, m
 
 def test_a_moved_bar_sets_the_gate_by_hand(mind, probe, opened):
     own, order = probe.weights, probe.bars.ids
-    probe.bars.by_hand = {"c": 0.4}  # what a browser sends
+    moved(probe.bars, {"c": 0.4})
     assert probe.weights == {**own, "c": 0.4} == shown(probe) and probe.bars.ids == order
     assert math.isnan(probe.gate.beta) and probe.bars.by_hand == {"c": 0.4}
     assert "Set by hand" in probe._facts.value and "gate: set by hand" in probe.summary() and not probe._own.disabled
-    probe.bars.by_hand = {"c": 0.4, "x": 0.0}
+    moved(probe.bars, {"c": 0.4, "x": 0.0})
     assert probe.weights == {**own, "c": 0.4, "x": 0.0} and probe.bars.ids == order
     probe.ask("answer")
     expected = torch.tensor([[probe.weights[id] for id in mind.ids]])
@@ -507,6 +512,18 @@ def test_a_moved_bar_sets_the_gate_by_hand(mind, probe, opened):
     probe._own.click()
     assert probe.table.equals(mind.gate("Who sang?").frame().drop(columns="query"))
     assert probe.bars.by_hand == {} and probe._own.disabled
+
+
+def test_a_move_that_comes_after_it_was_undone_has_no_effect(probe):
+    """A browser holds moves back while the kernel is busy; a click of a button is never held back."""
+    own = probe.weights
+    moved(probe.bars, {"c": 0.4})
+    sent = probe.bars.round
+    probe._own.click()
+    moved(probe.bars, {"c": 0.5}, weights=[0.5, 0.5, 0.5], of=sent)
+    assert probe.weights == own == shown(probe) and probe.bars.by_hand == {} and probe._own.disabled
+    moved(probe.bars, {"c": 0.3})
+    assert probe.weights == {**own, "c": 0.3} == shown(probe)
 
 
 def test_the_controls_of_the_gate_end_a_gate_by_hand(mind, probe):
@@ -569,7 +586,7 @@ def test_controls_answer_while_the_model_speaks(mind, probe, held):
     assert started.wait(WAIT) and probe.busy and "the model speaks" in probe.status.value
     probe.beta = 0.0
     assert shown(probe) == dict.fromkeys(probe.bars.ids, 1 / 3)
-    probe.bars.by_hand = {"m": 0.75}
+    moved(probe.bars, {"m": 0.75})
     assert shown(probe)["m"] == 0.75 and "Set by hand" in probe._facts.value and probe.busy
     assert "the model speaks" in probe.status.value
     go.set()

@@ -98,8 +98,8 @@ def load_peft(folder: str | Path) -> Adapter:
         match = _KEY.fullmatch(key)
         if match is None:
             raise MemsciError(f"{folder}: {key} is no lora_A or lora_B of a linear map; memsci reads plain LoRA only.")
-        if tensor.ndim != 2 or not tensor.is_floating_point():
-            raise MemsciError(f"{folder}: {key} is no matrix of floating-point numbers; the file is damaged.")
+        if tensor.ndim != 2 or not tensor.is_floating_point() or not tensor.float().isfinite().all():
+            raise MemsciError(f"{folder}: {key} is no matrix of finite floating-point numbers; the file is damaged.")
         halves.setdefault(match[1], {})[match[2]] = tensor
     if not halves:
         raise MemsciError(f"{folder}: adapter_model.safetensors holds no linear map; the file is damaged.")

@@ -70,6 +70,7 @@ def run(
         _plan(chosen, base, seed)
         return
     options = _job_options(job or ())
+    runs.check_workers(processes, threads, cluster)  # said now, not when a model has been read
     prepared = runs.prepare(chosen, base, seed, folder, quiz, dtype)
     if runs.status(prepared.folder) == "finished" and not prepared.left:
         terminal.say(f"{prepared.folder} is finished; nothing is left to do.")
@@ -126,7 +127,7 @@ def publish(
     from memsci import runs
     from memsci.runs.folder import locate
 
-    written = runs.ship(locate(run, folder), to, add)
+    written = runs.publish(locate(run, folder), to, add)
     terminal.say(f"{len(written)} files in {to}.")
 
 

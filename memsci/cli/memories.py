@@ -51,7 +51,7 @@ def demo(
 
 def encode(
     memories_file: Annotated[
-        Path, Argument(help="CSV, JSONL or Parquet: text; optional id, label, paraphrases, questions.", **FILE)
+        Path, Argument(help="CSV, Excel, JSONL or Parquet: text; optional id, label, question, answer, …", **FILE)
     ],
     store: Annotated[Path, Option(help="Folder of the store: a new one, or one to add to.", **FOLDER)],
     base: NEW_BASE = None,

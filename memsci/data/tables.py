@@ -1,87 +1,301 @@
-"""Memories of the user's own, from a CSV, JSON Lines or Parquet file."""
+"""Memories of the user's own: from a file, a DataFrame or plain texts. This is the one way in.
+
+Every source is first read into `Cells`; memories are then made of those by the same rules, whatever the source. Errors name
+the row as the user sees it: in a spreadsheet, whose header is row 1, in a file of lines, or in a DataFrame.
+"""
 
 from __future__ import annotations
 
 import csv
+import difflib
+import io
 import json
+import numbers
 import os
-from collections.abc import Callable
+import re
+import zipfile
+from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
-from memsci.errors import MemsciError
+from memsci.errors import MemsciError, check_in
 from memsci.files import as_path
-from memsci.memory import Memory, from_frame
+from memsci.memory import COLUMNS, RESERVED, Memory, Question, check_memories, check_text, is_missing, is_sequence
+
+SEPARATORS = ",;\t|"
+MARKS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")  # of UTF-8 and UTF-16 at the start of a file
+MISSING = frozenset(("NA", "N/A", "#N/A", "NaN", "nan", "."))  # among numbers; elsewhere NA may be a name
+KNOWN = (*COLUMNS, "question", "answer")
+FIRST = 10  # rows among which the header is looked for
+LIKE = 0.88  # that a name is like a known one, from which on it is taken for a slip
+_NUMBERED = re.compile(r"(question|answer|paraphrase)[ _.\-]?(\d+)")
+_POINT = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+_COMMA = re.compile(r"[+-]?\d*,\d+")
+_GROUPS = re.compile(r"[+-]?\d{1,3}(,\d{3}|\.\d{3}|[' ]\d{3})+([.,]\d+)?")  # 1,234 and 1.234,5
+_ZERO = re.compile(r"[+-]?0\d")  # of codes, such as 007
 
 
-def table(path: str | os.PathLike[str]) -> list[Memory]:
-    """Read memories from a file, one per row.
+class Cells(NamedTuple):
+    """A table as it was read: names of columns, the cells of each row, and what the user calls the row."""
+
+    header: list[Any]
+    rows: list[list[Any]]
+    names: list[str]
+
+
+def table(
+    source: Any,
+    *,
+    sep: str | None = None,
+    encoding: str | None = None,
+    decimal: str | None = None,
+    sheet: str | None = None,
+) -> list[Memory]:
+    """Memories from a file, a DataFrame, or texts.
 
     Parameters
     ----------
-    path
-        ``.csv`` (commas, UTF-8, header line), ``.jsonl`` or ``.ndjson`` (one object per line), or ``.parquet``.
-        Column ``text``; optional columns ``id``, ``label``, ``paraphrases`` (a list of strings) and ``questions`` (a
-        list of [question, answer] or {"question", "answer"}). In a CSV file the two lists are written as JSON. See
-        `Memory` for what a value left out becomes.
+    source
+        Path of a file: ``.csv``, ``.tsv`` or ``.txt`` (header line; separator, and UTF-8 or UTF-16, are recognised),
+        ``.xlsx`` (extra ``excel``), ``.jsonl`` or ``.ndjson`` (one object per line), ``.parquet``. Or a DataFrame, whose
+        index is read as a column if it has a name, and as ids if it holds texts; a list or Series of texts; or `Memory`
+        objects, which are given back as they are.
+    sep, encoding
+        Of a text file, where they are not recognised, such as ``";"`` and ``"cp1252"``.
+    decimal
+        What stands before the decimals of numbers in a text file, ``"."`` or ``","``. Default: recognised.
+    sheet
+        Of a workbook with several.
 
     Returns
     -------
     list of Memory
-        In the order of the file. Errors name the row, counted from 1 without the header and blank lines.
+        In the order of the source.
+
+    Notes
+    -----
+    Columns, in any letter case:
+
+    - ``text``, the only one that is needed; ``id`` and ``label`` (see `Memory`).
+    - Questions in any of three forms: ``question`` and ``answer``, one row for each, with the text or the id of the memory
+      repeated; ``question_1``, ``answer_1``, ``question_2``, …; or ``questions``, a list of [question, answer] or
+      {"question", "answer"}, in a text file as JSON.
+    - Other wordings: ``paraphrase_1``, ``paraphrase_2``, …; or ``paraphrases``, a list.
+    - Any others (condition, list, rating, …) become `Memory.extra`; those that differ between the questions of a memory
+      become `Question.extra`. In a text file a column of numbers alone, and of empty cells or NA, holds numbers; one with a
+      leading zero (007) stays text.
+
+    Blank rows are passed over. Nothing else is: a row that cannot be used is an error that names it.
 
     Examples
     --------
     >>> import pathlib, tempfile
     >>> file = pathlib.Path(tempfile.mkdtemp(), "memories.csv")
-    >>> lines = ["text,id,questions", 'Nora hid the letter.,nora,"[[""Who hid the letter?"", ""Nora""]]"']
-    >>> _ = file.write_text("\\n".join(lines))
-    >>> [memory] = table(file)
-    >>> memory.id, memory.text, memory.questions[0].answer
-    ('nora', 'Nora hid the letter.', 'Nora')
+    >>> _ = file.write_text('''id;text;condition;rating;question;answer
+    ... nora;Nora hid the letter in the piano.;near;3,5;Who hid the letter?;Nora
+    ... nora;;near;3,5;Where did Nora hide the letter?;in the piano
+    ... ben;Ben lost his umbrella in Bergen.;far;4;Who lost an umbrella in Bergen?;Ben''')
+    >>> nora, ben = table(file)
+    >>> [question.answer for question in nora.questions], nora.extra, ben.extra
+    (['Nora', 'in the piano'], {'condition': 'near', 'rating': 3.5}, {'condition': 'far', 'rating': 4.0})
+    >>> [memory.label for memory in table(["Ben lost his umbrella in Bergen."])]
+    ['Ben lost his umbrella in Bergen.']
     """
-    path = as_path(path)
+    if decimal is not None:
+        check_in("decimal", decimal, (".", ","))
+    if isinstance(source, pd.Series):
+        source = source.to_frame("text")
+    if isinstance(source, (str, os.PathLike)):
+        return _file(source, sep, encoding, decimal, sheet)
+    if given := [name for name, value in (("sep", sep), ("encoding", encoding), ("sheet", sheet)) if value is not None]:
+        raise MemsciError(f"{given[0]} says how to read a file; {type(source).__name__} is none. Leave it out.")
+    if isinstance(source, pd.DataFrame):
+        return _memories(_frame(source))
+    if not isinstance(source, Iterable):
+        raise MemsciError(
+            f"Memories come from a file, a DataFrame, a list of texts or of Memory objects, not {type(source).__name__}."
+        )
+    if isinstance(source, Memory):
+        return check_memories(source)
+    return check_memories(Memory(str(one)) if isinstance(one, str) else one for one in source)
+
+
+def _file(source: str | os.PathLike[str], sep, encoding, decimal, sheet) -> list[Memory]:
+    path = as_path(source)
     reader = _READERS.get(path.suffix.lower())
     if reader is None:
-        raise MemsciError(f"{path}: the name of a table must end in {', '.join(_READERS)}, not in {path.suffix!r}.")
+        text = ' A text goes into a list: ["…"].' if isinstance(source, str) and " " in source.strip() else ""
+        raise MemsciError(
+            f"{path}: the name of a table must end in {', '.join(_READERS)}, not in {path.suffix!r}. Save the table "
+            f"as .xlsx or as .csv (UTF-8) in the program that made it.{text}"
+        )
     try:
-        frame = reader(path)
-        if frame.empty:
-            raise MemsciError("the table has no rows.")
-        return from_frame(frame)
-    except UnicodeDecodeError as error:
-        raise MemsciError(f"{path}: not valid UTF-8 text (byte {error.start}). Save the file as UTF-8.") from None
+        cells = reader(path, sep, encoding, decimal, sheet)
+        if not cells.rows:
+            raise MemsciError("the table has no rows below its header.")
+        return _memories(cells)
     except OSError as error:
         raise MemsciError(f"{path}: the file cannot be read ({error.strerror or error}).") from None
     except MemsciError as error:
         raise MemsciError(f"{path}: {error}") from None
 
 
-def _csv(path: Path) -> pd.DataFrame:
+# ---------------------------------------------------------------------------------------------------------- reading
+
+
+def _delimited(path: Path, sep, encoding, decimal, sheet) -> Cells:
     # The csv module, since pandas makes missing values of texts such as "NA" and shifts the columns of rows too long.
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.reader(file, strict=True)
-        try:
-            rows = [(reader.line_num, row) for row in reader if any(row)]
-        except csv.Error as error:
-            raise MemsciError(f"line {reader.line_num}: not a well-formed CSV file ({error}).") from None
-    if not rows:
-        raise MemsciError("the file is empty.")
-    header = rows[0][1]
-    for number, (line, row) in enumerate(rows[1:], start=1):
+    text = _decoded(path.read_bytes(), encoding)
+    if hint := re.match(r"sep=(.)\r?\n?", text):  # a line that Excel takes for itself
+        text, sep = text[hint.end() :], sep or hint[1]
+    sep = sep or max(SEPARATORS, key=lambda one: _columns_found(text, one))
+    if not isinstance(sep, str) or len(sep) != 1:
+        raise MemsciError(f"sep must be one character, such as ';'; {sep!r} was given.")
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=sep, strict=True)
+    rows = []
+    try:
+        for row in reader:
+            rows.append((f"Row {len(rows) + 1}", reader.line_num, row))
+    except csv.Error as error:
+        raise MemsciError(
+            f"line {reader.line_num}: not a well-formed CSV file ({error}). A cell with a quote has quotes around it, and "
+            "its own are doubled."
+        ) from None
+    rows = [one for one in rows if any(cell.strip() for cell in one[2])]
+    header = _first([(name, row) for name, _, row in rows])
+    for name, line, row in rows[1:]:
+        while len(row) > len(header) and not row[-1].strip():
+            row.pop()
         if len(row) != len(header):
             raise MemsciError(
-                f"Row {number} (it ends on line {line}) has {len(row)} cells where the header has "
-                f"{len(header)}: put quotes around a cell that contains commas."
+                f"{name} (it ends on line {line}) has {len(row)} cells where the header has {len(header)}: put quotes "
+                f"around a cell that contains {sep!r}. If columns are separated otherwise, give sep, such as sep=';'."
             )
-    return pd.DataFrame([row for _, row in rows[1:]], columns=header, dtype=object)
+    names = [name for name, _, _ in rows[1:]]
+    cells = Cells(header, [[_unix(cell) for cell in row] for _, _, row in rows[1:]], names)
+    for k, title in enumerate(header):
+        if _known(title) is None:
+            for row, value in zip(
+                cells.rows, _numbers([row[k].strip() for row in cells.rows], title, names, sep, decimal)
+            ):
+                row[k] = value
+    return cells
 
 
-def _jsonl(path: Path) -> pd.DataFrame:
-    records = []
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig").split("\n"), start=1):
+def _decoded(content: bytes, encoding: str | None) -> str:
+    """The text of a file, by the mark at its start, else as UTF-8, unless it is said how."""
+    if encoding is None:
+        encoding = "utf-16" if content.startswith(MARKS[1:]) else "utf-8-sig"
+    try:
+        text = content.decode(encoding)
+    except LookupError:
+        raise MemsciError(
+            f"{encoding!r} is no encoding. Common ones: 'utf-8', 'utf-16', 'cp1252', 'mac_roman'."
+        ) from None
+    except UnicodeError as error:
+        start = getattr(error, "start", 0)
+        seen = content[max(0, start - 20) : start + 20].decode("cp1252", "replace").replace("\n", " ")
+        raise MemsciError(
+            f"not valid {encoding.upper().removesuffix('-SIG')} text (byte {start}). Save the file as UTF-8 (in Excel: CSV "
+            f"UTF-8), or give its encoding: with encoding='cp1252' (Windows, Western Europe) the place reads {seen!r}."
+        ) from None
+    if text.count("\0") > len(text) / 4:
+        raise MemsciError(
+            "every other character is null, as in UTF-16: save it as UTF-8, or give encoding='utf-16-le'."
+        )
+    return text.removeprefix("\ufeff")
+
+
+def _columns_found(text: str, sep: str) -> tuple[bool, int]:
+    """Whether one of the first rows names a column of texts if they are separated so, and how many cells the first has."""
+    rows = list(islice(csv.reader(io.StringIO(text, newline=""), delimiter=sep), FIRST))
+    return any("text" in map(_known, row) for row in rows), len(rows[0]) if rows else 0
+
+
+def _first(rows: Sequence[tuple[str, list[Any]]]) -> list[Any]:
+    """The first of these rows, which must be the header if there is one."""
+    if not rows:
+        raise MemsciError("the file is empty.")
+    headers = [name for name, row in rows[:FIRST] if "text" in map(_known, row)]
+    if headers and headers[0] != rows[0][0]:
+        raise MemsciError(f"{headers[0]} looks like the header: remove what stands above it.")
+    return rows[0][1]
+
+
+def _numbers(values: list[str], title: str, names: Sequence[str], sep: str, decimal: str | None) -> list[Any]:
+    """Numbers in place of their digits, if a column has nothing else; missing cells are empty."""
+    present = [(k, value) for k, value in enumerate(values) if value and value not in MISSING]
+    forms = [re.compile(p) for p in (_POINT, _COMMA, _GROUPS)]
+    if not present or any(_ZERO.match(v) or not any(form.fullmatch(v) for form in forms) for _, v in present):
+        return values
+    commas = [one for one in present if "," in one[1]]
+    points = [one for one in present if "." in one[1]]
+    odd = next((one for one in present if not (_POINT.fullmatch(one[1]) or _COMMA.fullmatch(one[1]))), None)
+    unclear = commas and all(_GROUPS.fullmatch(value) for _, value in commas) and decimal is None and sep != ";"
+    if odd or (commas and points) or (commas and decimal == ".") or (points and decimal == ",") or unclear:
+        k, value = odd or (commas or points)[0]
+        other = f" and {names[points[0][0]]} {points[0][1]!r}" if commas and points and not odd else ""
+        raise MemsciError(
+            f"{names[k]}, column {title!r}, has {value!r}{other}: is it a decimal comma, or does it part thousands? Write "
+            "all numbers alike and without marks between thousands, or say which it is, such as decimal=','."
+        )
+    whole = not commas and all(re.fullmatch(r"[+-]?\d+", value) for _, value in present)
+    number = int if whole else lambda value: float(value.replace(",", "."))
+    return [None if not value or value in MISSING else number(value) for value in values]
+
+
+def _excel(path: Path, sep, encoding, decimal, sheet) -> Cells:
+    try:
+        with path.open("rb") as file:
+            # All as it stands: no header is renamed, and "NA" may be a name.
+            book = pd.read_excel(
+                file,
+                sheet_name=None,
+                header=None,
+                dtype=object,
+                keep_default_na=False,
+                na_values=[""],
+                engine="openpyxl",
+            )
+    except ImportError:
+        raise MemsciError(
+            "reading a workbook needs the package openpyxl: pip install openpyxl, or save the sheet as CSV UTF-8."
+        ) from None
+    except (zipfile.BadZipFile, KeyError, ValueError, TypeError, SyntaxError) as error:
+        raise MemsciError(
+            f"not a well-formed Excel workbook ({error}). Save it anew as .xlsx or as CSV UTF-8."
+        ) from None
+    if sheet is not None:
+        check_in("sheet", sheet, book)
+        book = {sheet: book[sheet]}
+    filled = {name: frame for name, frame in book.items() if not frame.map(is_missing).all(axis=None)}
+    if len(filled) > 1:
+        raise MemsciError(
+            f"the workbook has {len(filled)} sheets that are not empty: {', '.join(map(repr, filled))}. Keep one of them, "
+            f"or give its name, such as sheet={next(iter(filled))!r}."
+        )
+    rows = [
+        (f"Row {number}", [None if is_missing(cell) else _unix(cell) for cell in row])
+        for frame in filled.values()
+        for number, row in enumerate(frame.itertuples(index=False, name=None), start=1)
+    ]
+    rows = [(name, row) for name, row in rows if not all(is_missing(cell) or not str(cell).strip() for cell in row)]
+    return Cells(_first(rows), [row for _, row in rows[1:]], [name for name, _ in rows[1:]])
+
+
+def _unix(cell: Any) -> Any:
+    """Line ends within a cell as one character, whatever the system that wrote it."""
+    if not isinstance(cell, str):
+        return cell
+    return cell.replace("_x000D_", "").replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _lines(path: Path, sep, encoding, decimal, sheet) -> Cells:
+    records, names = [], []
+    for number, line in enumerate(_decoded(path.read_bytes(), encoding).split("\n"), start=1):
         if not line.strip():
             continue
         try:
@@ -93,9 +307,11 @@ def _jsonl(path: Path) -> pd.DataFrame:
         if not isinstance(record, dict):
             raise MemsciError(f'line {number}: an object such as {{"text": "…"}} is needed, not {line.strip()[:60]}.')
         records.append(record)
+        names.append(f"Line {number}")
     if not records:
         raise MemsciError("the file is empty.")
-    return pd.DataFrame(records, dtype=object)
+    header = list(dict.fromkeys(name for record in records for name in record))
+    return Cells(header, [[record.get(name) for name in header] for record in records], names)
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -105,18 +321,272 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return dict(pairs)
 
 
-def _parquet(path: Path) -> pd.DataFrame:
+def _parquet(path: Path, sep, encoding, decimal, sheet) -> Cells:
     try:
-        return pd.read_parquet(path)
+        return _frame(pd.read_parquet(path))
     except ImportError:
         raise MemsciError("reading Parquet needs the package pyarrow: pip install pyarrow.") from None
     except ValueError as error:
+        if isinstance(error, MemsciError):
+            raise
         raise MemsciError(f"not a well-formed Parquet file ({error}).") from None
 
 
-_READERS: dict[str, Callable[[Path], pd.DataFrame]] = {
-    ".csv": _csv,
-    ".jsonl": _jsonl,
-    ".ndjson": _jsonl,
+def _frame(frame: pd.DataFrame) -> Cells:
+    """The cells of a DataFrame, its index among them unless it numbers the rows."""
+    header, columns = [], []
+    for level, name in enumerate(frame.index.names):
+        dtype, values = frame.index.get_level_values(level).dtype, frame.index.get_level_values(level).tolist()
+        if name is None:
+            if pd.api.types.is_integer_dtype(dtype) or not values:
+                continue
+            if "id" in map(_known, frame.columns) or not all(isinstance(value, str) for value in values):
+                raise MemsciError(
+                    f"The index of the table has no name and holds {values[0]!r}, not row numbers: name it "
+                    "(frame.rename_axis('id')) to keep it, or drop it (frame.reset_index(drop=True))."
+                )
+            name = "id"
+        header.append(name)
+        columns.append(values)
+    for k, name in enumerate(frame.columns):
+        # pandas numbers headers that stand twice: of those it has read, "text.1" is a second "text".
+        first = str(name).rpartition(".")[0]
+        if re.fullmatch(r".*\.\d+", str(name)) and _known(first) in COLUMNS and first in frame.columns:
+            raise MemsciError(f"The table has more than one column {first!r} (the other came as {name!r}): keep one.")
+        header.append(name)
+        columns.append(list(frame.iloc[:, k]))
+    labels = [f" (index {label!r})" for label in frame.index.tolist()]
+    return Cells(
+        header, [list(row) for row in zip(*columns)], [f"Row {k}{one}" for k, one in enumerate(labels, start=1)]
+    )
+
+
+_READERS: dict[str, Callable[..., Cells]] = {
+    ".csv": _delimited,
+    ".tsv": _delimited,
+    ".txt": _delimited,
+    ".xlsx": _excel,
+    ".xlsm": _excel,
+    ".jsonl": _lines,
+    ".ndjson": _lines,
     ".parquet": _parquet,
 }
+
+
+# ----------------------------------------------------------------------------------------------------- from cells
+
+
+def _known(title: Any) -> str | None:
+    """The column that a title means, such as "text" or "answer_2"; None for an extra column."""
+    name = str(title).strip().strip("\ufeff").casefold()
+    if numbered := _NUMBERED.fullmatch(name):
+        return f"{numbered[1]}_{int(numbered[2])}"
+    return name if name in KNOWN else None
+
+
+def _memories(cells: Cells) -> list[Memory]:
+    columns = _columns(cells)
+    rows = [{name: row[k] for k, name in columns.items() if not is_missing(row[k])} for row in cells.rows]
+    extra = [name for name in columns.values() if _known(name) != name]
+    for where, row in zip(cells.names, rows):
+        for name, value in row.items():
+            if name not in extra:
+                row[name] = _cell(where, name, value)
+            elif isinstance(value, str):
+                row[name] = value.strip()
+    single = "question" not in columns.values()
+    groups = [[k] for k in range(len(rows))] if single else _grouped(rows, cells.names)
+    merged = [_merged([rows[k] for k in group], [cells.names[k] for k in group], extra) for group in groups]
+    lacking = [cells.names[group[0]] for group, memory in zip(groups, merged) if "text" not in memory]
+    if lacking:
+        raise MemsciError(
+            f"{_listed(lacking)}, column 'text': the cell is empty; every memory needs its text. Fill it in, or remove the "
+            "row."
+        )
+    # What differs between the questions of one memory is theirs everywhere.
+    asking = [[rows[k] for k in group if "question" in rows[k]] for group in groups]
+    of_questions = {name for some in asking for name in extra if len({_key(row.get(name)) for row in some}) > 1}
+    memories = []
+    for group, memory in zip(groups, merged):
+        where = cells.names[group[0]]
+        try:
+            memories.append(
+                _memory(memory, [rows[k] for k in group], [cells.names[k] for k in group], extra, of_questions)
+            )
+        except MemsciError as error:
+            raise MemsciError(str(error) if str(error).startswith(("Row ", "Line ")) else f"{where}: {error}") from None
+    return check_memories(memories, [cells.names[group[0]] for group in groups])
+
+
+def _columns(cells: Cells) -> dict[int, str]:
+    """The name of each column by its place: as in `KNOWN`, numbered, or an extra one as it is written."""
+    found: dict[int, str] = {}
+    for k, title in enumerate(cells.header):
+        # Excel writes columns without a name where a cell was once used; pandas calls them "Unnamed: 3".
+        if is_missing(title) or re.fullmatch(r"\s*(Unnamed: \d+(_level_\d+)?)?", str(title)):
+            filled = [(name, row[k]) for name, row in zip(cells.names, cells.rows) if not is_missing(row[k])]
+            if filled:
+                where, value = filled[0]
+                raise MemsciError(f"Column {k + 1} has no name and holds {value!r} ({where}): name or remove it.")
+            continue
+        found[k] = _known(title) or str(title).strip()
+    names = list(found.values())
+    if repeated := sorted({name for name in names if names.count(name) > 1}):
+        many = repeated[0] in ("question", "answer")
+        number = f" (several are numbered: {repeated[0]}_1, {repeated[0]}_2)" if many else ""
+        raise MemsciError(
+            f"The table has more than one column {repeated[0]!r} (or an index of that name): keep one, or rename the "
+            f"others{number}."
+        )
+    for name in names:
+        if _known(name) == name:
+            continue
+        if near := difflib.get_close_matches(name.casefold(), KNOWN, n=1, cutoff=LIKE):
+            raise MemsciError(f"The table has a column {name!r}: did you mean {near[0]!r}? Rename it either way.")
+        if name in RESERVED:
+            raise MemsciError(
+                f"The table has a column {name!r}, which is the name of another one in tables of responses: rename it, for "
+                f"instance my_{name}."
+            )
+    for name in [name for name in names if name.startswith(("question", "answer"))]:
+        other = (
+            name.replace("question", "answer") if name.startswith("question") else name.replace("answer", "question")
+        )
+        if name != "questions" and other not in names:
+            raise MemsciError(f"The table has a column {name!r} and no column {other!r}: they come in pairs. Add it.")
+    if "text" not in names:
+        raise MemsciError(
+            f"The table has no column 'text' (found: {', '.join(names) or 'none'}). The first row names the columns: call "
+            "that of the texts 'text'. If the columns are separated by another sign, give it, such as sep=';'."
+        )
+    return found
+
+
+def _grouped(rows: Sequence[dict], names: Sequence[str]) -> list[list[int]]:
+    """The rows of each memory, by id and text, in the order of their first ones."""
+    groups: dict[int, list[int]] = {}
+    owner: dict[tuple[str, str], int] = {}
+    for k, row in enumerate(rows):
+        keys = [("id", row.get("id", "").casefold())] * ("id" in row) + [("text", _key(row.get("text")))] * ("text" in row)
+        if not keys:
+            raise MemsciError(
+                f"{names[k]} has neither text nor id, so it is unknown which memory it belongs to. Repeat one of them in "
+                "every row (a merged cell fills its first row alone)."
+            )
+        first = next((owner[key] for key in keys if key in owner), k)
+        for key in keys:
+            owner.setdefault(key, first)
+        groups.setdefault(first, []).append(k)
+    return list(groups.values())
+
+
+def _merged(rows: Sequence[dict], names: Sequence[str], extra: Sequence[str]) -> dict[str, Any]:
+    """What the rows of one memory say of it together."""
+    memory: dict[str, Any] = {}
+    said: dict[str, str] = {}
+    for where, row in zip(names, rows):
+        for name, value in row.items():
+            if name in extra or name in ("question", "answer"):
+                continue
+            if _key(memory.setdefault(name, value)) != _key(value):
+                raise MemsciError(
+                    f"{said[name]} and {where} are about one memory, and differ in the column {name!r}: make them alike, or "
+                    "give each memory its own id and text."
+                )
+            said.setdefault(name, where)
+    silent = [where for where, row in zip(names, rows) if "question" not in row and "answer" not in row]
+    if len(rows) > 1 and len(silent) > 1:
+        raise MemsciError(f"{_listed(silent)} are about one memory and ask nothing: keep one of them.")
+    return memory
+
+
+def _memory(
+    memory: dict, rows: Sequence[dict], names: Sequence[str], extra: Sequence[str], of_questions: set
+) -> Memory:
+    questions, asked = list(memory.pop("questions", ())), {}
+    own: dict[str, Any] = {}
+    for where, row in zip(names, rows):
+        also = {name: row[name] for name in extra if name in row}
+        own |= {name: value for name, value in also.items() if name not in of_questions or "question" not in row}
+        for pair in _pairs(where, row, numbered=row is rows[0]):
+            if (key := _key(pair[0])) in asked:
+                raise MemsciError(
+                    f"{asked[key]} and {where} ask the same of one memory: keep one. A table of memories has each question "
+                    "once, not once for every participant."
+                )
+            asked[key] = where
+            try:
+                questions.append(Question(*pair, extra={name: also[name] for name in of_questions if name in also}))
+            except MemsciError as error:
+                raise MemsciError(f"{where}: {error}") from None
+    wordings = [
+        value for name, value in sorted(memory.items(), key=lambda one: _place(one[0])) if "paraphrase_" in name
+    ]
+    given = {name: value for name, value in memory.items() if name in COLUMNS}
+    given["paraphrases"] = [*memory.get("paraphrases", ()), *wordings]
+    return Memory(**given, questions=questions, extra=own)
+
+
+def _pairs(where: str, row: dict, numbered: bool) -> list[tuple[Any, Any]]:
+    """Questions of a row with their answers; the numbered ones, which are of the memory, once."""
+    names = [name for name in row if name.startswith(("question", "answer")) and name != "questions"]
+    numbers = {name.replace("answer", "question") for name in names if numbered or "_" not in name}
+    pairs = []
+    for question in sorted(numbers, key=_place):
+        answer = question.replace("question", "answer")
+        if missing := [name for name in (question, answer) if name not in row]:
+            raise MemsciError(
+                f"{where}, column {missing[0]!r}: the cell is empty; a question needs its answer. Fill it in."
+            )
+        pairs.append((row[question], row[answer]))
+    return pairs
+
+
+def _place(name: str) -> int:
+    number = name.rpartition("_")[2]
+    return int(number) if number.isdigit() else 0
+
+
+def _key(value: Any) -> Any:
+    """By what two cells are the same: words, whatever the space between them."""
+    return (
+        " ".join(value.split()) if isinstance(value, str) else value if isinstance(value, numbers.Real) else repr(value)
+    )
+
+
+def _listed(names: Sequence[str], most: int = 10) -> str:
+    """The names of rows in one line."""
+    shown = ", ".join([names[0], *(name[0].lower() + name[1:] for name in names[1:most])])
+    return shown + (f", … ({len(names)} in all)" if len(names) > most else "")
+
+
+def _cell(where: str, column: str, value: Any) -> Any:
+    """The value of one cell as `Memory` takes it."""
+    where = f"{where}, column {column!r}"
+    if column in ("paraphrases", "questions"):
+        if isinstance(value, str):
+            try:
+                value = json.loads(value)
+            except json.JSONDecodeError as error:
+                example = '["one wording", "another"]' if column == "paraphrases" else '[["Who?", "Nora"]]'
+                plain = column.removesuffix("s")
+                raise MemsciError(
+                    f"{where}: not a JSON list ({error}); write for instance {example}, or use columns {plain}_1, …"
+                ) from None
+        if not is_sequence(value):
+            raise MemsciError(f"{where}: a list is needed, not {value!r}.")
+        return list(value)
+    if column == "id" and isinstance(value, numbers.Real) and not isinstance(value, bool):
+        # A column of whole numbers with gaps arrives as floats: 7.0 is the id "7". Larger ones have lost digits.
+        if isinstance(value, float) and abs(value) >= 2**53:
+            raise MemsciError(f"{where}: the number {value!r} has lost its last digits; write ids as text.")
+        return str(int(value)) if float(value).is_integer() else str(value)
+    if column.startswith("answer") and isinstance(value, numbers.Real) and not isinstance(value, bool):
+        return str(int(value)) if float(value).is_integer() else str(value)
+    if not isinstance(value, str):
+        raise MemsciError(f"{where}: a string is needed, not {value!r}.")
+    try:
+        check_text("the text of a memory" if column == "text" else f"the {column.rpartition('_')[0] or column}", value)
+    except MemsciError as error:
+        raise MemsciError(f"{where}: {error}") from None
+    return value.strip() if column in ("id", "label") else value

@@ -16,12 +16,13 @@ import pandas as pd
 from torch import Tensor
 
 from memsci.config import Embedding
+from memsci.data import table as as_memories
 from memsci.errors import MemsciError, check_whole
 from memsci.gate.embed import embedders, weighted
 from memsci.gate.softmax import gate
 from memsci.measures.metrics import correct_gate, gate_confusion
 from memsci.measures.statistics import mean_table, unit_means
-from memsci.memory import Memory, check_memories
+from memsci.memory import Memory
 from memsci.models.base import Base
 
 COLUMNS = ("n", "embedding", "layer", "site", "pooling", "similarity", "memory_id", "question", "top_id")
@@ -73,8 +74,8 @@ def by_embedding(base: Base | None, memories: Sequence[Memory], embeddings: Embe
         memory_id (asked about), question, top_id (the highest gate). Layer, site and pooling are missing where the
         embedding is not of the base's activations.
     """
-    memories = check_memories(memories)
-    asked = _asked(memories)
+    memories = as_memories(memories)
+    asked = questions(memories)
     vectors = _vectors(base, memories, asked, embeddings)
     return pd.concat(
         [_best(base, name, *embeddings[name], *vectors[name], memories, asked) for name in embeddings],
@@ -150,12 +151,12 @@ def by_count(
     pandas.DataFrame
         As `by_embedding`, behind a column partition: that of the memory asked about.
     """
-    memories = check_memories(memory for part in partitions.values() for memory in part)
+    memories = as_memories(memory for part in partitions.values() for memory in part)
     owner = {memory.id: name for name, part in partitions.items() for memory in part}
     ns = _doubling([len(part) for part in partitions.values()]) if ns is None else list(ns)
     for n in ns:
         check_whole("n", n, 1, len(memories))
-    asked = _asked(memories)
+    asked = questions(memories)
     # What is fitted to the texts stored is made anew for every set, from activations that are read once; all else once.
     kept: dict[str, dict[str, Tensor]] = {}
     fitted = {name for name, (embedding, _) in embeddings.items() if embedding.fitted}
@@ -247,7 +248,7 @@ def confusions(gates: pd.DataFrame) -> pd.DataFrame:
     return table[["dataset", "partition", "embedding", "memory_id", "top_id", "share"]]
 
 
-def _asked(memories: Sequence[Memory]) -> pd.DataFrame:
+def questions(memories: Sequence[Memory]) -> pd.DataFrame:
     """Every question of every memory: columns memory_id, question."""
     rows = [(memory.id, question.text) for memory in memories for question in memory.questions]
     if not rows:

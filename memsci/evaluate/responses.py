@@ -5,10 +5,12 @@ The table of responses is scored by `memsci.evaluate.scores`, which needs no mod
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import pandas as pd
 
+from memsci.data import table
 from memsci.errors import MemsciError, check_in
 from memsci.learners.base import Learner
 from memsci.measures.methods import GATES, WAYS
@@ -23,11 +25,16 @@ RESPONSE = (
 QUESTIONS = 3  # of each memory, as in the paper
 
 
-def probes(memories: Iterable[Memory], per_memory: int | None = QUESTIONS) -> pd.DataFrame:
-    """The first questions of each memory (None: all): columns memory_id, question, target, original."""
-    memories = list(memories)
+def probes(memories: Any, per_memory: int | None = QUESTIONS) -> pd.DataFrame:
+    """The first questions of each memory (None: all): columns memory_id, question, target, original, and the extra ones.
+
+    `memories` is whatever `memsci.data.table` takes.
+    """
+    memories = table(memories)
     asked = [
         {"memory_id": memory.id, "question": question.text, "target": question.answer, "original": memory.text}
+        | memory.extra
+        | question.extra
         for memory in memories
         for question in memory.questions[:per_memory]
     ]
@@ -39,24 +46,33 @@ def probes(memories: Iterable[Memory], per_memory: int | None = QUESTIONS) -> pd
 def compositional_probes(world: Partition) -> pd.DataFrame:
     """The questions of a partition that need several of its memories: columns as `probes`.
 
-    memory_id names all of them, with spaces between, and original holds their texts, with blank lines between.
+    memory_id names all of them, with spaces between, and original holds their texts, with blank lines between. An extra
+    column has a value where it is the same for all of them.
     """
     if not world.compositional:
         raise MemsciError(f"The partition {world.name!r} has no compositional questions. Give one that has.")
-    texts = {memory.id: memory.text for memory in world}
+    known = {memory.id: memory for memory in world}
     asked = [
         {
             "memory_id": " ".join(question.about),
             "question": question.text,
             "target": question.answer,
-            "original": BETWEEN.join(texts[id] for id in question.about),
+            "original": BETWEEN.join(known[id].text for id in question.about),
+            **_shared([known[id] for id in question.about]),
+            **question.extra,
         }
         for question in world.compositional
     ]
     return _judged(asked)
 
 
-def _judged(asked: list[dict[str, str]]) -> pd.DataFrame:
+def _shared(memories: Sequence[Memory]) -> dict[str, Any]:
+    """The extra columns in which memories agree."""
+    first, *others = memories
+    return {name: value for name, value in first.extra.items() if all(one.extra.get(name) == value for one in others)}
+
+
+def _judged(asked: list[dict[str, Any]]) -> pd.DataFrame:
     """The table, once every true answer is known to be one that answers can be judged by."""
     for row in asked:
         try:
@@ -68,7 +84,7 @@ def _judged(asked: list[dict[str, str]]) -> pd.DataFrame:
 
 def ask(
     learner: Learner,
-    memories: Iterable[Memory] | pd.DataFrame,
+    memories: Any,
     ways: Sequence[str] = WAYS,
     per_memory: int | None = QUESTIONS,
     gate: str = "own",
@@ -81,7 +97,8 @@ def ask(
     learner
         Who is asked.
     memories
-        What is asked about: memories that it has learnt, or the table of `probes` (or `compositional_probes`) to put.
+        What is asked about: memories that it has learnt, in any form that it could learn them in, or the table of `probes`
+        (or `compositional_probes`) to put.
     ways
         Prompting modes: "direct", the question alone; "recall first", after the learner's own recall (iRAG). A learner that
         recalls nothing (RAG) is asked directly only.
@@ -99,12 +116,13 @@ def ask(
         One row per prompting mode and question: memory_id, position (in the order of learning, from 1; of several memories
         the last), way, question, target, original, recalled (None from RAG; the same for both modes), answer, logprob (of
         the target, nats, sum over its tokens), tokens (of the target), top_id (the memory that the gate opens most, or that
-        was retrieved; None without a gate), gate.
+        was retrieved; None without a gate), gate; then extra columns of the memories and their questions.
     """
     for way in ways:
         check_in("way", way, WAYS)
     check_in("gate", gate, GATES)
-    asked = memories if isinstance(memories, pd.DataFrame) else probes(memories, per_memory)
+    put = isinstance(memories, pd.DataFrame) and "memory_id" in memories
+    asked = memories.reset_index(drop=True) if put else probes(memories, per_memory)
     about = [ids.split() for ids in asked["memory_id"]]
     position = {id: place for place, id in enumerate(learner.learnt, start=1)}
     if lacking := [id for ids in about for id in ids if id not in position]:
@@ -130,13 +148,14 @@ def ask(
             "gate": gate,
         }
     )
+    rows = pd.concat([rows, asked[[name for name in asked if name not in RESPONSE]]], axis=1)
     tables = []
     for way in ways:
         how = {"gate": opened, "recalled": recalled if way == "recall first" else None}
         weighed = learner.logprob(questions, targets, **how)
         answers = learner.answer(questions, **how)
         tables.append(rows.assign(way=way, answer=answers, logprob=weighed["logprob"], tokens=weighed["tokens"]))
-    return pd.concat(tables, ignore_index=True)[list(RESPONSE)]
+    return pd.concat(tables, ignore_index=True)[[*RESPONSE, *(name for name in asked if name not in RESPONSE)]]
 
 
 def ask_quiz(learner: Learner, items: Sequence[QuizItem]) -> pd.DataFrame:

@@ -15,6 +15,7 @@ from memsci.measures import plugins
 from memsci.measures.judges import Judge, rule
 from memsci.measures.methods import GATES, WAYS, label
 from memsci.measures.metrics import KEYS, METRICS, macro_accuracy
+from memsci.memory import RESERVED
 
 
 def score(
@@ -40,7 +41,8 @@ def score(
     -------
     pandas.DataFrame
         The keys, then memory_id, position, way, gate, question, subject, metric, value, protocol, higher_is_better: for
-        every metric of `memsci.measures.metrics.METRICS` a row for each response that it applies to, in their order.
+        every metric of `memsci.measures.metrics.METRICS` a row for each response that it applies to, in their order. After
+        the question stand the extra columns of the responses, whose names are not in `memsci.memory.RESERVED`.
     """
     plugins.load()
     rows = responses.reset_index(drop=True)
@@ -65,7 +67,8 @@ def score(
 def _long(rows: pd.DataFrame, metric: str, values: Any, protocol: str) -> pd.DataFrame:
     """Rows of the table of scores for one metric; what does not apply to it is missing."""
     rows = rows.reset_index(drop=True)
-    names = ("memory_id", "position", "way", "gate", "question", "subject")
+    extra = [] if "correct" in rows else [name for name in rows if name not in RESERVED]
+    names = ("memory_id", "position", "way", "gate", "question", *extra, "subject")
     columns = {name: rows[name] if name in rows else None for name in (*[key for key in KEYS if key in rows], *names)}
     frame = pd.DataFrame(columns, index=rows.index)
     return frame.assign(

@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
+from memsci.experiments.settings import numbers, parse, prompt_categories, show_numbers
+from memsci.experiments.sources import BUILT_IN, PARTITIONS, PUBLISHED, SIZE, dataset_name, partition, quiz_items
 from memsci.experiments.spec import (
     COMPARISONS,
     FIGURES,
     GATE_FIGURES,
     MEASURES,
-    METHODS,
-    PARTITIONS,
-    SIZE,
     Cell,
     Experiment,
-    content,
-    dataset_name,
+    Task,
     load,
     names,
-    numbers,
-    parse,
-    partition,
-    prompt_categories,
-    quiz_items,
-    show_numbers,
 )
 
 __all__ = [
-    "COMPARISONS", "Cell", "Experiment", "FIGURES", "GATE_FIGURES", "MEASURES", "METHODS", "PARTITIONS", "SIZE", "content",
-    "dataset_name", "load", "names", "numbers", "parse", "partition", "prompt_categories", "quiz_items", "show_numbers",
+    "BUILT_IN", "COMPARISONS", "Cell", "Experiment", "FIGURES", "GATE_FIGURES", "MEASURES", "PARTITIONS", "PUBLISHED",
+    "SIZE", "Task", "dataset_name", "load", "names", "numbers", "parse", "partition", "prompt_categories", "quiz_items",
+    "show_numbers",
 ]  # fmt: skip

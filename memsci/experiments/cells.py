@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -12,17 +12,15 @@ import pandas as pd
 from memsci import evaluate
 from memsci.config import GateRule
 from memsci.errors import MemsciError, check_in, check_whole
-from memsci.evaluate import gate_accuracy as gating
-from memsci.experiments.spec import Cell, Experiment, parse
+from memsci.evaluate import gate_accuracy
+from memsci.experiments.settings import of_learner, parse
+from memsci.experiments.spec import Cell
 from memsci.learners import registry as learners
 from memsci.measures import paper
 from memsci.memory import Memory, Partition, QuizItem
 from memsci.models.base import SHIPPED, Base, load, without_bars
 
-# Shares of the depth: layers 1–10, 10–21 and 21–32 of 32 (paper, Table 3).
-REGIONS = {"early": (1, 10), "middle": (10, 21), "late": (21, 32)}
-KINDS = ("single", "compositional")
-
+KINDS = ("single", "compositional")  # of questions that a setting of the measure "beta" may put
 Report = Callable[[int, int], None]  # steps done and all steps of a cell
 Tables = dict[str, pd.DataFrame]
 
@@ -35,8 +33,7 @@ def work(
     device: str | None,
     report: Report,
 ) -> Tables:
-    """The tables of one cell on a base model as `identity` tells it, which a process loads once.
-    """
+    """The tables of one cell on a base model as `identity` tells it, which a process loads once."""
     found = _loaded(base["name"], base["dtype"], device)
     for what, here in identity(found).items():
         if here != base[what]:
@@ -88,7 +85,12 @@ def run_cell(
     """
     if cell.measure == "gates":
         return {"gates": _gates(cell, base, partitions)}
-    made = _MEASURES[cell.measure](cell, base, partitions[0], quiz, report)
+    learner = learners.make(cell.method, base, seed=cell.seed, **overrides(cell, layer_count(base)))
+    memories = chosen_memories(cell, partitions[0])
+    do = _continual if cell.measure == "continual" else _at_the_end
+    made: dict[str, list[pd.DataFrame]] = {"responses": [], "quiz": [], "training": []}
+    for name, table in do(cell, learner, memories, partitions[0], quiz, report):
+        made[name].append(table)
     return {name: pd.concat(tables, ignore_index=True) for name, tables in made.items() if tables}
 
 
@@ -106,9 +108,9 @@ def learner_settings(cell: Cell, base_name: str, layers: int) -> dict[str, Any]:
     """
     if cell.measure == "gates":
         return {}
-    given = learners.resolve(cell.method, base_name, seed=cell.seed, **_overrides(cell, layers))
+    given = learners.resolve(cell.method, base_name, seed=cell.seed, **overrides(cell, layers))
     for rule in cell.rules:
-        _gate_rule(given.rule, rule)
+        gate_rule(given.rule, rule)
     return given.to_dict()
 
 
@@ -117,51 +119,14 @@ def layer_count(base: Base) -> int:
     return base.model.config.get_text_config().num_hidden_layers
 
 
-def region(name: str, layers: int) -> tuple[int, ...]:
-    """Layers, counted from 0, of the "early", "middle" or "late" part of a model with so many."""
-    check_in("layers", name, REGIONS)
-    first, last = (max(1, round(edge * layers / 32)) for edge in REGIONS[name])
-    return tuple(range(first - 1, last))
-
-
-def check_common(experiment: Experiment) -> None:
-    """Raise a `MemsciError` where a setting that all methods share is read by none of them."""
-    read = [] if experiment.measure == "gates" else [name for m in experiment.methods for name in learners.settings(m)]
-    for name in parse(experiment.common):
-        check_in(f"a setting of {', '.join(experiment.methods)}", name, list(dict.fromkeys(read)))
-
-
-def check_memories(cell: Cell, partitions: Sequence[Partition]) -> None:
-    """Raise a `MemsciError` where the memories of a cell lack what will be asked, before anything is learnt."""
-    kinds = [_gate_rule(GateRule(), rule)[1] for rule in cell.rules]
-    if cell.measure == "compositional" or "compositional" in kinds:
-        for world in partitions:
-            evaluate.compositional_probes(world)
-    if cell.measure in ("continual", "single") or "single" in kinds:
-        for world in partitions:
-            first = cell.stops_for(len(world))[0] if cell.measure == "continual" else len(world)
-            evaluate.probes(world.memories[:first], cell.questions)
-            evaluate.probes(world, cell.questions)  # every true answer
-
-
-def _overrides(cell: Cell, layers: int) -> dict[str, Any]:
+def overrides(cell: Cell, layers: int) -> dict[str, Any]:
     """What a cell changes of its learner; of what all share, as much as the learner reads."""
     read = learners.settings(cell.method)
-    common = {name: value for name, value in _values(cell.common, layers).items() if name in read}
-    return common | _values(cell.setting, layers)
+    common = {name: value for name, value in of_learner(cell.common, layers).items() if name in read}
+    return common | of_learner(cell.setting, layers)
 
 
-def _values(setting: str, layers: int) -> dict[str, Any]:
-    """What a setting changes of the learner: those of its values that do not concern the data."""
-    values = {name: value for name, value in parse(setting).items() if name not in ("paraphrases", "questions")}
-    if isinstance(values.get("layers"), str):
-        values["layers"] = region(values["layers"], layers)
-    elif isinstance(values.get("layers"), int):
-        values["layers"] = (values["layers"],)
-    return values
-
-
-def _gate_rule(rule: GateRule, text: str) -> tuple[GateRule, str]:
+def gate_rule(rule: GateRule, text: str) -> tuple[GateRule, str]:
     """A rule with what a setting of the measure "beta" changes of it, and which questions are put, one of `KINDS`."""
     values = parse(text)
     kind = values.pop("questions", "single")
@@ -171,17 +136,12 @@ def _gate_rule(rule: GateRule, text: str) -> tuple[GateRule, str]:
     return dataclasses.replace(rule, **values), kind
 
 
-def _learner(cell: Cell, base: Base) -> learners.Learner:
-    return learners.make(cell.method, base, seed=cell.seed, **_overrides(cell, layer_count(base)))
-
-
-def _memories(cell: Cell, partition: Partition) -> list[Memory]:
+def chosen_memories(cell: Cell, partition: Partition) -> list[Memory]:
     """The memories in their order, with as many paraphrases as the setting says."""
     keep = parse(cell.setting).get("paraphrases")
     if keep is None:
         return list(partition)
-    fewest = min(len(memory.paraphrases) for memory in partition)
-    check_whole(f"paraphrases of {partition.name}", keep, 0, fewest)
+    check_whole(f"paraphrases of {partition.name}", keep, 0, min(len(memory.paraphrases) for memory in partition))
     return [dataclasses.replace(memory, paraphrases=memory.paraphrases[:keep]) for memory in partition]
 
 
@@ -199,83 +159,59 @@ def _learn(learner: learners.Learner, memories: Sequence[Memory], cell: Cell) ->
     return _keyed(learner.learn(memories, progress=False).drop(columns="seconds"), cell)
 
 
-def _continual(cell: Cell, base: Base, partition: Partition, quiz: Sequence[QuizItem], report: Report) -> dict:
-    learner, memories = _learner(cell, base), _memories(cell, partition)
-    made: dict[str, list[pd.DataFrame]] = {"responses": [], "quiz": [], "training": []}
+def _continual(cell, learner, memories, partition, quiz, report) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Learn from stop to stop, and ask at each."""
     stops, learnt = cell.stops_for(len(memories)), 0
-    for place, stop in enumerate(stops):
-        report(place, len(stops))
-        made["training"].append(_learn(learner, memories[learnt:stop], cell))
+    for number, stop in enumerate(stops):
+        report(number, len(stops))
+        yield "training", _learn(learner, memories[learnt:stop], cell)
         learnt = stop
         asked = evaluate.probes(memories[:stop], cell.questions)
         if stop < stops[-1]:
             first = asked["memory_id"] == memories[0].id
             asked = asked[first | ~asked.duplicated("memory_id")].reset_index(drop=True)
         # The true gate tells what of MEGa's loss is the gate's.
-        gates = ("own", "true") if learner.gated and stop == stops[-1] else ("own",)
-        for gate in gates:
-            made["responses"].append(_keyed(evaluate.ask(learner, asked, cell.ways, gate=gate), cell, stop))
+        for gate in ("own", "true") if learner.gated and stop == stops[-1] else ("own",):
+            yield "responses", _keyed(evaluate.ask(learner, asked, cell.ways, gate=gate), cell, stop)
         if quiz:
-            made["quiz"].append(_keyed(evaluate.ask_quiz(learner, quiz), cell, stop))
-    return made
+            yield "quiz", _keyed(evaluate.ask_quiz(learner, quiz), cell, stop)
 
 
-def _compositional(cell: Cell, base: Base, partition: Partition, quiz: Sequence[QuizItem], report: Report) -> dict:
-    learner, memories = _learner(cell, base), _memories(cell, partition)
-    report(0, 2)
-    training = _learn(learner, memories, cell)
-    report(1, 2)
-    asked = evaluate.compositional_probes(partition)
-    gates = ("own", "true") if learner.gated else ("own",)
-    said = [evaluate.ask(learner, asked, cell.ways, gate=gate) for gate in gates]
-    return {"responses": [_keyed(one, cell, len(memories)) for one in said], "training": [training]}
-
-
-def _single(cell: Cell, base: Base, partition: Partition, quiz: Sequence[QuizItem], report: Report) -> dict:
-    learner, memories = _learner(cell, base), _memories(cell, partition)
-    report(0, 2)
-    training = _learn(learner, memories, cell)
-    report(1, 2)
-    said = evaluate.ask(learner, evaluate.probes(memories, cell.questions), cell.ways, gate="true")
-    return {"responses": [_keyed(said, cell, len(memories))], "training": [training]}
-
-
-def _beta(cell: Cell, base: Base, partition: Partition, quiz: Sequence[QuizItem], report: Report) -> dict:
-    learner, memories = _learner(cell, base), _memories(cell, partition)
-    steps = len(cell.rules) + 1
-    report(0, steps)
-    made = {"training": [_learn(learner, memories, cell)], "responses": []}
-    rule = learner.rule
-    for place, text in enumerate(cell.rules):
-        report(place + 1, steps)
-        learner.rule, kind = _gate_rule(rule, text)
-        if kind == "single":
-            asked = evaluate.probes(memories, cell.questions)
-        else:
-            asked = evaluate.compositional_probes(partition)
-        said = evaluate.ask(learner, asked, cell.ways)
-        made["responses"].append(_keyed(said, cell, len(memories), text))
-    return made
-
-
-_MEASURES: Mapping[str, Callable] = {
-    "continual": _continual, "compositional": _compositional, "single": _single, "beta": _beta,
-}  # fmt: skip
+def _at_the_end(cell, learner, memories, partition, quiz, report) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Learn all, then ask: compositional questions, each memory under its true gate, or under each rule of the gate."""
+    if cell.measure == "beta":
+        rounds = [("own", text, *gate_rule(learner.rule, text)) for text in cell.rules]
+    elif cell.measure == "single":
+        rounds = [("true", None, None, "single")]
+    else:
+        rounds = [(gate, None, None, "compositional") for gate in (("own", "true") if learner.gated else ("own",))]
+    report(0, len(rounds) + 1)
+    yield "training", _learn(learner, memories, cell)
+    for number, (gate, setting, rule, kind) in enumerate(rounds, start=1):
+        report(number, len(rounds) + 1)
+        if rule is not None:
+            learner.rule = rule
+        single = kind == "single"
+        asked = evaluate.probes(memories, cell.questions) if single else evaluate.compositional_probes(partition)
+        yield "responses", _keyed(evaluate.ask(learner, asked, cell.ways, gate=gate), cell, len(memories), setting)
 
 
 def _gates(cell: Cell, base: Base, partitions: Sequence[Partition]) -> pd.DataFrame:
-    options = {name: value if isinstance(value, tuple) else (value,) for name, value in parse(cell.setting).items()}
     if cell.method == "by layer":
-        table = gating.by_layer(base, partitions[0].memories, **options)
+        options = {name: value if isinstance(value, tuple) else (value,) for name, value in parse(cell.setting).items()}
+        table = gate_accuracy.by_layer(base, partitions[0].memories, **options)
     elif cell.method == "by embedding":
-        table = gating.by_embedding(base, partitions[0].memories)
+        table = gate_accuracy.by_embedding(base, partitions[0].memories)
     else:
-        named = {number: list(world) for number, world in zip(cell.partitions, partitions, strict=True)}
-        if cell.dataset in paper.ONE_PERSON and len(named) > 1:
-            named = gating.unify_names(named)
-        table = gating.by_count(base, named)
+        table = gate_accuracy.by_count(base, named_memories(cell, partitions))
     for name, value in (("partition", cell.partition), ("dataset", cell.dataset)):
         if name not in table:
             table.insert(0, name, value)
     table.insert(2, "comparison", cell.method)
     return table
+
+
+def named_memories(cell: Cell, partitions: Sequence[Partition]) -> dict[int, list[Memory]]:
+    """The memories of each partition; where each is about one person, that is the same one for all (paper, Fig. 9)."""
+    named = {number: list(world) for number, world in zip(cell.partitions, partitions, strict=True)}
+    return gate_accuracy.unify_names(named) if cell.dataset in paper.ONE_PERSON and len(named) > 1 else named

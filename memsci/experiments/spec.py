@@ -1,4 +1,4 @@
-"""The paper's experiments, each a small TOML file in this folder, and the grid of cells that each unfolds into.
+"""Experiments, each a small TOML file in this folder, and the grid of cells that each unfolds into.
 
 A cell is one independent piece of work: one method with one setting on one partition of one data set. Nothing here needs
 a model; `memsci.experiments.cells` does the work of a cell.
@@ -7,35 +7,28 @@ a model; `memsci.experiments.cells` does the work of a cell.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
-import os
-import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from memsci import data
 from memsci.errors import MemsciError, check_in, check_whole
-from memsci.measures.methods import WAYS
-from memsci.memory import Partition, QuizItem
-from memsci.prompts import FINE_TUNING_PROMPTS
+from memsci.experiments.settings import numbers, parse, prompt_categories, show_numbers
+from memsci.experiments.sources import BUILT_IN, PARTITIONS, dataset_name, partition
+from memsci.files import as_path
+from memsci.measures import methods
+from memsci.memory import Partition
 
 MEASURES = ("continual", "compositional", "single", "beta", "gates")
-METHODS = ("Base", "RAG", "MEGa", "Full", "Full+L2", "Full+EWC", "LoRA", "LoRA+L2", "Full batch")
 COMPARISONS = ("by layer", "by embedding", "by count")
 # What `memsci.runs.report` draws of a run of learners, and of one that measures gates alone.
 FIGURES = (
     "forgetting_curve", "retention_curve", "knowledge_curve", "prompt_categories", "sweep", "method_bars", "differences",
 )  # fmt: skip
 GATE_FIGURES = ("gate_by_layer", "embedding_curve", "gate_per_partition", "confusion")
-BUILT_IN, PUBLISHED = ("episodic", "semantic"), ("wiki", "fictional")
-PARTITIONS = 20  # of each of those four
-SIZE = 50  # memories of a partition that is cut from a table of the user's own
+_SHIPPED = resources.files("memsci") / "experiments"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +46,7 @@ class Cell:
     method
         A learner, or one of `COMPARISONS`.
     setting
-        What departs from the learner's preset, see `parse`.
+        What departs from the learner's preset, see `memsci.experiments.settings.parse`.
     common
         The same for all cells of the run, of which each learner takes what it reads.
     rules
@@ -98,6 +91,15 @@ class Cell:
         return [stop for stop in self.stops if stop < n] + [n]
 
 
+@dataclass(frozen=True)
+class Task:
+    """A cell with its partitions and all settings of its learner, as plain values (none if nothing learns)."""
+
+    cell: Cell
+    partitions: Sequence[Partition]
+    learner: Mapping[str, Any]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
     """What is measured on which methods and data.
@@ -110,10 +112,10 @@ class Experiment:
         "continual": memories are learnt one after another; at each stop one question of every memory learnt so far and
         all questions of the first, at the last stop all questions of all, and the quiz at each.
         "compositional": all memories are learnt, then the partition's compositional questions are asked.
-        "single": MEGa, every memory asked under its true gate alone: what one adapter holds, without continual learning
-        (adapters are independent of one another, so they are learnt side by side).
-        "beta": MEGa learns all memories once and is asked under each setting of its gate.
-        "gates": nothing is learnt; which memory comes first, see `memsci.gating`.
+        "single": a gated learner, every memory asked under its true gate alone: what one adapter holds, without continual
+        learning (adapters are independent of one another, so they are learnt side by side).
+        "beta": a gated learner learns all memories once and is asked under each setting of its gate.
+        "gates": nothing is learnt; which memory comes first, see `memsci.evaluate.gate_accuracy`.
     methods
         Learners, or for the measure "gates" some of `COMPARISONS`.
     settings
@@ -124,10 +126,8 @@ class Experiment:
         As in `Cell`.
     only_last
         Methods that are asked at the last stop alone.
-    datasets
-        Data sets; the run may name others.
-    partitions
-        Partitions of each; the run may name others.
+    datasets, partitions
+        Data sets, and partitions of each; the run may name others.
     memories
         Only the first so many memories of each partition; None for all.
     figures
@@ -157,9 +157,9 @@ class Experiment:
 
     def __post_init__(self) -> None:
         check_in("measure", self.measure, MEASURES)
-        allowed = (
-            COMPARISONS if self.measure == "gates" else ("MEGa",) if self.measure in ("single", "beta") else METHODS
-        )
+        gates = self.measure == "gates"
+        known = COMPARISONS if gates else methods.names()
+        gated = [name for name in known if methods.get(name).gated] if self.measure in ("single", "beta") else known
         texts = ("methods", "datasets", "ways", "only_last", "figures")
         for kind, named in ((str, texts), (int, ("partitions", "stops"))):
             for what in named:
@@ -170,24 +170,22 @@ class Experiment:
         # Tables call a data set by the name of its file.
         _check_list("the names of the data sets", tuple(map(dataset_name, self.datasets)), str)
         for method in (*self.methods, *self.only_last):
-            check_in(f"a method of the measure {self.measure!r}", method, allowed)
+            check_in(f"a method of the measure {self.measure!r}", method, gated)
         for method, tried in self.settings.items():
-            check_in("a method with settings of its own", method, METHODS if self.measure != "gates" else COMPARISONS)
+            check_in("a method with settings of its own", method, known)
             _check_list(f"settings of {method}", tried, str)
         for figure in self.figures:
-            drawn = GATE_FIGURES if self.measure == "gates" else FIGURES
-            check_in(f"a figure of the measure {self.measure!r}", figure, drawn)
+            check_in(f"a figure of the measure {self.measure!r}", figure, GATE_FIGURES if gates else FIGURES)
         check_in("paper_table", self.paper_table, (None, 1, 2, 3, 4))
         for way in self.ways:
-            check_in("way", way, WAYS)
+            check_in("way", way, methods.WAYS)
         for stop in self.stops:
             check_whole("stops", stop, 1)
         if list(self.stops) != sorted(self.stops):
             raise MemsciError(f"stops must be in ascending order; {self.stops} was given.")
-        for what, least in (("questions", 1), ("quiz", 0)):
-            check_whole(what, getattr(self, what), least)
-        if self.memories is not None:
-            check_whole("memories", self.memories, 1)
+        for what, least in (("questions", 1), ("quiz", 0), ("memories", 1)):
+            if what != "memories" or self.memories is not None:
+                check_whole(what, getattr(self, what), least)
         for setting in (self.common, *(setting for several in self.settings.values() for setting in several)):
             parse(setting)
 
@@ -196,33 +194,39 @@ class Experiment:
         common = {"measure": self.measure, "ways": self.ways, "questions": self.questions, "seed": seed,
                   "common": self.common}  # fmt: skip
         cells = []
-        for dataset in self.datasets:
-            named = dataset_name(dataset)
+        for dataset in map(dataset_name, self.datasets):
             for number in self.partitions:
                 for method in self.methods:
                     if method == "by count":
                         continue
                     stops = () if method in self.only_last else self.stops
-                    where = {"dataset": named, "partitions": (number,), "method": method, "stops": stops}
+                    where = {"dataset": dataset, "partitions": (number,), "method": method, "stops": stops}
                     tried = self.settings.get(method, ("",))
-                    if self.measure == "beta":
-                        cells.append(Cell(**common, **where, quiz=self.quiz, rules=tuple(tried)))
-                        continue
-                    cells += [Cell(**common, **where, quiz=self.quiz, setting=setting) for setting in tried]
+                    varied = (
+                        [{"rules": tried}] if self.measure == "beta" else [{"setting": setting} for setting in tried]
+                    )
+                    cells += [Cell(**common, **where, quiz=self.quiz, **one) for one in varied]
             if "by count" in self.methods:
-                where = {"dataset": named, "partitions": self.partitions, "method": "by count"}
+                where = {"dataset": dataset, "partitions": self.partitions, "method": "by count"}
                 cells += [Cell(**common, **where, setting=setting) for setting in self.settings.get("by count", ("",))]
         return cells
 
     def worlds(self) -> dict[tuple[str, int], Partition]:
-        """The partitions by name of data set and number, each with as many memories as are taken.
-        """
-        worlds = {}
-        for dataset in self.datasets:
-            for number in self.partitions:
-                world = partition(dataset, number)
-                worlds[dataset_name(dataset), number] = world if self.memories is None else world.first(self.memories)
-        return worlds
+        """The partitions by name of data set and number, each with as many memories as are taken."""
+        worlds = {
+            (dataset_name(name), number): partition(name, number)
+            for name in self.datasets
+            for number in self.partitions
+        }
+        return {key: world if self.memories is None else world.first(self.memories) for key, world in worlds.items()}
+
+    def tasks(self, settings: Callable[[Cell], Mapping[str, Any]], seed: int = 0) -> list[Task]:
+        """The grid with its data, and what `settings` says of the learner of each cell: all that a run is made of."""
+        worlds = self.worlds()
+        return [
+            Task(cell, [worlds[cell.dataset, number] for number in cell.partitions], settings(cell))
+            for cell in self.cells(seed)
+        ]
 
     def to_dict(self) -> dict[str, Any]:
         """All that decides its numbers, as plain JSON values."""
@@ -234,7 +238,7 @@ class Experiment:
 
 def names() -> list[str]:
     """Names of the experiments that come with the package."""
-    return sorted(file.name.removesuffix(".toml") for file in _folder().iterdir() if file.name.endswith(".toml"))
+    return sorted(file.name.removesuffix(".toml") for file in _SHIPPED.iterdir() if file.name.endswith(".toml"))
 
 
 def load(name: str | Path) -> Experiment:
@@ -243,18 +247,17 @@ def load(name: str | Path) -> Experiment:
     In a file, `settings` is a list for all methods or a table of lists by method, and `partitions` a list of numbers or a
     text such as "0-19". "each prompt" in the place of a list of settings means one for every fine-tuning prompt.
     """
-    path = Path(name)
-    if path.suffix != ".toml":
-        check_in("experiment", str(name), names())
-        text, name = (_folder() / f"{name}.toml").read_text(encoding="utf-8"), str(name)
+    if str(name).endswith(".toml"):
+        path = as_path(name)
     else:
-        try:
-            text, name = path.read_text(encoding="utf-8"), path.stem
-        except OSError as error:
-            raise MemsciError(f"{path}: the experiment cannot be read ({error.strerror or error}).") from None
+        check_in("experiment", str(name), names())
+        path = _SHIPPED / f"{name}.toml"
+    name = path.name.removesuffix(".toml")
     try:
-        values = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise MemsciError(f"{path}: the experiment cannot be read ({error.strerror or error}).") from None
+    except ValueError as error:  # no TOML, or no UTF-8
         raise MemsciError(f"The experiment {name!r} is not valid TOML: {error}.") from None
     allowed = [field.name for field in dataclasses.fields(Experiment) if field.name != "name"]
     for key in values:
@@ -266,17 +269,15 @@ def load(name: str | Path) -> Experiment:
     if not isinstance(settings, dict):
         _check_list(f"methods of the experiment {name!r}", values["methods"], str)
         settings = dict.fromkeys(values["methods"], settings)
-    values["settings"] = {method: _settings(tried) for method, tried in settings.items()}
+    each = [f"prompt={prompt}" for prompt in prompt_categories()]
+    settings = {method: each if tried == "each prompt" else tried for method, tried in settings.items()}
     if isinstance(values.get("partitions"), str):
         values["partitions"] = numbers(values["partitions"])
-    values = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
-    return Experiment(name=name, **values)
+    return Experiment(name=name, settings=_with_tuples(settings), **_with_tuples(values))
 
 
-def _settings(tried: Sequence[str] | str) -> tuple[str, ...]:
-    if tried == "each prompt":
-        return tuple(f"prompt={name}" for name in prompt_categories())
-    return tuple(tried) if isinstance(tried, list) else tried
+def _with_tuples(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
 
 
 def _check_list(name: str, values: Any, kind: type) -> None:
@@ -285,127 +286,3 @@ def _check_list(name: str, values: Any, kind: type) -> None:
     if not listed or len(set(values)) < len(values):
         kinds = "whole numbers" if kind is int else "texts"
         raise MemsciError(f"{name} must be a list of {kinds}, each of them once; {values!r} was given.")
-
-
-def prompt_categories() -> dict[str, str]:
-    """The category of each fine-tuning prompt, by the name that `Encoding.prompt` takes."""
-    return {name: category for category, named in FINE_TUNING_PROMPTS.items() for name in named}
-
-
-def parse(setting: str) -> dict[str, Any]:
-    """What a setting such as "strength=0.1; where=attention" says: names and values.
-
-    Values are read as whole numbers, numbers, true, false, none, or else text; commas make a tuple.
-    """
-    values: dict[str, Any] = {}
-    for part in filter(None, (part.strip() for part in setting.split(";"))):
-        name, equals, text = (piece.strip() for piece in part.partition("="))
-        if not equals or not name or name in values:
-            raise MemsciError(f"A setting is written 'name=value; name=value', each name once; {setting!r} was given.")
-        read = tuple(_value(piece.strip()) for piece in text.split(",") if piece.strip())
-        values[name] = read if "," in text else read[0] if read else ""
-    return values
-
-
-def _value(text: str) -> Any:
-    words = {"true": True, "false": False, "none": None}
-    if text in words:
-        return words[text]
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
-
-
-def numbers(text: str) -> tuple[int, ...]:
-    """Whole numbers from a text such as "0-3,7".
-    """
-    found: list[int] = []
-    for part in text.replace(" ", "").split(","):
-        match = re.fullmatch(r"(\d+)(?:-(\d+))?", part)
-        if match is None:
-            raise MemsciError(f"Numbers are written like '0-3,7'; {text!r} was given.")
-        found += range(int(match[1]), int(match[2] or match[1]) + 1)
-    if not found or len(set(found)) < len(found):
-        raise MemsciError(f"Each number must come once, and ranges must rise; {text!r} was given.")
-    return tuple(found)
-
-
-def show_numbers(values: Sequence[int]) -> str:
-    """The shortest text that `numbers` reads as these values."""
-    parts: list[list[int]] = []
-    for value in values:
-        if parts and value == parts[-1][-1] + 1:
-            parts[-1].append(value)
-        else:
-            parts.append([value])
-    return ",".join(str(part[0]) if len(part) == 1 else f"{part[0]}-{part[-1]}" for part in parts)
-
-
-# Data
-
-
-def dataset_name(dataset: str) -> str:
-    """What tables call a data set: its name, or the name of the file."""
-    if dataset in (*BUILT_IN, *PUBLISHED):
-        return dataset
-    if not Path(dataset).suffix:
-        check_in("dataset", dataset, [*BUILT_IN, *PUBLISHED, "the path of a table"])
-    return Path(dataset).name
-
-
-def partition(dataset: str, number: int) -> Partition:
-    """One partition of a data set: of the built-in world, of the published data, or of a table of the user's own.
-
-    A table is cut into partitions of 50 memories, the last one shorter.
-    """
-    name = dataset_name(dataset)
-    if dataset in (*BUILT_IN, *PUBLISHED):
-        return _published(dataset, number)
-    try:
-        status = os.stat(dataset)
-    except OSError:
-        status = None  # which its reader explains
-    memories = _table(dataset, status and (status.st_mtime_ns, status.st_size))
-    check_in(f"a partition of {dataset}", number, range(-(-len(memories) // SIZE)))
-    return Partition(f"{name}-{number}", tuple(memories[number * SIZE : (number + 1) * SIZE]))
-
-
-@cache
-def _published(dataset: str, number: int) -> Partition:
-    return data.builtin(dataset, number) if dataset in BUILT_IN else data.published(dataset, number)
-
-
-@cache
-def _table(path: str, state: tuple | None) -> tuple:
-    """The memories of a table in this state: once it is changed, it is read anew."""
-    return tuple(data.table(path))
-
-
-def content(value: Any) -> str:
-    """SHA-256 of anything made of plain values and the frozen values of `memsci.memory`, 64 hexadecimal digits."""
-    plain = lambda one: dataclasses.asdict(one) if dataclasses.is_dataclass(one) else str(one)
-    text = json.dumps(value, sort_keys=True, ensure_ascii=False, default=plain)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def quiz_items(source: str, per_subject: int) -> list[QuizItem]:
-    """General knowledge: of the built-in world ("built-in"), from MMLU on the hub ("mmlu"), or from a folder with MMLU.
-
-    The paper's four subjects of MMLU are used whole up to `per_subject` items each.
-    """
-    if not per_subject:
-        return []
-    if source == "built-in":
-        return data.quiz("test", per_subject)
-    items = data.mmlu() if source == "mmlu" else data.mmlu(source=source)
-    by_subject: dict[str, list[QuizItem]] = {}
-    for item in items:
-        by_subject.setdefault(item.subject, []).append(item)
-    return [item for several in by_subject.values() for item in several[:per_subject]]
-
-
-def _folder():
-    return resources.files("memsci") / "experiments"

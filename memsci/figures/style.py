@@ -18,7 +18,8 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_hex, to_rgb
 from PIL import Image
 
-from memsci.errors import MemsciError, check_in
+from memsci.errors import check_in
+from memsci.files import make_folder
 from memsci.measures.methods import learner_of
 
 COLORS = 256  # of a PNG, chosen for it: no difference is seen, and it takes a third of the bytes
@@ -102,18 +103,6 @@ def cycle(names: Iterable[str]) -> dict[str, dict[str, Any]]:
     colors = mpl.rcParams["axes.prop_cycle"].by_key()["color"]
     kinds = {"color": colors, "marker": _MARKERS, "linestyle": _DASHES}
     return {name: {kind: of[i % len(of)] for kind, of in kinds.items()} for i, name in enumerate(names)}
-
-
-def make_folder(path: str | Path) -> Path:
-    """A folder for figures, made if it is not there; refused where a file lies in its way."""
-    try:
-        Path(path).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise MemsciError(
-            f"Figures cannot be put into {path}: it is no folder, and none can be made there ({error.strerror}). "
-            "Give a folder, or a path where nothing lies yet."
-        ) from None
-    return Path(path)
 
 
 def save(ax: Axes, stem: str | Path, table: pd.DataFrame) -> list[Path]:

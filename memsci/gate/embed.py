@@ -100,16 +100,19 @@ def embedders(
         list of b str -> for each of the settings, in order, what its :func:`embedder` gives.
     """
     own = [one for one in settings if one.kind == "activations"]
-    activations = _activations(base, own, stored, kept) if own else None
     device = torch.device("cpu") if base is None else base.device
+    whole = partial(torch.autocast, device.type, enabled=False)  # in the precision of the keys, whatever the caller's
+    with whole():
+        activations = _activations(base, own, stored, kept) if own else None
     models = dict.fromkeys(one.model for one in settings if one.kind in ("sentence", "hybrid"))
     sentences = {name: _sentence(name, device) for name in models}
     words = _words() if any(one.counts_words for one in settings) else None
 
     def embed(texts: Sequence[str]) -> list[Tensor]:
         texts = _checked(texts)
-        read = iter(activations(texts) if activations else ())
-        meanings = {name: sentence(texts) for name, sentence in sentences.items()}
+        with whole():
+            read = iter(activations(texts) if activations else ())
+            meanings = {name: sentence(texts) for name, sentence in sentences.items()}
         bags = words(texts) if words else None
         vectors = []
         for one in settings:
@@ -185,7 +188,7 @@ def _activations(
     wanted = {(path, one.weighting) for one, several in zip(settings, paths) for path in several}
 
     def embed(texts: Sequence[str]) -> list[Tensor]:
-        pooled = {pair: torch.zeros(len(texts), base.width) for pair in wanted}
+        pooled = {pair: torch.zeros(len(texts), base.width, dtype=torch.float32) for pair in wanted}
         for group, ids, mask, inputs, surprisal in passes(modules, texts, surprisal="surprisal" in kinds):
             weights = {one: _token_weights(*one, ids, mask, surprisal, bos, rarity) for one in weightings}  # [b, t]
             for (path, one), filled in pooled.items():
@@ -271,7 +274,7 @@ def _whitened(x: Tensor, mean: Tensor, root: Tensor) -> Tensor:
 
 def _rarity(base: Base, stored: Sequence[str]) -> Tensor:
     """ln((1 + n) / (1 + n_v)) of each token of the vocabulary among n texts, 0 where none has it, [v]."""
-    count = torch.zeros(base.model.get_input_embeddings().num_embeddings)
+    count = torch.zeros(base.model.get_input_embeddings().num_embeddings, dtype=torch.float32)
     for text in stored:
         count[list(set(base.tokens(text)))] += 1
     return torch.where(count > 0, ((1 + len(stored)) / (1 + count)).log(), 0.0).to(base.device)
@@ -298,7 +301,7 @@ def _read(
         output = model(input_ids=ids, attention_mask=mask, use_cache=False)
     if not surprisal:
         return seen, None
-    nats = torch.zeros(ids.shape, device=ids.device)
+    nats = torch.zeros(ids.shape, dtype=torch.float32, device=ids.device)
     nats[:, 1:] = cross_entropy(output.logits[:, :-1].float().mT, ids[:, 1:], reduction="none")
     return seen, nats
 
@@ -358,7 +361,7 @@ def _words() -> Embedder:
 
     def embed(texts: Sequence[str]) -> Tensor:
         if not texts:
-            return torch.zeros(0, WORDS)
+            return torch.zeros(0, WORDS, dtype=torch.float32)
         counts = torch.tensor(hashed.transform(texts).toarray(), dtype=torch.float32)
         return normalize(torch.where(counts > 0, 1 + counts.log(), 0.0), dim=1)
 

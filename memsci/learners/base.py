@@ -9,17 +9,18 @@ from __future__ import annotations
 import math
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import pandas as pd
 
 from memsci import prompts
+from memsci.data import table
 from memsci.errors import MemsciError, check_in
 from memsci.gate.softmax import Gate
 from memsci.measures import methods
 from memsci.measures.methods import Method
-from memsci.memory import Memory, QuizItem, check_memories
+from memsci.memory import Memory, QuizItem
 from memsci.models import conversation
 from memsci.models.base import Base
 from memsci.models.conversation import ANSWER_TOKENS, RECALL_TOKENS, Within
@@ -92,13 +93,13 @@ class Learner(ABC):
 
     # Learning
 
-    def learn(self, memories: Iterable[Memory], progress: bool = True) -> pd.DataFrame:
+    def learn(self, memories: Any, progress: bool = True) -> pd.DataFrame:
         """Learn memories in their order, after those that were learnt before.
 
         Parameters
         ----------
         memories
-            `Memory` objects, or a `Partition`.
+            `Memory` objects, a `Partition`, texts, a DataFrame or a file: whatever `memsci.data.table` takes.
         progress
             Show a progress bar.
 
@@ -108,7 +109,7 @@ class Learner(ABC):
             One row per memory of this call: memory_id, position (in the order of learning, from 1), loss (nats per token in
             the last epoch; missing for learners that do not train), seconds.
         """
-        memories, known = check_memories(memories), set(self.learnt)
+        memories, known = table(memories), set(self.learnt)
         for memory in memories:
             if memory.id in known:
                 raise MemsciError(f"{self.name} has learnt {memory.id!r} already. Give further memories only.")

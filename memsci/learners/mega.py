@@ -25,6 +25,7 @@ from memsci.adapters.lora import Stack, stack
 from memsci.adapters.mixture import mixture
 from memsci.config import SMALL, Embedding, Encoding, GateRule
 from memsci.data import quiz as builtin_quiz
+from memsci.data import table
 from memsci.errors import MemsciError
 from memsci.files import appearing, as_path
 from memsci.gate import calibrate as calibration
@@ -32,7 +33,7 @@ from memsci.gate import null, softmax
 from memsci.gate.embed import Embedder, embedder, weighted
 from memsci.gate.softmax import Gate
 from memsci.learners.base import Learner, Trained, several
-from memsci.memory import Memory, check_memories, text_hash
+from memsci.memory import Memory, text_hash
 from memsci.models.base import SHIPPED, Base
 from memsci.models.conversation import RECALL_TOKENS, Within
 from memsci.models.sites import targets
@@ -152,7 +153,7 @@ class MEGa(Learner, method="MEGa"):
 
     def encode(
         self,
-        memories: Iterable[Memory],
+        memories: Any,
         progress: bool = True,
         parallel: int | None = None,
         on_loss: Callable[[Mapping[str, float]], None] | None = None,
@@ -164,7 +165,7 @@ class MEGa(Learner, method="MEGa"):
         Parameters
         ----------
         memories
-            `Memory` objects, or a `Partition`.
+            `Memory` objects, a `Partition`, texts, a DataFrame or a file: whatever `memsci.data.table` takes.
         progress
             Show a progress bar.
         parallel
@@ -177,7 +178,7 @@ class MEGa(Learner, method="MEGa"):
         pandas.DataFrame
             One row per memory encoded by this call: id, label, loss (nats per token in the last epoch), seconds.
         """
-        memories = check_memories(memories)
+        memories = table(memories)
         new: dict[str, Memory] = {}
         for memory in memories:
             other = self.store.taken_by(memory.id)
@@ -207,6 +208,7 @@ class MEGa(Learner, method="MEGa"):
                 losses=one.losses,
                 text=memory.text if self.keep_text else None,
                 tokens=len(self.base.reply(memory.text)),
+                extra=memory.extra or None,
             )
             self.store.add(record, one.adapter)
             rows[memory.id] = {"label": memory.label, "loss": one.losses[-1], "seconds": one.seconds}
@@ -270,7 +272,7 @@ class MEGa(Learner, method="MEGa"):
             gate = softmax.nucleus(gate, self.rule.epsilon / 2)
         return gate if self.rule.closes is None else null.close(gate, self.rule.closes)
 
-    def calibrate(self, memories: Iterable[Memory], closes: bool = True, keep: bool = True) -> pd.DataFrame:
+    def calibrate(self, memories: Any, closes: bool = True, keep: bool = True) -> pd.DataFrame:
         """Fit the gate's β, and the score below which it closes, on cues whose memory is known; no question is needed.
 
         Cues are the paraphrases of the memories, or both halves of a text without any. For the threshold each cue is also
@@ -280,7 +282,7 @@ class MEGa(Learner, method="MEGa"):
         Parameters
         ----------
         memories
-            Stored memories with their texts.
+            Stored memories with their texts, in any form that `encode` takes.
         closes
             Fit the threshold too; else the gate closes as before.
         keep
@@ -292,7 +294,7 @@ class MEGa(Learner, method="MEGa"):
             What was done, a row per setting: setting, before, after, cues (their number), measure and its value before
             and after: mean −log g of the right memory (nats) for β, false opens (of 1) for the threshold.
         """
-        texts, owners = calibration.cues(memories)
+        texts, owners = calibration.cues(table(memories))
         place = {id: column for column, id in enumerate(self.ids)}
         for id in owners:
             if id not in place:

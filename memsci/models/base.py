@@ -22,7 +22,7 @@ from transformers.utils import logging
 from memsci.errors import MemsciError, check_in
 from memsci.files import as_path
 from memsci.models import gguf
-from memsci.models.checkpoint import as_device, check_pointers, check_report
+from memsci.models.checkpoint import as_device, check_finite, check_pointers, check_report
 from memsci.models.template import THOUGHTS, Template, without_thoughts
 
 SHIPPED = "memsci/base"  # name of the model that comes with the package
@@ -329,6 +329,7 @@ def load(
             f"Cannot load the model {name or 'shipped with memsci'!r}: {kind}{error} {advice}"
         ) from error
     check_report(name or SHIPPED, model, report)
+    check_finite(name or SHIPPED, model)
     try:
         return Base(model.to(device), tokenizer, name=name or SHIPPED, thinking=thinking)
     except (RuntimeError, AssertionError, NotImplementedError) as error:  # no room on the device, or none of its kind

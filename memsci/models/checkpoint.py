@@ -72,6 +72,16 @@ def check_report(name: str, model: nn.Module, report: Mapping[str, Any]) -> None
         warnings.warn(f"{name} holds {len(unused)} tensors that the model does not use ({_few(unused)}).", stacklevel=3)
 
 
+def check_finite(name: str, model: nn.Module) -> None:
+    """Refuse weights with inf or nan, after which no loss, key or gate means anything."""
+    damaged = [key for key, tensor in model.named_parameters() if not tensor.isfinite().all()]
+    if damaged:
+        raise MemsciError(
+            f"{len(damaged)} tensors of {name} hold inf or nan: {_few(damaged)}. The file is damaged, or float16 is too "
+            "narrow for it. Get it again, or give dtype='bfloat16'."
+        )
+
+
 def _stack(key: str) -> str | None:
     """The list of layers that a tensor belongs to: "model.layers" of "model.layers.0.mlp.up_proj.weight"."""
     match = re.match(r"(.+?)\.\d+\.", key)

@@ -11,7 +11,6 @@ damaged entry is made anew.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -28,6 +27,7 @@ from filelock import FileLock
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from memsci.errors import MemsciError
+from memsci.files import sha256
 
 SMOLLM2 = "smollm2"  # short name of the instruct model of 135 M parameters
 SMOLLM2_HUB = "HuggingFaceTB/SmolLM2-135M-Instruct"
@@ -226,9 +226,3 @@ def _whole(folder: Path) -> bool:
         return "model.safetensors" in sums and all(sha256(folder / name) == told for name, told in sums.items())
     except (OSError, ValueError, AttributeError, TypeError):
         return False
-
-
-def sha256(path: Path) -> str:
-    """SHA-256 of a file, as 64 hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from importlib import import_module
 from typing import Any
 
 from memsci.errors import MemsciError
@@ -117,8 +118,8 @@ def connected(
 def started(
     cluster: str, workers: int, threads: int, options: Mapping[str, Any] | None = None
 ) -> AbstractContextManager:
-    """A cluster that is begun now.
-    """
+    """A cluster that is begun now."""
+    check_cluster(cluster)
     options = dict(options or {})
     if cluster == "local":
         distributed = _imported("distributed")
@@ -127,9 +128,6 @@ def started(
             return distributed.LocalCluster(**ours, **options)
         except (TypeError, ValueError) as error:
             raise MemsciError(f"local: {error} Workers of this machine need no --job.") from None
-    if cluster not in QUEUES:
-        known = ", ".join(["tcp://HOST:PORT", "local", *QUEUES])
-        raise MemsciError(f"cluster must be one of {known}; {cluster!r} was given.")
     jobqueue = getattr(_imported("dask_jobqueue"), QUEUES[cluster])
     for name, usual in _imported("dask").config.get(f"jobqueue.{cluster}").items():
         if isinstance(usual, list) and isinstance(given := options.get(name.replace("-", "_")), str):
@@ -147,6 +145,14 @@ def started(
     return begun
 
 
+def check_cluster(cluster: str) -> None:
+    """Raise unless `on_cluster` knows this cluster and has what it needs for it."""
+    if "://" not in cluster and cluster not in ("local", *QUEUES):
+        known = ", ".join(["tcp://HOST:PORT", "local", *QUEUES])
+        raise MemsciError(f"cluster must be one of {known}; {cluster!r} was given.")
+    _imported("dask_jobqueue" if cluster in QUEUES else "distributed")
+
+
 def _scale(scheduler: Any, cluster: str, workers: int) -> None:
     """Bring a cluster to so many workers, or batch jobs; nothing happens if it has them."""
     scheduler.scale(workers) if cluster == "local" else scheduler.scale(jobs=workers)
@@ -154,12 +160,6 @@ def _scale(scheduler: Any, cluster: str, workers: int) -> None:
 
 def _imported(name: str) -> Any:
     try:
-        if name == "dask_jobqueue":
-            import dask_jobqueue as module
-        elif name == "distributed":
-            import distributed as module
-        else:
-            import dask as module
+        return import_module(name)
     except ImportError as error:
         raise MemsciError(f"--cluster needs the extra 'cluster' ({error}): pip install 'memsci[cluster]'.") from None
-    return module

@@ -14,19 +14,19 @@ from __future__ import annotations
 
 import gzip
 import io
-import json
 import os
 import shutil
-import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import pandas as pd
 from filelock import FileLock, Timeout
 
+from memsci import files
 from memsci.errors import MemsciError
+from memsci.memory import RESERVED
 
 VERSION = 3  # of the tables: raised whenever the same cell would give other columns or other numbers
 ID = 12  # hexadecimal digits of a name that stands for content
@@ -45,18 +45,17 @@ TEXTS = frozenset(
 )
 
 
-def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Write a JSON file, whole or not at all."""
-    _write(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
-
-
 def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON file of a run.
-    """
+    """The value in run.json, config.json or cell.json."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise MemsciError(f"{path} cannot be read ({error}). Is {path.parent} the folder of a run?") from None
+        return files.read_json(path)
+    except MemsciError as error:
+        raise MemsciError(f"{error} Is {path.parent} the folder of a run?") from None
+
+
+def status(folder: Path) -> str:
+    """How far a run is: "begun", "running", "unfinished" or "finished"."""
+    return read_json(folder / "run.json")["status"]
 
 
 def csv(table: pd.DataFrame) -> bytes:
@@ -71,10 +70,10 @@ def finished(folder: Path, cell_id: str) -> bool:
 
 def keep(folder: Path, cell_id: str, tables: Mapping[str, pd.DataFrame], about: Mapping[str, Any]) -> None:
     """Keep the tables of a finished cell: they are all there, or the cell is not."""
-    with _unfinished(folder, cell_id) as path:
+    with _appearing(folder, cell_id) as path:
         for name, table in tables.items():
             (path / f"{name}.csv.gz").write_bytes(_packed(csv(table)))
-        write_json(path / "cell.json", about)
+        files.write_json(path / "cell.json", about)
     forget(folder, cell_id)
 
 
@@ -87,7 +86,7 @@ def borrow(folder: Path, cell_id: str, score: Callable[[Path, str], None]) -> bo
     if finished(folder, cell_id):
         return True
     for other in sorted(folder.parent.glob(f"*/cells/{cell_id}/cell.json")):
-        with _unfinished(folder, cell_id) as path:
+        with _appearing(folder, cell_id) as path:
             shutil.copytree(other.parent, path, dirs_exist_ok=True)
             if "scored" in about_cell(folder, path.name):
                 score(folder, path.name)
@@ -102,7 +101,7 @@ def about_cell(folder: Path, cell_id: str) -> dict[str, Any]:
 
 def note(folder: Path, cell_id: str, more: Mapping[str, Any]) -> None:
     """Add to what is known of a finished cell."""
-    write_json(folder / "cells" / cell_id / "cell.json", {**about_cell(folder, cell_id), **more})
+    files.write_json(folder / "cells" / cell_id / "cell.json", {**about_cell(folder, cell_id), **more})
 
 
 def made(folder: Path, cell_ids: Sequence[str]) -> dict[str, Any]:
@@ -150,7 +149,7 @@ def held(folder: Path, cell_id: str) -> Iterator[bool]:
 
 def report(folder: Path, cell_id: str, done: int, total: int) -> None:
     """Leave a note of how far a cell is, for whoever watches."""
-    _write(folder / "cells" / f".{cell_id}.steps", f"{done} {total}".encode())
+    files.write_bytes(folder / "cells" / f".{cell_id}.steps", f"{done} {total}".encode(), durable=False)
 
 
 def reported(folder: Path, cell_id: str) -> tuple[int, int]:
@@ -185,17 +184,21 @@ def gather(folder: Path, cell_ids: Sequence[str]) -> list[str]:
     """
     done = [cell_id for cell_id in cell_ids if finished(folder, cell_id)]
     for name, file in FILES.items():
-        header, lines = b"", []
+        header, lines, alike = b"", [], True
         for cell_id in done:
             path = folder / "cells" / cell_id / f"{name}.csv.gz"
             if not path.is_file():
                 continue
             head, _, body = gzip.decompress(path.read_bytes()).partition(b"\n")
-            if header and head != header:
+            if header and ({*_names(head)} ^ {*_names(header)}) & RESERVED:
                 raise MemsciError(f"{path} has other columns than its fellows. Remove its folder, and run again.")
+            alike &= not header or head == header
             header = head
             lines.append(body)
-        if lines:
+        if not alike:  # tables of memories with other extra columns
+            tables = [cell_table(folder, cell_id, name) for cell_id in done]
+            _put(folder / file, csv(pd.concat([one for one in tables if one is not None], ignore_index=True)))
+        elif lines:
             _put(folder / file, header + b"\n" + b"".join(lines))
     return done
 
@@ -242,12 +245,16 @@ def cells_table(folder: Path, cells: Iterable[tuple[str, str]], done: Sequence[s
     return pd.DataFrame(rows, columns=["cell", "label", "finished", "seconds"])
 
 
+def all_runs(runs: str | os.PathLike[str] = "runs") -> list[Path]:
+    """The folders of all runs in a folder."""
+    return [path.parent for path in sorted(files.as_folder(runs).glob("*/run.json"))]
+
+
 def locate(name: str, runs: str | os.PathLike[str] = "runs") -> Path:
-    """The folder of a run by its path, or by a name, or its beginning, that fits one run.
-    """
-    if (path := Path(name).expanduser() / "run.json").is_file():
+    """The folder of a run by its path, or by a name, or its beginning, that fits one run."""
+    if (path := files.as_path(name) / "run.json").is_file():
         return path.parent
-    found = [path.parent for path in sorted(Path(runs).expanduser().glob("*/run.json"))]
+    found = all_runs(runs)
     fitting = [path for path in found if path.name.startswith(name)]
     if len(fitting) != 1:
         shown = [path.name for path in fitting or found]
@@ -256,10 +263,21 @@ def locate(name: str, runs: str | os.PathLike[str] = "runs") -> Path:
     return fitting[0]
 
 
+def find(runs: str | os.PathLike[str] = "runs") -> pd.DataFrame:
+    """The runs in a folder: run, status, cells (finished / all), hours, base, begun."""
+    rows = []
+    for path in all_runs(runs):
+        about = read_json(path / "run.json")
+        done = sum(finished(path, cell["id"]) for cell in about["cells"])
+        cells, hours = f"{done}/{len(about['cells'])}", about["seconds"] / 3600
+        rows.append((path.name, about["status"], cells, hours, about["base"]["name"], about["begun"]))
+    return pd.DataFrame(rows, columns=["run", "status", "cells", "hours", "base", "begun"])
+
+
 def read(source: Path | BinaryIO, without: Sequence[str] = ()) -> pd.DataFrame:
-    """Read a table of a run: a text of no words is one, "None" and "nan" may be others; missing are numbers alone."""
+    """Read a table of a run: empty strings, "None" and "nan" stay strings; only columns of numbers have missing values."""
     columns = lambda name: name not in without
-    # A carriage return that a model says is no end of a line.
+    # A carriage return in an answer does not end the line.
     found = pd.read_csv(source, keep_default_na=False, na_values={}, dtype=str, usecols=columns, lineterminator="\n")
     texts = TEXTS - {"answer"} if "chosen" in found else TEXTS  # of a quiz it is a number
     for name in found.columns:
@@ -272,9 +290,15 @@ def read(source: Path | BinaryIO, without: Sequence[str] = ()) -> pd.DataFrame:
     return found
 
 
+def _names(head: bytes) -> list[str]:
+    return pd.read_csv(io.BytesIO(head + b"\n")).columns.tolist()
+
+
 def _numbers(column: pd.Series) -> pd.Series:
     if set(column.unique()) <= {"True", "False"}:
         return column == "True"
+    if column.name not in RESERVED and column.str.match(r"[+-]?0\d").any():  # codes, such as 007
+        return column
     read = pd.to_numeric(column.where(column != "", None), errors="coerce")
     return column if (read.isna() & (column != "")).any() else read
 
@@ -285,36 +309,13 @@ def _cells(folder: Path) -> Path:
     return cells
 
 
-@contextmanager
-def _unfinished(folder: Path, cell_id: str) -> Iterator[Path]:
-    """A folder to be filled, which then becomes that of the cell."""
-    path = _cells(folder) / f".{cell_id}-{uuid.uuid4().hex}"
-    path.mkdir()
-    try:
-        yield path
-        try:
-            os.replace(path, folder / "cells" / cell_id)
-        except OSError:  # somebody was faster, with the same tables
-            if not finished(folder, cell_id):
-                raise
-    finally:
-        shutil.rmtree(path, ignore_errors=True)
-
-
-def _write(path: Path, content: bytes) -> None:
-    unfinished = path.with_name(f".{path.name}-{uuid.uuid4().hex}")
-    try:
-        with unfinished.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+def _appearing(folder: Path, cell_id: str) -> AbstractContextManager[Path]:
+    """A folder to be filled, which then becomes that of the cell; of two at once the first, with the same tables."""
+    return files.appearing(_cells(folder) / cell_id, exist_ok=True)
 
 
 def _put(path: Path, content: bytes) -> None:
-    _write(path, _packed(content) if path.suffix == ".gz" else content)
+    files.write_bytes(path, _packed(content) if path.suffix == ".gz" else content)
 
 
 def _packed(content: bytes) -> bytes:

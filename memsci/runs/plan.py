@@ -7,7 +7,6 @@ arithmetic and bytes moved; they are right to a factor of two or so.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -26,8 +25,12 @@ from memsci.adapters.encode import PASS_TOKENS, TRAINING_BYTES, side_by_side
 from memsci.adapters.mixture import ROW_BYTES
 from memsci.config import Encoding
 from memsci.errors import MemsciError
-from memsci.experiments.cells import check_common, learner_settings
-from memsci.experiments.spec import Cell, Experiment, parse
+from memsci.experiments import Cell, Experiment, Task, parse
+from memsci.experiments.cells import learner_settings
+from memsci.experiments.rehearsal import check_common
+from memsci.files import as_path, read_json
+from memsci.measures import methods
+from memsci.measures.methods import Method
 from memsci.memory import Partition
 from memsci.models import sites
 from memsci.models.base import SHIPPED
@@ -39,7 +42,10 @@ ENCODING_PROMPT_TOKENS = 18
 ANSWER_TOKENS = 8
 QUIZ_TOKENS = 110
 GATE_TOKENS = 20
-RESPONSE_BYTES, QUIZ_BYTES = 800, 100  # of a response or a quiz item with its scores, packed, in its cell and in the run
+RESPONSE_BYTES, QUIZ_BYTES = (
+    800,
+    100,
+)  # of a response or a quiz item with its scores, packed, in its cell and in the run
 
 # Published shapes, for planning without a download. Each gives the published number of parameters (tests/test_plan.py).
 _LLAMA = {"model_type": "llama", "num_attention_heads": 32, "num_key_value_heads": 8, "vocab_size": 128256}
@@ -134,9 +140,6 @@ class Calls:
     quiz: int = 0
     embedded: int = 0
 
-    def __add__(self, other: Calls) -> Calls:
-        return Calls(**{name: value + getattr(other, name) for name, value in vars(self).items()})
-
 
 @dataclass(frozen=True)
 class Shape:
@@ -160,6 +163,7 @@ class Shape:
 
     @property
     def config(self) -> Any:
+        """Its numbers of layers, width and so on."""
         return self.model.config.get_text_config()
 
     def adapter(self, encoding: Encoding) -> pd.DataFrame:
@@ -179,25 +183,13 @@ class Shape:
 
 @dataclass(frozen=True)
 class Planned:
-    """A cell before it is done.
+    """A cell before it is done: its method, what it asks of the model, and sizes.
 
-    Parameters
-    ----------
-    cell
-        Of the grid.
-    calls
-        What it asks of the model.
-    encoding
-        By which its method learns; None if it does not.
-    adapter
-        Shapes of one memory's adapter, see `Shape.adapter`; None if its method has none.
-    memories
-        Of one partition.
-    text
-        Mean tokens of a memory.
+    `encoding` is that by which its method learns, `adapter` the shapes of one memory's adapter (`Shape.adapter`); None if
+    it has none. `memories` are those of one partition, `text` the mean tokens of a memory.
     """
 
-    cell: Cell
+    method: Method
     calls: Calls
     encoding: Encoding | None
     adapter: pd.DataFrame | None
@@ -233,13 +225,11 @@ class Plan:
 
 
 def shape(base: str | None = None) -> Shape:
-    """The architecture of a base: shipped, in a folder, in the local cache of the hub, or one of `KNOWN`.
-    """
+    """The architecture of a base: shipped, in a folder, in the local cache of the hub, or one of `KNOWN`."""
     if base in (None, SHIPPED):
-        path = resources.files("memsci") / "assets" / "base" / "config.json"
-        return _shape(SHIPPED, json.loads(path.read_text(encoding="utf-8")))
-    if (path := Path(base) / "config.json").is_file():
-        return _shape(base, _read(path))
+        return _shape(SHIPPED, read_json(resources.files("memsci") / "assets" / "base" / "config.json"))
+    if (path := as_path(base) / "config.json").is_file():
+        return _shape(base, read_json(path))
     if base in KNOWN:
         return _shape(base, KNOWN[base])
     try:
@@ -251,14 +241,7 @@ def shape(base: str | None = None) -> Shape:
             f"The shapes of {base!r} are not known here, and a plan downloads nothing. Give a folder with its config.json, "
             f"or one of: {', '.join(KNOWN)}."
         )
-    return _shape(base, _read(Path(found)))
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise MemsciError(f"{path} cannot be read as the configuration of a model ({error}).") from None
+    return _shape(base, read_json(Path(found)))
 
 
 def _shape(name: str, config: dict[str, Any]) -> Shape:
@@ -284,69 +267,70 @@ def plan(experiment: Experiment, base: str | None = None, seed: int = 0, quiz_it
         Items of general knowledge at each stop; by default four subjects.
     """
     check_common(experiment)
-    about, worlds = shape(base), experiment.worlds()
-    rows: dict[str, list] = {}
-    memory: dict[str, list[float]] = {}
-    cells = planned(experiment, about, seed, quiz_items)
-    widest, adapter, largest = 0, None, 0
-    for work in cells:
-        method = work.cell.method
-        if method == "MEGa" and work.numbers >= widest:
-            widest, adapter = work.numbers, work.adapter
-            largest = max(largest, work.memories * work.numbers * _width(work.encoding.dtype))
-        hours = [seconds(work, about, machine) / 3600 for machine in (PROCESSOR, ACCELERATOR)]
-        old = rows.get(method, [0, Calls(), 0.0, 0.0])
-        rows[method] = [old[0] + 1, old[1] + work.calls, old[2] + hours[0], old[3] + hours[1]]
-        peaks = [peak(work, about, machine) for machine in (PROCESSOR, ACCELERATOR)]
-        memory[method] = [max(pair) for pair in zip(memory.get(method, (0, 0)), peaks)]
+    about = shape(base)
+    tasks = experiment.tasks(lambda cell: learner_settings(cell, about.name, about.config.num_hidden_layers), seed)
+    cells = planned(tasks, about, quiz_items)
+    both = (PROCESSOR, ACCELERATOR)
     table = pd.DataFrame(
-        [
-            {"method": m, "cells": k, **vars(c), "core hours": cpu, "GPU hours": gpu}
-            for m, (k, c, cpu, gpu) in rows.items()
-        ]
+        {"method": one.method.name, "cells": 1, **vars(one.calls)}
+        | {name: seconds(one, about, machine) / 3600 for name, machine in zip(("core hours", "GPU hours"), both)}
+        for one in cells
     )
-    held = pd.DataFrame([(m, *pair) for m, pair in memory.items()], columns=["method", "RAM", "VRAM"])
+    table = table.groupby("method", sort=False, as_index=False).sum()
+    held = pd.DataFrame([(one.method.name, *(peak(one, about, machine) for machine in both)) for one in cells])
+    held = held.set_axis(["method", "RAM", "VRAM"], axis=1).groupby("method", sort=False, as_index=False).max()
+    own = [one for one in cells if one.method.trains == "memories"]
+    widest = max(own, key=lambda one: one.numbers, default=None)
+    largest = max((one.memories * one.numbers * _width(one.encoding.dtype) for one in own), default=0)
     disk = RESPONSE_BYTES * int(table["scored"].sum()) + QUIZ_BYTES * int(table["quiz"].sum())
+    sizes = {
+        (task.cell.dataset, n): len(world) for task in tasks for n, world in zip(task.cell.partitions, task.partitions)
+    }
     p = about.parameters
     facts = {
         "base": f"{about.name}, {p / 1e6:,.1f} million parameters: {size(4 * p)} in float32, {size(2 * p)} in bfloat16",
-        "cells": f"{len(cells)}: {_several(len(rows), 'method')}, {_several(len(worlds), 'partition')} of "
-        f"{sum(map(len, worlds.values())) / len(worlds):.0f} memories",
+        "cells": f"{len(cells)}: {_several(len(table), 'method')}, {_several(len(sizes), 'partition')} of "
+        f"{sum(sizes.values()) / len(sizes):.0f} memories",
         "hours": f"{_hours(table['core hours'].sum())} on one core, {_hours(table['GPU hours'].sum())} on one GPU of the "
         "A100 class",
         "RAM": f"up to {size(held['RAM'].max())} for each process without a GPU",
         "VRAM": f"up to {size(held['VRAM'].max())} for each process on a GPU",
         "disk": f"about {size(disk)} of tables; while MEGa learns also {size(largest)} of adapters for each process",
     }
-    if adapter is not None:
-        facts["adapter"] = f"{widest:,} numbers for each memory, {size(4 * widest)} in float32"
-    return Plan(table, adapter, held, facts)
+    if widest is not None:
+        facts["adapter"] = f"{widest.numbers:,} numbers for each memory, {size(4 * widest.numbers)} in float32"
+    return Plan(table, widest and widest.adapter, held, facts)
 
 
-def planned(experiment: Experiment, about: Shape, seed: int = 0, quiz_items: int | None = None) -> list[Planned]:
-    """What each cell of an experiment will do, in the order of its grid.
+def planned(tasks: Sequence[Task], about: Shape, quiz_items: int | None = None) -> list[Planned]:
+    """What each cell of a grid will do.
 
     Parameters
     ----------
-    experiment, seed, quiz_items
-        As for `plan`.
+    tasks
+        The grid, from `memsci.experiments.Experiment.tasks`.
     about
         The architecture, with or without weights.
+    quiz_items
+        As for `plan`.
     """
-    worlds, layers = experiment.worlds(), about.config.num_hidden_layers
-    words = [len(memory.text.split()) for world in worlds.values() for memory in world]
+    memories = {id(world): world for task in tasks for world in task.partitions}.values()
+    words = [len(memory.text.split()) for world in memories for memory in world]
     text = TOKENS_PER_WORD * sum(words) / len(words)
     made = []
-    for cell in experiment.cells(seed):
-        partitions = [worlds[cell.dataset, number] for number in cell.partitions]
-        given = learner_settings(cell, about.name, layers)
-        encoding = Encoding.from_dict(given["encoding"]) if "encoding" in given else None
+    for task in tasks:
+        cell, method = task.cell, method_of(task.cell)
+        encoding = Encoding.from_dict(task.learner["encoding"]) if "encoding" in task.learner else None
         items = (4 * cell.quiz if quiz_items is None else quiz_items) if cell.quiz else 0
-        adapts = encoding is not None and cell.method in ("MEGa", "LoRA", "LoRA+L2")
-        adapter = about.adapter(encoding) if adapts else None
-        calls = count(cell, partitions, encoding, items)
-        made.append(Planned(cell, calls, encoding, adapter, len(partitions[0]), text))
+        adapter = about.adapter(encoding) if method.trains in ("memories", "adapter") else None
+        calls = count(cell, task.partitions, encoding, items)
+        made.append(Planned(method, calls, encoding, adapter, len(task.partitions[0]), text))
     return made
+
+
+def method_of(cell: Cell) -> Method:
+    """What is known of a cell's method; a comparison of gates is one that does nothing."""
+    return Method(name=cell.method) if cell.measure == "gates" else methods.get(cell.method)
 
 
 def count(cell: Cell, partitions: Sequence[Partition], encoding: Encoding | None, quiz_items: int) -> Calls:
@@ -355,33 +339,33 @@ def count(cell: Cell, partitions: Sequence[Partition], encoding: Encoding | None
     if cell.measure == "gates":
         texts = sum(len(world) + sum(len(memory.questions) for memory in world) for world in partitions)
         return Calls(embedded=texts)
-    learns = encoding is not None
+    method = method_of(cell)
     stops = cell.stops_for(n) if cell.measure == "continual" else [n]
-    calls = Calls(embedded=n if cell.method in ("MEGa", "RAG") else 0)
-    if learns:
+    embeds = "embedding" in method.reads
+    calls = Calls(embedded=n if embeds else 0)
+    if encoding is not None:
         keep = parse(cell.setting).get("paraphrases")
         sizes = [encoding.text_copies + len(memory.paraphrases[:keep]) for memory in partitions[0]]
-        for stop in stops if cell.method == "Full batch" else [n]:
-            learnt = [sum(sizes[:stop])] if cell.method == "Full batch" else sizes[:stop]
+        for stop in stops if method.jointly else [n]:
+            learnt = [sum(sizes[:stop])] if method.jointly else sizes[:stop]
             calls.steps += encoding.epochs * sum(math.ceil(k / encoding.batch_size) for k in learnt)
             # Where an epoch is one mini-batch, copies of the text are read once.
             copies = encoding.text_copies - 1
             calls.examples += encoding.epochs * sum(k - copies if k <= encoding.batch_size else k for k in learnt)
-        if cell.method != "Full batch":  # which has no epochs on the text alone
+        if not method.jointly:  # else it has no epochs on the text alone
             calls.steps += encoding.text_epochs * n
             calls.examples += encoding.text_epochs * n
-        if cell.method == "Full+EWC":
+        if method.penalty == "EWC":
             calls.fisher = sum(k - encoding.text_copies + 1 for k in sizes)
-    ways = [way for way in cell.ways if way == "direct" or cell.method != "RAG"]
+    ways = [way for way in cell.ways if way == "direct" or method.recalls]
 
     def asked(questions: int) -> None:
-        calls.recalls += questions if cell.method != "RAG" else 0
+        calls.recalls += questions if method.recalls else 0
         calls.answers += questions * len(ways)
         calls.scored += questions * len(ways)
-        # Each of a MEGa's and a RAG's turns is gated anew.
-        calls.embedded += questions * (2 * len(ways) + 1) if cell.method in ("MEGa", "RAG") else 0
+        calls.embedded += questions * (2 * len(ways) + 1) if embeds else 0  # each turn is gated anew
 
-    twice = 2 if cell.method == "MEGa" else 1  # also under the true gate
+    twice = 2 if method.gated else 1  # also under the true gate
     if cell.measure == "continual":
         for stop in stops:
             asked(twice * sum(questions) if stop == n else questions[0] + sum(min(q, 1) for q in questions[1:stop]))
@@ -404,10 +388,9 @@ def seconds(work: Planned, about: Shape, machine: Machine) -> float:
     only hand gradients on; bytes are the weights read once for each step, and moments moved by the optimiser.
     """
     p, deep = about.parameters, about.config.num_hidden_layers
-    calls, method, numbers, text = work.calls, work.cell.method, work.numbers, work.text
+    calls, numbers, text, full = work.calls, work.numbers, work.text, work.method.trains == "weights"
     bytes_each = 4 if machine.kind == "cpu" else 2
-    full = method.startswith("Full")
-    mixed = work.memories * numbers if method == "MEGa" else 0  # adapters that each token passes when MEGa speaks
+    mixed = work.memories * numbers if work.method.trains == "memories" else 0  # adapters that each token passes
     trained = calls.examples * (text + ENCODING_PROMPT_TOKENS / max(1, calls.examples / max(1, calls.steps)))
     operations = trained * (6 * p if full else 4 * p + 6 * numbers) + 6 * p * calls.fisher * text
     moved = calls.steps * (7 * 4 * p if full else 7 * 4 * numbers + bytes_each * p)
@@ -428,7 +411,7 @@ def peak(work: Planned, about: Shape, machine: Machine) -> int:
     a penalty, and the Fisher information, as much again each. MEGa trains some adapters at once and speaks with all.
     """
     p, config = about.parameters, about.config
-    method, encoding, numbers, n, text = work.cell.method, work.encoding, work.numbers, work.memories, work.text
+    encoding, numbers, n, text = work.encoding, work.numbers, work.memories, work.text
     width = 4 if machine.kind == "cpu" else 2
     held = p * width
     tokens = BATCH * (PROMPT_TOKENS + text)
@@ -436,7 +419,7 @@ def peak(work: Planned, about: Shape, machine: Machine) -> int:
         examples = min(encoding.batch_size, encoding.text_copies + 9)
         tokens = ENCODING_PROMPT_TOKENS + examples * text
     speaking = training = 0.0
-    if method == "MEGa":
+    if work.method.trains == "memories":
         parallel = max(1, min(n, int(PASS_TOKENS[machine.kind] // tokens)))
         if machine.memory < math.inf:
             parallel = min(parallel, side_by_side(numbers, machine.memory - held))
@@ -446,8 +429,8 @@ def peak(work: Planned, about: Shape, machine: Machine) -> int:
         speaking += min(ROW_BYTES, BATCH * numbers * width)  # a true gate opens one for each row
     elif encoding is not None:
         held += 4 * p  # the copy
-        learnt = p if method.startswith("Full") else numbers
-        kept = {"+L2": 1, "+EWC": 2}.get(method[method.find("+") :] if "+" in method else "", 0)
+        learnt = p if work.method.trains == "weights" else numbers
+        kept = {"L2": 1, "EWC": 2}.get(work.method.penalty, 0)
         training = 4 * learnt * (3 + kept + (0 if learnt == p else 1))
     inner = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
     activations = tokens * config.num_hidden_layers * (12 * config.hidden_size + 4 * inner) * (4 if encoding else width)

@@ -1,13 +1,14 @@
 """Jobs on this machine, each in a process of its own that lives on from job to job.
 
 `concurrent.futures` gives up all work in hand when one process is killed; here only the job of that process is lost, and
-is done again once.
+is done again once. The pool is our own because pebble's leaves the semaphores of a worker that it ends behind.
 """
 
 from __future__ import annotations
 
 import multiprocessing
 import signal
+import sys
 import time
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -110,6 +111,8 @@ def _send(worker: _Worker, job: Job) -> None:
 def _serve(connection: Connection) -> None:
     """What a process does: jobs, until the other end is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    # Told to stop, it ends as if by itself: locks, temporary folders and semaphores are given back.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         while True:
             job = connection.recv()

@@ -8,14 +8,15 @@ from typing import Any
 
 from memsci import provenance
 from memsci.errors import MemsciError
-from memsci.experiments.spec import content, dataset_name, show_numbers
+from memsci.experiments import dataset_name, show_numbers
+from memsci.files import as_folder, content, make_folder, write_json
 from memsci.runs import folder as files
 from memsci.runs.tables import curves, together
 
 TABLES = ("partitions", "confusion")
 
 
-def ship(folder: Path, out: Path, add: bool = False) -> list[Path]:
+def publish(folder: Path, out: Path, add: bool = False) -> list[Path]:
     """Put what a reader of a finished run needs into a folder: figures, and the tables that they are drawn from.
 
     `memsci figures OUT` draws the same figures from it, and `memsci.runs.tables.curves` of its partitions.csv.gz are its
@@ -39,12 +40,17 @@ def ship(folder: Path, out: Path, add: bool = False) -> list[Path]:
     """
     from memsci.runs.report import draw
 
+    out = as_folder(out)
     about, config = files.read_json(folder / "run.json"), files.read_json(folder / "config.json")
     if about["status"] != "finished":
-        raise MemsciError(f"{folder} is {about['status']}. Only a finished run is shipped: run it to its end first.")
+        raise MemsciError(f"{folder} is {about['status']}. Only a finished run is published: run it to its end first.")
     about |= files.made(folder, [cell["id"] for cell in about["cells"]])
-    _check_shippable(folder, config, about["commits"])
-    for private in ("machine", "failed", "commit"):  # the commit is that of the folder; what counts are those of the cells
+    _check_publishable(folder, config, about["commits"])
+    for private in (
+        "machine",
+        "failed",
+        "commit",
+    ):  # the commit is that of the folder; what counts are those of the cells
         about.pop(private, None)
     if (base := Path(about["base"]["name"])).is_absolute():
         about["base"]["name"] = base.name
@@ -57,7 +63,7 @@ def ship(folder: Path, out: Path, add: bool = False) -> list[Path]:
         config = _all_data(earlier, config)
         about |= _told(config)
         tables = {name: together([files.table(out, name), table]) for name, table in tables.items()}
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     for name, table in tables.items():
         files.write_table(out, name, table)
     made = ["run.json", "config.json", *map(files.file_name, tables)]
@@ -65,12 +71,12 @@ def ship(folder: Path, out: Path, add: bool = False) -> list[Path]:
         # From the file, so that whoever has the file finds the same curves to the last digit.
         files.write_table(out, "curves", curves(files.table(out, "partitions")))
         made.append(files.file_name("curves"))
-    files.write_json(out / "config.json", config)
-    files.write_json(out / "run.json", about)
+    write_json(out / "config.json", config)
+    write_json(out / "run.json", about)
     return [out / name for name in made] + draw(out, out)
 
 
-def _check_shippable(folder: Path, config: Mapping[str, Any], commits: list[str | None]) -> None:
+def _check_publishable(folder: Path, config: Mapping[str, Any], commits: list[str | None]) -> None:
     """Raise unless what this code would make of a run is what lies there, and others can have the code of its cells."""
     if (version := config.get("version")) != files.VERSION:
         raise MemsciError(
@@ -88,7 +94,9 @@ def _check_shippable(folder: Path, config: Mapping[str, Any], commits: list[str 
 def _check_alike(out: Path, earlier: Mapping[str, Any], config: Mapping[str, Any]) -> None:
     """Raise unless the two runs differ in their partitions alone, and have none in common."""
     if "by count" in config["experiment"]["methods"]:
-        raise MemsciError("This run measures all its partitions together, so others cannot be added. Run it on all of them.")
+        raise MemsciError(
+            "This run measures all its partitions together, so others cannot be added. Run it on all of them."
+        )
     sides = [_flat({key: value for key, value in one.items() if key != "data"}) for one in (earlier, config)]
     names = dict.fromkeys([*sides[0], *sides[1]])
     for name in sorted(names, key=lambda name: not name.startswith("experiment.")):  # which tells people most
@@ -96,11 +104,11 @@ def _check_alike(out: Path, earlier: Mapping[str, Any], config: Mapping[str, Any
         if name not in ("experiment.partitions", "experiment.datasets") and ours != theirs:
             raise MemsciError(
                 f"The run in {out} was made otherwise: its {name} is {theirs}, here it is {ours}. Only runs that differ in "
-                "their partitions are put together; ship this one into a folder of its own."
+                "their partitions are put together; publish this one into a folder of its own."
             )
     if common := [name for name in config["data"] if name in earlier["data"]]:
         raise MemsciError(
-            f"The run in {out} has {', '.join(common)} already. Give a run of other partitions, or ship all anew without "
+            f"The run in {out} has {', '.join(common)} already. Give a run of other partitions, or publish all anew without "
             "adding."
         )
 

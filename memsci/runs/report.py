@@ -20,7 +20,8 @@ from memsci import experiments
 from memsci.errors import MemsciError, check_in
 from memsci.figures import gates, methods
 from memsci.figures.series import WAYLESS, chosen, values_of
-from memsci.figures.style import SIZES, make_folder, save
+from memsci.figures.style import SIZES, save
+from memsci.files import make_folder
 from memsci.measures import paper
 from memsci.measures.forgetting import bin_lags
 from memsci.measures.methods import labels
@@ -86,7 +87,7 @@ def draw(run: str | Path, out: str | Path = "figures", size: str = "print") -> l
     Parameters
     ----------
     run
-        Folder of a run, or one that `memsci.runs.ship` has filled. The figures are those that its experiment names; if it
+        Folder of a run, or one that `memsci.runs.publish` has filled. The figures are those that its experiment names; if it
         names none, all for which its tables have rows.
     out
         Folder for the figures: ``main_episodic_first-memory_qa.pdf``, .png and .csv (the rows that are drawn). For results

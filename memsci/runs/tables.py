@@ -5,10 +5,10 @@ Tables of a run (KEYS: dataset, partition, method, setting, stop; see `memsci.ev
 - responses: KEYS, memory_id, position, way, question, target, original, recalled, answer, logprob, tokens, top_id, gate
 - quiz: KEYS, subject, item, question, chosen, answer, correct
 - training: KEYS less stop, memory_id, position, loss (last epoch)
-- gates: dataset, partition, comparison, and what `memsci.gating` gives
+- gates: dataset, partition, comparison, and what `memsci.evaluate.gate_accuracy` gives
 - scores: KEYS, memory_id, position, way, gate, question, subject, metric, value, protocol, higher_is_better
-- partitions: see `per_partition`; of gates, see `memsci.gating.partition_rates`
-- confusion: see `memsci.gating.confusions`
+- partitions: see `per_partition`; of gates, see `memsci.evaluate.gate_accuracy.partition_rates`
+- confusion: see `memsci.evaluate.gate_accuracy.confusions`
 - curves: see `curves`
 """
 
@@ -76,12 +76,12 @@ def per_partition(scores: pd.DataFrame, categories: Mapping[str, str] | None = N
 
 
 def curves(partitions: pd.DataFrame) -> pd.DataFrame:
-    """Means over partitions, with spread and interval (`memsci.statistics.mean_table`).
+    """Means over partitions, with spread and interval (`memsci.measures.statistics.mean_table`).
 
     Parameters
     ----------
     partitions
-        As `per_partition` or `memsci.gating.partition_rates` gives it, also once it was written and read.
+        As `per_partition` or `memsci.evaluate.gate_accuracy.partition_rates` gives it, also once it was written and read.
 
     Returns
     -------
@@ -100,8 +100,12 @@ def together(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """
     found = pd.concat(tables, ignore_index=True)
     if "value" not in found:
-        return found[found["partition"] == found.groupby("dataset")["partition"].transform("min")].reset_index(drop=True)
-    group = found.groupby([name for name in found if name not in ("partition", "value")], sort=False, dropna=False).ngroup()
+        return found[found["partition"] == found.groupby("dataset")["partition"].transform("min")].reset_index(
+            drop=True
+        )
+    group = found.groupby(
+        [name for name in found if name not in ("partition", "value")], sort=False, dropna=False
+    ).ngroup()
     over = pd.factorize(found["over"])[0] if "over" in found else group
     return _counted(found.iloc[np.lexsort([found["partition"], group, over])].reset_index(drop=True))
 

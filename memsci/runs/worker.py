@@ -20,7 +20,8 @@ import pandas as pd
 
 from memsci import provenance
 from memsci.errors import MemsciError
-from memsci.experiments.spec import Cell
+from memsci.experiments import Cell
+from memsci.files import write_bytes
 from memsci.memory import Partition, QuizItem
 from memsci.runs import folder as files
 
@@ -77,9 +78,8 @@ def work(job: Job) -> Outcome:
     folder, in `failed/`.
     """
     if not (job.folder / "config.json").is_file():
-        return Outcome(
-            "failed", error=f"{job.folder} is not to be seen by the worker {platform.node()}: it must be shared."
-        )
+        told = f"{job.folder} is not to be seen by the worker {platform.node()}: it must be shared."
+        return Outcome("failed", error=told)
     with files.held(job.folder, job.id) as mine:
         if not mine:
             return Outcome("busy")
@@ -95,8 +95,7 @@ def work(job: Job) -> Outcome:
             report = partial(files.report, job.folder, job.id)
             report(0, 1)
             do = getattr(importlib.import_module(module), name)
-            tables = do(job.cell, job.partitions, job.quiz, job.base, job.device, report)
-            tables = scored(tables)
+            tables = scored(do(job.cell, job.partitions, job.quiz, job.base, job.device, report))
             seconds = time.perf_counter() - begun
             about |= {
                 "device": provenance.device(job.device),
@@ -125,7 +124,7 @@ def scored(
     tables
         Of one cell.
     judges
-        Judges beside the rule judge, see `memsci.judging`.
+        Judges beside the rule judge, see `memsci.measures.judges`.
     embed
         As in `memsci.evaluate.score`.
     """
@@ -157,7 +156,12 @@ def _keep_memory() -> None:
         mallopt(parameter, 2**31 - 1)
 
 
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def _note_failure(job: Job, text: str) -> None:
     path = job.folder / "failed" / f"{job.id}.txt"
     path.parent.mkdir(exist_ok=True)
-    path.write_text(f"{job.cell.label}\n{job.cell}\n\n{text}", encoding="utf-8")
+    write_bytes(path, f"{job.cell.label}\n{job.cell}\n\n{text}".encode())

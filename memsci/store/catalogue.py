@@ -32,7 +32,6 @@ from memsci.store.record import Remembered, read_memory
 # What reading a catalogue that is truncated, altered or just being removed raises.
 UNREADABLE = (sqlite3.Error, OSError, ValueError, TypeError)
 LAYOUT = 1
-SMALL = 2**22  # bytes of keys that are rewritten at once when one is dead
 CHUNK = 500  # rows read at a time; SQLite takes 999 parameters at least
 _BUSY_SECONDS = 60.0
 _NAME = re.compile(r"\.catalogue-(\d+)")
@@ -163,8 +162,8 @@ class Catalogue:
         return last[0][0] + 1 if last else 0
 
     def wasteful(self) -> bool:
-        """Whether it should be rewritten: a quarter is dead, or anything if rewriting costs next to nothing."""
-        return bool(len(self.dead)) and (self.matrix.nbytes <= SMALL or 4 * len(self.dead) >= self._slots)
+        """Whether it holds what was forgotten, and should be rewritten without."""
+        return bool(len(self.dead))
 
     def _is_dead(self, slot: int) -> bool:
         at = np.searchsorted(self.dead, slot)
@@ -228,6 +227,7 @@ class Change:
         self._keys.seek(self._slots * key.nbytes)
         self._keys.write(key.tobytes())
         about = {name: getattr(record, name) for name in ("text_hash", "seed", "losses", "created", "tokens")}
+        about |= {"extra": record.extra} if record.extra else {}
         self._rows.execute(
             f"INSERT INTO memories (slot, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (self._slots, record.id, record.label, record.order, json.dumps(about), record.text is not None,

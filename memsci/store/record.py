@@ -33,7 +33,7 @@ from memsci.memory import check_id, check_text
 _ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 _FILES = (*_ADAPTER_FILES, "key.safetensors")
 _GIVEN = ("id", "label", "order", "created", "text_hash", "seed", "losses")  # fields that stand in memory.json as they are
-_OPTIONAL = ("text", "tokens")  # fields that stand there if they are known
+_OPTIONAL = ("text", "tokens", "extra")  # fields that stand there if they are known
 
 Widths = Mapping[str, tuple[int, int]]  # path of each linear map to its numbers of inputs and outputs
 
@@ -60,6 +60,8 @@ class Remembered:
         The text itself, given only if the store is to keep it. Default: it is not kept.
     tokens
         Length of the text as the base writes it, by which a recall is known to be long enough; None if it is not known.
+    extra
+        Its extra columns, see `memsci.memory.Memory`; None if it has none.
     created, order, files, checksum
         Given by the store: ISO time (UTC); position in the order of adding: 0, 1, …; size in bytes and SHA-256 of each
         file by name, if they were read; checksum of all of these, so that equal checksums mean the same memory.
@@ -73,6 +75,7 @@ class Remembered:
     losses: tuple[float, ...] = ()
     text: str | None = None
     tokens: int | None = None
+    extra: dict[str, Any] | None = None
     created: str = ""
     order: int | None = None
     files: Mapping[str, dict[str, Any]] = field(default_factory=dict)

@@ -197,7 +197,7 @@ class Store:
         """Context keys [n, d], float32, of the memories at these indices in the order of adding; None for all.
 
         Those at given indices are read. All together are mapped from the disk, but copied if memories were forgotten
-        since the last `compact`; of an empty store they are [0, 0]. Changes to them stay in this tensor.
+        while the disk was full; of an empty store they are [0, 0]. Changes to them stay in this tensor.
         """
         shown = self._sync.whole
         if indices is not None:
@@ -352,8 +352,8 @@ class Store:
     def forget(self, id: str) -> None:
         """Remove one memory, also a damaged one: at once and whole, for this and all other processes.
 
-        In a large store its key and label stay in the catalogue, where nothing shows them, until it is rewritten: when a
-        quarter is forgotten, or by `compact`.
+        No file of the store holds its adapter, key, label or text afterwards. Only where there is no room to rewrite the
+        catalogue do key and label stay in it, where nothing shows them, until the next change or `compact`.
         """
         check_id(id)
         with self._sync.writing(f"Memory {id!r}"):
@@ -362,7 +362,7 @@ class Store:
             self._sync.remove(id)
 
     def compact(self) -> None:
-        """Rewrite the catalogue without the memories that were forgotten; `forget` does so itself now and then."""
+        """Rewrite the catalogue without the memories that were forgotten; `forget` does so itself if there is room."""
         with self._sync.writing("The catalogue"):
             self._sync.compact()
 

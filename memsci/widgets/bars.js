@@ -28,6 +28,7 @@ function render({ model, el }) {
     if (dragged) dragged.weight = weights[at];
     model.set("weights", weights);
     model.set("by_hand", { ...model.get("by_hand"), [id]: weights[at] });
+    model.set("of", model.get("round"));
     // A pointer moves more often than a kernel answers.
     waiting ||= requestAnimationFrame(() => {
       waiting = 0;

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from anywidget import AnyWidget
-from traitlets import Bool, Dict, Float, List, Unicode
+from traitlets import Bool, Dict, Float, Int, List, Unicode
 
 from memsci.widgets.panel import number
 
@@ -31,6 +31,9 @@ class GateBars(AnyWidget):
         Whether bars can be moved.
     by_hand : dict of str to float
         What the user has set, by id; empty until a bar is moved. A program that sets other bars empties it.
+    round, of : int
+        A program that undoes what the user has set begins a new round, and ignores a move that is `of` an earlier one: a
+        browser holds moves back while the kernel is busy, so that the last may come after the click that undoes it.
     """
 
     _esm = _HERE / "bars.js"
@@ -44,6 +47,8 @@ class GateBars(AnyWidget):
     title = Unicode("Gate").tag(sync=True)
     editable = Bool(True).tag(sync=True)
     by_hand = Dict(key_trait=Unicode(), value_trait=Float()).tag(sync=True)
+    round = Int().tag(sync=True)
+    of = Int().tag(sync=True)
 
     def __repr__(self) -> str:
         lines = [f"{label}  {number(weight)}" for label, weight in zip(self.labels, self.weights)]

@@ -309,6 +309,7 @@ class GateProbe(Panel):
                 raise MemsciError(f"The weight of {id!r} must be a number from 0 to 1; {weight!r} was given.")
         self.mind.gate_by_hand([weights])  # refuses ids that are not stored
         with self._lock:
+            self._undo_hand()
             self._hand = {id: float(weight) for id, weight in weights.items()}
             self._added = [id for id in weights if weights[id]]
         self._show()
@@ -345,7 +346,7 @@ class GateProbe(Panel):
     def own_gate(self) -> None:
         """Go back from a gate set by hand to the one that the question opens."""
         with self._lock:
-            self._hand, self._added = None, []
+            self._undo_hand()
         self._show()
 
     def refresh(self) -> None:
@@ -360,7 +361,8 @@ class GateProbe(Panel):
                 return
             i, j = gate_map.selected
             with self._silently():
-                self._hand, self._added = None, [gate_map.ids[j]]
+                self._undo_hand()
+                self._added = [gate_map.ids[j]]
                 self._question.value = gate_map.rows[i]
             self._show()
 
@@ -415,7 +417,7 @@ class GateProbe(Panel):
             if self._quiet:
                 return
             if self._hand is not None:
-                self._hand, self._added = None, []
+                self._undo_hand()
         self._show()
 
     def _bar_added(self, change: Any) -> None:
@@ -425,6 +427,11 @@ class GateProbe(Panel):
             self._added = [*self._added, change["new"]]
         self._show()
 
+    def _undo_hand(self) -> None:
+        """Forget what was set by hand, moves of it that are still on their way included."""
+        self._hand, self._added = None, []
+        self.bars.round += 1
+
     def _bar_moved(self, change: Any) -> None:
         with self._lock:
             # What a probe sets itself is what it knows already.
@@ -432,11 +439,12 @@ class GateProbe(Panel):
             setting = self._setting()
             if not moved or self._quiet or not self._gates.ready(setting.query, setting.embedding):
                 return
-            gate = self._gate_of(setting)
-            if self._hand is None:
-                self._hand = dict(zip(gate.ids, gate.weights[0].tolist()))
-                self._added = list(self.bars.ids)  # bars stay where they are while one is moved
-            self._hand.update({id: w for id, w in moved.items() if id in gate.ids})
+            if self.bars.of == self.bars.round:  # else it was undone before it came: the bars go back
+                gate = self._gate_of(setting)
+                if self._hand is None:
+                    self._hand = dict(zip(gate.ids, gate.weights[0].tolist()))
+                    self._added = list(self.bars.ids)  # bars stay where they are while one is moved
+                self._hand.update({id: w for id, w in moved.items() if id in gate.ids})
         self._show()
 
     def _setting(self) -> _Setting:
