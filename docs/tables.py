@@ -132,6 +132,15 @@ def layers(run: str) -> pd.DataFrame:
     return rows.pivot_table("value", "layer", "column", aggfunc="first", sort=False).reset_index()
 
 
+def claims(run: str) -> pd.DataFrame:
+    """What a run of a phenomenon claims, and what its lists say; what holds by construction is marked."""
+    tests = pd.read_csv(ROOT / "figures" / "runs" / run / f"{run}_tests.csv")
+    spread = [f"{row.estimate:.3f} ({row.low:.3f} to {row.high:.3f})" for row in tests.itertuples()]
+    p = [f"{p:.2g}" if pd.notna(p) else "–" for p in tests["p_holm"]]
+    held = tests["verdict"] + tests["by_construction"].map({True: ", by construction", False: ""})
+    return pd.DataFrame({"claim": tests["claim"], "difference": spread, "lists": tests["n"], "p (Holm)": p, "verdict": held})
+
+
 def file(path: str) -> pd.DataFrame:
     """A table as it lies in the repository."""
     table = pd.read_csv(ROOT / path)
@@ -142,7 +151,7 @@ def file(path: str) -> pd.DataFrame:
     return table.assign(**texts)
 
 
-KINDS = {one.__name__: one for one in (main, settings, categories, beside, gates, layers, file)}
+KINDS = {one.__name__: one for one in (main, settings, categories, beside, gates, layers, claims, file)}
 
 if __name__ == "__main__":
     PAGE.write_text(page(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
