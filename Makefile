@@ -99,7 +99,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/.installed-notebooks: $(VENV)/.installed
-	$(BIN)/pip install --quiet -c constraints.txt -e ".[notebooks,cluster,hub]"
+	$(BIN)/pip install --quiet -c constraints.txt -e ".[notebooks,cluster,hub,phenomena]"
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
