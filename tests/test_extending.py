@@ -88,12 +88,12 @@ def test_an_installed_package_is_found_by_its_entry_points(tiny, monkeypatch):
 
 
 def test_a_learner_of_ones_own_stands_in_plans_and_experiments(written, tiny, monkeypatch):
-    importlib.import_module("in_context")
+    importlib.import_module("newest")
     monkeypatch.setattr("memsci.evaluate.scores.embedder", lambda *_: lambda texts: [[1.0, len(text)] for text in texts])
     tiny.model.save_pretrained(written / "model")
     tiny.tokenizer.save_pretrained(written / "model")
     to_frame(MEMORIES).to_json(written / "memories.jsonl", orient="records", lines=True)
-    own = {"methods": ("Base", "In context"), "settings": {"In context": ("newest=1",)}, "measure": "continual"}
+    own = {"methods": ("Base", "Newest"), "settings": {"Newest": ("newest=1",)}, "measure": "continual"}
     data = {"datasets": (str(written / "memories.jsonl"),), "partitions": (0,)}
     experiment = experiments.Experiment(name="mine", title="Mine", **own, **data)
     planned = plan.plan(experiment, str(written / "model")).calls.set_index("method")
@@ -101,8 +101,8 @@ def test_a_learner_of_ones_own_stands_in_plans_and_experiments(written, tiny, mo
     assert [worker.work(job).error for job in prepared.jobs] == ["", ""]
     runs.finish(prepared.folder)
     responses = folder.table(prepared.folder, "responses")
-    assert (responses["method"] == "In context").sum() == planned.loc["In context", "scored"] == 2
-    assert set(folder.table(prepared.folder, "curves")["method"]) == {"Base", "In context"}
+    assert (responses["method"] == "Newest").sum() == planned.loc["Newest", "scored"] == 2
+    assert set(folder.table(prepared.folder, "curves")["method"]) == {"Base", "Newest"}
 
 
 def test_an_experiment(written, tiny):
