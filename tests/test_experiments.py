@@ -382,7 +382,7 @@ def world():
 def fake(monkeypatch, base):
     made = []
 
-    def make(name, base, seed=0, **settings):
+    def make(name, base, seed=0, memories=(), **settings):
         made.append(Fake(name, settings))
         return made[-1]
 

@@ -23,6 +23,7 @@ from transformers.utils import cached_file
 from memsci.adapters import lora
 from memsci.adapters.encode import PASS_TOKENS, TRAINING_BYTES, side_by_side
 from memsci.adapters.mixture import ROW_BYTES
+from memsci.adapters.study import LESSONS
 from memsci.config import Encoding
 from memsci.errors import MemsciError
 from memsci.experiments import Cell, Experiment, Task, parse
@@ -35,6 +36,7 @@ from memsci.memory import Partition
 from memsci.models import sites
 from memsci.models.base import SHIPPED
 from memsci.models.conversation import BATCH
+from memsci.models.gguf import SMOLLM2, SMOLLM2_HUB
 from memsci.phenomena.experiment import EXPERIMENTS
 from memsci.phenomena.materials import PARAPHRASES
 
@@ -73,7 +75,7 @@ KNOWN: dict[str, dict[str, Any]] = {
         **_QWEN, "hidden_size": 3584, "intermediate_size": 18944, "num_hidden_layers": 28, "num_attention_heads": 28,
         "num_key_value_heads": 4, "vocab_size": 152064, "tie_word_embeddings": False,
     },
-    "HuggingFaceTB/SmolLM2-135M-Instruct": {
+    SMOLLM2_HUB: {
         **_SMOL, "hidden_size": 576, "intermediate_size": 1536, "num_hidden_layers": 30, "num_attention_heads": 9,
         "num_key_value_heads": 3,
     },
@@ -82,6 +84,7 @@ KNOWN: dict[str, dict[str, Any]] = {
         "num_key_value_heads": 32,
     },
 }  # fmt: skip
+KNOWN[SMOLLM2] = KNOWN[SMOLLM2_HUB]
 
 
 @dataclass(frozen=True)
@@ -219,8 +222,9 @@ def plan(experiment: Experiment, base: str | None = None, seed: int = 0, quiz_it
     `quiz_items` is the number of items of general knowledge at each stop; by default those of four subjects.
     """
     check_common(experiment)
-    about = shape(base)
-    tasks = experiment.tasks(lambda cell: learner_settings(cell, about.name, about.config.num_hidden_layers), seed)
+    about, worlds = shape(base), experiment.worlds()
+    given = (about.name, about.config.num_hidden_layers, about.parameters)
+    tasks = experiment.tasks(lambda cell: learner_settings(cell, *given, worlds[cell.dataset, cell.partition]), seed)
     cells = planned(tasks, about, quiz_items)
     both = (PROCESSOR, ACCELERATOR)
     table = pd.DataFrame(
@@ -289,18 +293,20 @@ def count(cell: Cell, partitions: Sequence[Partition], encoding: Encoding | None
     calls = Calls(embedded=n if embeds else 0)
     if encoding is not None:
         keep = parse(cell.setting).get("paraphrases")
-        sizes = [encoding.text_copies + len(memory.paraphrases[:keep]) for memory in partitions[0]]
+        lessons = encoding.study == "parts"  # several of every wording, each with a prompt of its own
+        wordings = [encoding.text_copies + len(memory.paraphrases[:keep]) for memory in partitions[0]]
+        sizes = [k * len(LESSONS) for k in wordings] if lessons else wordings
         for stop in stops if method.jointly else [n]:
             learnt = [sum(sizes[:stop])] if method.jointly else sizes[:stop]
             calls.steps += encoding.epochs * sum(math.ceil(k / encoding.batch_size) for k in learnt)
             # Where an epoch is one mini-batch, copies of the text are read once.
-            copies = encoding.text_copies - 1
+            copies = 0 if lessons else encoding.text_copies - 1
             calls.examples += encoding.epochs * sum(k - copies if k <= encoding.batch_size else k for k in learnt)
         if not method.jointly:  # else it has no epochs on the text alone
             calls.steps += encoding.text_epochs * n
             calls.examples += encoding.text_epochs * n
         if method.penalty == "EWC":
-            calls.fisher = sum(k - encoding.text_copies + 1 for k in sizes)
+            calls.fisher = sum(sizes) if lessons else sum(k - encoding.text_copies + 1 for k in sizes)
     ways = [way for way in cell.ways if way == "direct" or method.recalls]
 
     def asked(questions: int) -> None:
@@ -333,9 +339,11 @@ def _of_a_list(cell: Cell, memories: int, encoding: Encoding | None) -> Calls:
     calls.recalls = probes if method.recalls else 0
     if encoding is not None:
         learnt = memories if method.trains == "memories" else known.studies
-        texts = encoding.text_copies + PARAPHRASES
+        texts, read = encoding.text_copies + PARAPHRASES, 1 + PARAPHRASES
+        if encoding.study == "parts":
+            texts = read = texts * len(LESSONS)
         calls.steps = learnt * (encoding.epochs * math.ceil(texts / encoding.batch_size) + encoding.text_epochs)
-        calls.examples = learnt * (encoding.epochs * (1 + PARAPHRASES) + encoding.text_epochs)
+        calls.examples = learnt * (encoding.epochs * read + encoding.text_epochs)
     return calls
 
 
@@ -349,7 +357,9 @@ def seconds(work: Planned, about: Shape, machine: Machine) -> float:
     calls, numbers, text, full = work.calls, work.numbers, work.text, work.method.trains == "weights"
     bytes_each = 4 if machine.kind == "cpu" else 2
     mixed = work.memories * numbers if work.method.trains == "memories" else 0  # adapters that each token passes
-    trained = calls.examples * (text + ENCODING_PROMPT_TOKENS / max(1, calls.examples / max(1, calls.steps)))
+    lessons = work.encoding is not None and work.encoding.study == "parts"
+    asked = PROMPT_TOKENS if lessons else ENCODING_PROMPT_TOKENS * calls.steps / max(1, calls.examples)
+    trained = calls.examples * (text + asked)
     operations = trained * (6 * p if full else 4 * p + 6 * numbers) + 6 * p * calls.fisher * text
     moved = calls.steps * (7 * 4 * p if full else 7 * 4 * numbers + bytes_each * p)
     passes = 3 * calls.steps
