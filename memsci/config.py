@@ -328,8 +328,8 @@ class GateRule(Settings):
         Which text of a query is embedded: the bare "question", or the whole "prompt" of the turn.
         *Not stated in the paper.*
     second_turn
-        What gates the second turn of iRAG: the "question" again, the "recall" of the first turn, or the whole
-        "conversation". *Not stated in the paper.*
+        What gates the second turn of iRAG: the "question" again, the "recall" of the first turn, the whole
+        "conversation", or "closed", all gates shut: the base alone reads the recall. *Not stated in the paper.*
     top_k
         The number of memories that open, the best ones; the others are closed (weight 0), see `memsci.gate.top_k`. None
         means all, as in the paper.
@@ -362,7 +362,7 @@ class GateRule(Settings):
         _check("beta", self.beta, self.beta >= 0, "a number from 0 up, or 'inf'")
         check_in("similarity", self.similarity, SIMILARITIES)
         check_in("cue", self.cue, ("question", "prompt"))
-        check_in("second_turn", self.second_turn, ("question", "recall", "conversation"))
+        check_in("second_turn", self.second_turn, ("question", "recall", "conversation", "closed"))
         if self.top_k is not None:
             check_whole("top_k", self.top_k, least=1)
         _check_number("epsilon", self.epsilon, lambda x: 0 <= x < 1, "a number from 0 up to, but not, 1")
