@@ -30,7 +30,7 @@ from memsci.memory import Memory
 from memsci.models.base import Base
 from memsci.models.sites import targets
 
-# Of one memory: tokens of its texts; or, with study "parts", for each epoch its lessons (memsci.adapters.study).
+# Of one memory: tokens of its texts; or, with lessons, for each epoch its lessons (memsci.adapters.study).
 Examples = list[Any]
 OF_ADAPTERS = frozenset({"rank", "alpha", "rslora", "where", "layers", "dtype"})  # fields of `Encoding`
 
