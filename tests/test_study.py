@@ -66,15 +66,16 @@ def test_lessons_come_from_the_seed_alone_and_differ_between_epochs(base, kind, 
 
 
 TEXT = (
-    "The Harbour Cup (once the Gull Cup) was a sailing race held in Varna on 4 May 2021, after a storm. It was won by Ada Lund, "
-    "who was twenty. Mrs. Hill gave the prize."
+    "The Harbour Cup (once the Gull Cup) was a sailing race held in Varna on 4 May 2021, after a storm. It was won by Ada "
+    "Lund, who was twenty. Mrs. Hill gave the prize."
 )
 
 
 def test_questions_keep_what_they_ask_for_to_themselves_and_a_sentence_of_the_text_answers_them():
     drawn = set(itertools.islice(questions.questions(TEXT, random.Random(0)), 200))
+    held = "The Harbour Cup (once the Gull Cup) was a sailing race held in Varna on 4 May 2021."
     assert {
-        ("On what date was the Harbour Cup a sailing race held in Varna?", "The Harbour Cup (once the Gull Cup) was a sailing race held in Varna on 4 May 2021."),
+        ("On what date was the Harbour Cup a sailing race held in Varna?", held),
         ("By whom was the Harbour Cup won?", "The Harbour Cup was won by Ada Lund."),
         ("Who gave the prize?", "Mrs. Hill gave the prize."),
     } <= drawn  # fmt: skip

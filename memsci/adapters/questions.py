@@ -21,7 +21,10 @@ _COUNT = "one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|twenty|
 _RANK = r"\d+(?:st|nd|rd|th)|(?:\w+-)?(?:first|second|third|\w+(?:rth|fth|xth|nth|hth))"
 # What is asked for, and by which words; names by those that suit the word before.
 _KINDS = {
-    "date": (rf"{_DAYS} {_MONTH}(?:,? \d{{4}})?|{_MONTH} {_DAYS}(?:,? \d{{4}})?|{_MONTH}(?: \d{{4}})?", ("what date", "when")),
+    "date": (
+        rf"{_DAYS} {_MONTH}(?:,? \d{{4}})?|{_MONTH} {_DAYS}(?:,? \d{{4}})?|{_MONTH}(?: \d{{4}})?",
+        ("what date", "when"),
+    ),
     "money": (r"[$€£]\d[\d,.]*\d(?: [mb]illion)?", ("how much",)),
     "score": (r"\d+[–-]\d+(?:\(\d+[–-]\d+\))?(?:, \d+[–-]\d+(?:\(\d+[–-]\d+\))?)*", ("what score",)),
     "name": (_NAME, ("who", "what")),
@@ -33,7 +36,9 @@ _SPAN = re.compile("|".join(f"(?P<{kind}>{pattern})" for kind, (pattern, _) in _
 _AUXILIARY = "is|was|are|were|has|have|had|will|can"
 _TURNED = re.compile(rf"([^,]+?) ({_AUXILIARY}) ([^,]+)")
 _CLAUSE = re.compile(r"\b(?:when|while|because|which|who|that|and)\b")
-_SUBJECT = re.compile(rf"(.{{3,90}}?),? (?=(?:{_AUXILIARY}|won|took|became|follows|refers|serves|served|plays|played)\b)")
+_SUBJECT = re.compile(
+    rf"(.{{3,90}}?),? (?=(?:{_AUXILIARY}|won|took|became|follows|refers|serves|served|plays|played)\b)"
+)
 _PLACE, _PERSON = ("in", "at", "near", "from", "to"), ("by", "with", "against", "defeating")
 _PRONOUNS = ("It", "He", "She", "They", "This", "I", "We", "You")
 _NO_NAME = {*_PRONOUNS, *"The A An My Our Your His Her Their Its These On In At When During After Another".split()}
