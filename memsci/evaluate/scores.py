@@ -14,7 +14,7 @@ from memsci.gate.embed import embedder
 from memsci.measures import plugins
 from memsci.measures.judges import Judge, rule
 from memsci.measures.methods import GATES, WAYS, label
-from memsci.measures.metrics import KEYS, METRICS, macro_accuracy
+from memsci.measures.metrics import KEYS, METRICS, macro_accuracy, protocol_of
 from memsci.memory import RESERVED
 
 
@@ -59,7 +59,7 @@ def score(
             continue
         values = metric.measure(table, vectors)
         scored = table.loc[values.index, [key for key in KEYS if key in table] if metric.of == "group" else table.columns]
-        protocol = metric.protocol + (f" Embedding: {embedding}." if metric.embeds else "")
+        protocol = protocol_of(metric, table) + (f" Embedding: {embedding}." if metric.embeds else "")
         scores.append(_long(scored, name, values, protocol))
     return pd.concat([part for part in scores if len(part)], ignore_index=True)
 

@@ -178,7 +178,7 @@ def _continual(cell, learner, memories, partition, quiz, report) -> Iterator[tup
         for gate in ("own", "true") if learner.gated and stop == stops[-1] else ("own",):
             yield "responses", _keyed(evaluate.ask(learner, asked, cell.ways, gate=gate), cell, stop)
         if quiz:
-            yield "quiz", _keyed(evaluate.ask_quiz(learner, quiz), cell, stop)
+            yield "quiz", _keyed(evaluate.ask_quiz(learner, quiz, cell.quiz_by), cell, stop)
 
 
 def _at_the_end(cell, learner, memories, partition, quiz, report) -> Iterator[tuple[str, pd.DataFrame]]:

@@ -398,6 +398,9 @@ class MEGa(Learner, method="MEGa"):
                     f"memories that are stored are needed, of which there are {len(self)}. Make it anew with gate or "
                     "gate_by_hand."
                 )
+        if recalled is not None and self.rule.second_turn == "closed":
+            return self.gate_by_hand([{}] * len(queries))
+        if gate is not None:
             return gate
         if recalled is not None and self.rule.second_turn == "recall":
             # An empty recall is no cue; its question is.
@@ -410,6 +413,8 @@ class MEGa(Learner, method="MEGa"):
         return self.gate([next(m["content"] for m in reversed(turn) if m["role"] == "user") for turn in turns], beta)
 
     def _one_gate(self, gate: Gate | None) -> bool:
+        if self.rule.second_turn == "closed":
+            return False
         return gate is not None or self.rule.second_turn == self.rule.cue == "question"
 
     def _mixed(self, gate: Gate, passes: int = 0) -> Within:

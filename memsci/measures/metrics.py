@@ -168,13 +168,24 @@ def _random_pairs(rows: pd.DataFrame, embed: Embed) -> pd.Series:
     return pd.concat(groups) if groups else pd.Series(dtype=float)
 
 
+_BY_LETTER = "the most probable next token among the option letters is the right one"
+_BY_TEXT = "the option that is the most probable reply to the bare question (log p divided by its bytes) is the right one"
+
+
 @metric(
     "knowledge", label="general knowledge", unit="share", higher_is_better=True, of="quiz", column="knowledge %",
-    protocol="1 if the most probable next token among the option letters is the right one, else 0; averaged within each "
-    "subject, then over subjects.",
+    protocol=f"1 if {_BY_LETTER}, else 0; averaged within each subject, then over subjects.",
 )  # fmt: skip
 def _knowledge(quiz: pd.DataFrame, embed: Embed) -> pd.Series:
     return quiz["correct"]
+
+
+def protocol_of(metric: Metric, table: pd.DataFrame) -> Any:
+    """The protocol of a metric's values in a table: one text, or one a row where its quiz was put in several ways."""
+    if metric.of != "quiz" or "by" not in table:
+        return metric.protocol
+    by_text = metric.protocol.replace(_BY_LETTER, _BY_TEXT)
+    return table["by"].map({"text": by_text}).fillna(metric.protocol).to_numpy()
 
 
 def _several(rows: pd.DataFrame) -> pd.Series:
