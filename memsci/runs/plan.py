@@ -218,7 +218,8 @@ def plan(experiment: Experiment, base: str | None = None, seed: int = 0, quiz_it
     """
     check_common(experiment)
     about = shape(base)
-    tasks = experiment.tasks(lambda cell: learner_settings(cell, about.name, about.config.num_hidden_layers), seed)
+    sizes = about.config.num_hidden_layers, about.parameters
+    tasks = experiment.tasks(lambda cell, world: learner_settings(cell, world, about.name, *sizes), seed)
     cells = planned(tasks, about, quiz_items)
     both = (PROCESSOR, ACCELERATOR)
     table = pd.DataFrame(
