@@ -90,9 +90,8 @@ def run_cell(
     if cell.measure == "phenomenon":
         trials = phenomena.measure(cell.dataset, cell.method, base, cell.partitions[0], cell.seed, report)
         return {"trials": trials.assign(dataset=cell.dataset)}
-    memories = chosen_memories(cell, partitions[0])
-    changed = overrides(cell, layer_count(base))
-    learner = learners.make(cell.method, base, seed=cell.seed, memories=memories, **changed)
+    memories, changes = chosen_memories(cell, partitions[0]), overrides(cell, layer_count(base))
+    learner = learners.make(cell.method, base, seed=cell.seed, memories=memories, **changes)
     do = _continual if cell.measure == "continual" else _at_the_end
     made: dict[str, list[pd.DataFrame]] = {"responses": [], "quiz": [], "training": []}
     for name, table in do(cell, learner, memories, partitions[0], quiz, report):
@@ -101,17 +100,14 @@ def run_cell(
 
 
 def learner_settings(
-    cell: Cell, base_name: str, layers: int, size: int | None = None, world: Partition | None = None
+    cell: Cell, world: Partition, base_name: str, layers: int, size: int | None = None
 ) -> dict[str, Any]:
-    """All settings of the cell's learner, on a base of this name with so many layers, as plain values; {} if none learns.
-
-    The presets of a real base follow from its number of parameters, and from the partition that is learnt.
-    """
+    """All settings of the cell's learner of this partition, on a base of this name with so many layers and parameters, as
+    plain values; {} if none learns."""
     if cell.measure == "gates":
         return {}
-    memories = chosen_memories(cell, world) if world else ()
-    about = {"seed": cell.seed, "size": size, "memories": memories}
-    given = learners.resolve(cell.method, base_name, **about, **overrides(cell, layers))
+    about = {"size": size, "memories": chosen_memories(cell, world)}
+    given = learners.resolve(cell.method, base_name, seed=cell.seed, **about, **overrides(cell, layers))
     for rule in cell.rules:
         gate_rule(given.rule, rule)
     how = {"protocol": phenomena.EXPERIMENTS[cell.dataset].protocol} if cell.measure == "phenomenon" else {}

@@ -228,13 +228,13 @@ class Experiment:
         }
         return {key: world if self.memories is None else world.first(self.memories) for key, world in worlds.items()}
 
-    def tasks(self, settings: Callable[[Cell], Mapping[str, Any]], seed: int = 0) -> list[Task]:
+    def tasks(self, settings: Callable[[Cell, Partition], Mapping[str, Any]], seed: int = 0) -> list[Task]:
         """The grid with its data, and what `settings` says of the learner of each cell: all that a run is made of."""
-        worlds = self.worlds()
-        return [
-            Task(cell, [worlds[cell.dataset, number] for number in cell.partitions], settings(cell))
-            for cell in self.cells(seed)
-        ]
+        worlds, tasks = self.worlds(), []
+        for cell in self.cells(seed):
+            partitions = [worlds[cell.dataset, number] for number in cell.partitions]
+            tasks.append(Task(cell, partitions, settings(cell, partitions[0])))
+        return tasks
 
     def to_dict(self) -> dict[str, Any]:
         """All that decides its numbers, as plain JSON values."""

@@ -222,9 +222,9 @@ def plan(experiment: Experiment, base: str | None = None, seed: int = 0, quiz_it
     `quiz_items` is the number of items of general knowledge at each stop; by default those of four subjects.
     """
     check_common(experiment)
-    about, worlds = shape(base), experiment.worlds()
-    given = (about.name, about.config.num_hidden_layers, about.parameters)
-    tasks = experiment.tasks(lambda cell: learner_settings(cell, *given, worlds[cell.dataset, cell.partition]), seed)
+    about = shape(base)
+    sizes = about.config.num_hidden_layers, about.parameters
+    tasks = experiment.tasks(lambda cell, world: learner_settings(cell, world, about.name, *sizes), seed)
     cells = planned(tasks, about, quiz_items)
     both = (PROCESSOR, ACCELERATOR)
     table = pd.DataFrame(
