@@ -15,7 +15,7 @@ BIN := $(VENV)/bin
 export HF_HUB_OFFLINE := 1
 export TRANSFORMERS_OFFLINE := 1
 
-.PHONY: help demo demo-world lab notebooks screenshots test test-fast benchmarks base base-report docs lint clean
+.PHONY: help demo demo-world phenomena lab notebooks screenshots test test-fast benchmarks base base-report docs lint clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -26,6 +26,12 @@ demo: $(VENV)/.installed ## SmolLM2 learns 24 everyday memories, recalls them, a
 
 demo-world: $(VENV)/.installed ## the shipped model learns 50 memories of the built-in world, likewise (5 minutes)
 	$(BIN)/memsci demo --world $(ARGS)
+
+phenomena: $(VENV)/.installed ## a first look at the experiments on human memory, two lists of each (15 minutes): runs/phenomena/
+	@for name in $(or $(ARGS),fan recognition forgetting list_length cues misinformation interference); do \
+	  $(BIN)/memsci run $$name --partitions 0-1 --folder runs/phenomena && \
+	  $(BIN)/memsci figures $$name --folder runs/phenomena --to runs/phenomena || exit 1; \
+	done
 
 lab: export HF_HUB_OFFLINE := 0
 lab: export TRANSFORMERS_OFFLINE := 0

@@ -43,6 +43,7 @@ SLOW = (
     "test_the_demo_on_smollm2", "test_a_writer_killed", "test_writers_killed", "test_training_rows_tell_nothing",
     "test_site", "test_howto",
     "test_phenomena_fit", "test_phenomena_recall",
+    "test_the_order_of_study_is_nothing", "test_each_runs_is_tested", "test_it_runs_is_tested", "test_twins_share_all",
 )  # fmt: skip
 
 

@@ -16,6 +16,7 @@ from memsci.phenomena.context import Parameters
 from memsci.phenomena.cues import cues
 from memsci.phenomena.experiment import EXPERIMENTS, Experiment
 from memsci.phenomena.fan import fan
+from memsci.phenomena.forgetting import activation, forgetting
 from memsci.phenomena.interference import interference
 from memsci.phenomena.lists import list_length
 from memsci.phenomena.misinformation import misinformation
@@ -26,7 +27,7 @@ from memsci.phenomena.reference import human
 from memsci.phenomena.result import ABOUT, COLUMNS, Claim, Phenomenon, about, open, tidy
 
 __all__ = [
-    "ABOUT", "COLUMNS", "Claim", "EXPERIMENTS", "Experiment", "Parameters", "Phenomenon", "about", "capacity", "context",
-    "cues", "curves", "fan", "fit", "free_recall", "human", "interference", "list_length", "long", "misinformation", "open",
-    "people", "psych101", "recognition", "tidy",
+    "ABOUT", "COLUMNS", "Claim", "EXPERIMENTS", "Experiment", "Parameters", "Phenomenon", "about", "activation", "capacity",
+    "context", "cues", "curves", "fan", "fit", "forgetting", "free_recall", "human", "interference", "list_length", "long",
+    "misinformation", "open", "people", "psych101", "recognition", "tidy",
 ]  # fmt: skip
