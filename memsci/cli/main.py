@@ -12,7 +12,7 @@ from typer import Option
 from typer.core import TyperGroup
 
 import memsci
-from memsci.cli import experiments, memories, terminal
+from memsci.cli import asking, experiments, memories, terminal
 from memsci.errors import MemsciError
 
 
@@ -49,8 +49,9 @@ def _program(version: Annotated[bool, Option("--version", help="Show the version
 
 
 for _command in (
-    memories.demo, memories.encode, memories.ask, memories.gate, memories.probe, memories.compress, memories.forget,
-    memories.info, experiments.run, experiments.score, experiments.publish, experiments.harness, experiments.figures,
+    memories.demo, memories.encode, asking.ask, asking.recall, asking.gate, asking.test, memories.probe,
+    memories.compress, memories.forget, memories.info, experiments.run, experiments.score, experiments.publish,
+    experiments.harness, experiments.figures,
 ):  # fmt: skip
     app.command()(_command)
 app.command("runs")(experiments.list_runs)

@@ -1,4 +1,4 @@
-"""Commands for memories and stores: encode, ask, look at the gate, compress, forget."""
+"""Commands for memories and stores: demo, encode, probe, compress, forget, info."""
 
 from __future__ import annotations
 
@@ -6,19 +6,15 @@ import dataclasses
 import math
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from typer import Argument, Option
 
 import memsci
 from memsci.cli import terminal
-from memsci.cli.options import BASE, BETA, EPSILON, FILE, FOLDER, NEW_BASE, SEED, STORE
+from memsci.cli.options import BASE, FILE, FOLDER, NEW_BASE, SEED, STORE
 from memsci.config import ENERGY, FLOAT8, STORED
-from memsci.errors import MemsciError
-
-if TYPE_CHECKING:
-    from memsci.learners.mega import MEGa
 
 
 class Preset(StrEnum):
@@ -61,6 +57,9 @@ def encode(
     epochs: Annotated[int | None, Option(help="Passes over each memory, instead of the preset's.")] = None,
     seed: SEED = 0,
     keep_text: Annotated[bool, Option("--keep-text", help="Keep the texts in the store too.")] = False,
+    no_questions: Annotated[
+        bool, Option("--no-questions", help="Do not keep the questions, which 'memsci test' would ask.")
+    ] = False,
 ) -> None:
     """Encode the memories of a table into adapters, and keep them in a store; repeat the command to resume."""
     memories = memsci.data.table(memories_file)
@@ -73,43 +72,13 @@ def encode(
         else:
             given = getattr(memsci.Encoding, (preset or Preset.embedded).value)()
         encoding = dataclasses.replace(given, **changes)
-    mind = memsci.MEGa(model, store=store, encoding=encoding, seed=seed, keep_text=keep_text)
+    mind = memsci.MEGa(
+        model, store=store, encoding=encoding, seed=seed, keep_text=keep_text, keep_questions=not no_questions
+    )
     encoded = mind.encode(memories)
     terminal.show(encoded, title=f"{terminal.memories(len(encoded))} encoded into {store}")
-
-
-def ask(
-    store: STORE,
-    question: Annotated[str, Argument(help="The question; more context helps the gate.")],
-    via_recall: Annotated[
-        bool, Option("--via-recall", help="Recall first, then answer from the recall (iRAG).")
-    ] = False,
-    recall: Annotated[bool, Option("--recall", help="Recall the whole memory instead of answering.")] = False,
-    beta: BETA = None,
-    epsilon: EPSILON = None,
-    base: BASE = None,
-) -> None:
-    """Answer a question from the memories in a store."""
-    if recall and via_recall:
-        raise MemsciError("--recall prints the memory, --via-recall answers from it: choose one of the two.")
-    mind = open_store(store, base, epsilon)
-    terminal.say(
-        mind.recall(question, beta=beta) if recall else mind.answer(question, via_recall=via_recall, beta=beta)
-    )
-
-
-def gate(
-    store: STORE,
-    query: Annotated[str, Argument(help="Any text.")],
-    top: Annotated[int, Option(min=1, help="How many memories to show, best first.")] = 10,
-    beta: BETA = None,
-    epsilon: EPSILON = None,
-    base: BASE = None,
-) -> None:
-    """Show which memories a query opens, and how far; with --epsilon only those that stay open."""
-    mind = open_store(store, base, epsilon)
-    shown = mind.gate(query, beta=beta).frame().sort_values("rank").head(top).drop(columns="query")
-    terminal.show(shown, title=f"{len(shown)} of {terminal.memories(len(mind))}")
+    if not no_questions and any(memory.questions for memory in memories):
+        terminal.say(f"Their questions are kept: 'memsci test {store}' asks them.")
 
 
 def probe(
@@ -184,14 +153,6 @@ def info(
         _about()
 
 
-def open_store(store: Path, base: str | None, epsilon: float | None = None) -> MEGa:
-    """The mind of a store, on the base named or the store's own; ε, if given, replaces that of the gate's rule."""
-    mind = memsci.open(store, base=None if base is None else memsci.load(base))
-    if epsilon is not None:
-        mind.rule = dataclasses.replace(mind.rule, epsilon=epsilon)
-    return mind
-
-
 def _describe(store: Path) -> None:
     """The memories of a store, its base and its settings."""
     import pandas as pd
@@ -199,8 +160,11 @@ def _describe(store: Path) -> None:
     from memsci.store.store import Store
 
     opened = Store(store)
-    columns = ["order", "id", "label", "loss", "created"]
-    rows = [(r.order, r.id, r.label, r.losses[-1] if r.losses else math.nan, r.created) for r in opened.records]
+    columns = ["id", "label", "questions", "loss", "created"]
+    rows = [
+        (r.id, r.label, len(r.questions), r.losses[-1] if r.losses else math.nan, r.created[:10])
+        for r in opened.records
+    ]
     title = f"{terminal.memories(len(opened))}, {opened.nbytes / 1e6:.1f} MB"
     terminal.show(pd.DataFrame(rows, columns=columns), title=title)
     base = opened.header["base"]

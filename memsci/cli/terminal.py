@@ -9,7 +9,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from memsci.errors import MemsciError
+
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pandas as pd
 
 out = Console(highlight=False)
@@ -23,9 +27,23 @@ def replace_what_cannot_be_shown() -> None:
             stream.reconfigure(errors="replace")
 
 
-def say(text: object) -> None:
+def say(text: object, style: str | None = None) -> None:
     """A line that is never cut to the terminal's width, so that it can be piped on."""
-    out.print(str(text), soft_wrap=True, markup=False)
+    out.print(str(text), soft_wrap=True, markup=False, style=style)
+
+
+def note(text: str) -> None:
+    """A line beside the output proper, on the standard error."""
+    err.print(text, soft_wrap=True, markup=False)
+
+
+def make_room(file: Path | None) -> None:
+    """Make the folder of a file to be written: what cannot be is said now, not after hours."""
+    if file is not None:
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise MemsciError(f"{file} cannot be written ({error.strerror or error}). Name a file elsewhere.") from None
 
 
 def say_error(error: Exception) -> None:
