@@ -5,6 +5,8 @@ Heavy packages are imported within the commands, so that ``memsci --help`` answe
 
 from __future__ import annotations
 
+import gc
+import re
 from typing import Annotated, Any
 
 import typer
@@ -16,10 +18,18 @@ from memsci.cli import asking, experiments, memories, terminal
 from memsci.errors import MemsciError
 
 
+def in_options(message: str) -> str:
+    """A message in the terms of the command line: a setting of Python, ``sep=';'``, is an option there, ``--sep ';'``."""
+    return re.sub(r"(?<![\w.(])([a-z_]+)=('[^']*')", lambda found: f"--{found[1].replace('_', '-')} {found[2]}", message)
+
+
 class _Program(TyperGroup):
     """Commands whose `MemsciError` ends the program with its message and status 2, and no traceback."""
 
     def main(self, *args: Any, **options: Any) -> Any:
+        # To import torch and transformers makes a million objects that stay: to look for garbage among them each time a few
+        # hundred are new takes a quarter of the time to an answer.
+        gc.set_threshold(100_000)
         terminal.replace_what_cannot_be_shown()
         return super().main(*args, **options)
 
@@ -27,7 +37,7 @@ class _Program(TyperGroup):
         try:
             return super().invoke(ctx)
         except MemsciError as error:
-            terminal.say_error(error)
+            terminal.say_error(in_options(str(error)))
             raise typer.Exit(2) from None
 
 

@@ -57,23 +57,28 @@ def encode(
     epochs: Annotated[int | None, Option(help="Passes over each memory, instead of the preset's.")] = None,
     seed: SEED = 0,
     keep_text: Annotated[bool, Option("--keep-text", help="Keep the texts in the store too.")] = False,
+    sep: Annotated[str | None, Option(help="What separates the columns of the table. Default: it is recognised.")] = None,
+    encoding: Annotated[str | None, Option(help="Of the characters of the table, such as cp1252.")] = None,
+    decimal: Annotated[str | None, Option(help="The decimal mark of its numbers, '.' or ','.")] = None,
+    sheet: Annotated[str | None, Option(help="Sheet of a workbook.")] = None,
     no_questions: Annotated[
         bool, Option("--no-questions", help="Do not keep the questions, which 'memsci test' would ask.")
     ] = False,
 ) -> None:
     """Encode the memories of a table into adapters, and keep them in a store; repeat the command to resume."""
-    memories = memsci.data.table(memories_file)
+    how = {"sep": sep, "encoding": encoding, "decimal": decimal, "sheet": sheet}
+    memories = memsci.data.table(memories_file, **{name: value for name, value in how.items() if value is not None})
     model = memsci.load(base)
     changes = {name: value for name, value in {"rank": rank, "lr": lr, "epochs": epochs}.items() if value is not None}
-    encoding = None
+    settings = None
     if preset or changes:
         if preset is None and base:
             given = memsci.Encoding.suited(model, memories)
         else:
             given = getattr(memsci.Encoding, (preset or Preset.embedded).value)()
-        encoding = dataclasses.replace(given, **changes)
+        settings = dataclasses.replace(given, **changes)
     mind = memsci.MEGa(
-        model, store=store, encoding=encoding, seed=seed, keep_text=keep_text, keep_questions=not no_questions
+        model, store=store, encoding=settings, seed=seed, keep_text=keep_text, keep_questions=not no_questions
     )
     encoded = mind.encode(memories)
     terminal.show(encoded, title=f"{terminal.memories(len(encoded))} encoded into {store}")

@@ -46,9 +46,9 @@ def make_room(file: Path | None) -> None:
             raise MemsciError(f"{file} cannot be written ({error.strerror or error}). Name a file elsewhere.") from None
 
 
-def say_error(error: Exception) -> None:
+def say_error(message: str) -> None:
     """An error as one line in red."""
-    err.print(Text(f"Error: {error}", style="red"), soft_wrap=True)
+    err.print(Text(f"Error: {message}", style="red"), soft_wrap=True)
 
 
 def show(frame: pd.DataFrame, title: str) -> None:
