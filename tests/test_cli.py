@@ -7,14 +7,17 @@ import json
 import math
 import os
 import re
+import shlex
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 import torch
+import typer
 from conftest import random_adapter
 from rich.console import Console
 from typer.testing import CliRunner
@@ -86,6 +89,88 @@ def test_help_names_every_command_and_version_is_the_packages():
     commands = ("demo", "encode", "ask", "recall", "test", "gate", "forget", "info")
     assert all(f"\n  {command} " in shown for command in commands)
     assert run("--version").output == f"memsci {memsci.__version__}\n"
+
+
+def test_every_help_has_examples_that_the_program_takes(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    program = typer.main.get_command(cli.app)
+    assert len(cli.EXAMPLES) == len(program.commands)
+    for lines in cli.EXAMPLES.values():
+        for line in lines:
+            name, *words = shlex.split(line.partition(" < ")[0])[1:]
+            assert f"\n    {line}\n" in run(name, "--help").output
+            program.commands[name].make_context(name, words).close()  # refuses what it does not know
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        (["info", "stroe"], "store"),
+        (["forget", "store", "m00", "--yes"], "m0"),
+        (["test", "store", "--method", "Mega"], "MEGa"),
+        (["run", "mian", "--plan"], "main"),
+        (["run", "main", "--plan", "--methods", "Full+EWX"], "Full+EWC"),
+        (["run", "main", "--plan", "--dataset", "episodc"], "episodic"),
+        (["figures", "main-0124", "--folder", "runs"], "main-0123"),
+        (["enocde"], "encode"),
+    ],
+)
+def test_a_slip_is_answered_with_what_was_meant(store, tmp_path, monkeypatch, words, meant):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs" / "main-0123").mkdir(parents=True)
+    (tmp_path / "runs" / "main-0123" / "run.json").write_text("{}")
+    result = run(*words)
+    assert result.exit_code == 2 and f"Did you mean '{meant}'" in result.stderr
+
+
+def test_stopping_says_what_is_kept_and_that_the_command_goes_on(base, tmp_path, monkeypatch):
+    monkeypatch.setattr(memsci, "load", lambda name=None: base)
+    table, store = tmp_path / "memories.csv", tmp_path / "store"
+    table.write_text("text,id\nNora hid the letter.,nora\nAda flew the kite.,ada\nOmar sang.,omar\n")
+    add = Store.add
+
+    def stop_after_one(store, *given):
+        if len(store):
+            raise KeyboardInterrupt
+        return add(store, *given)
+
+    monkeypatch.setattr(Store, "add", stop_after_one)
+    words = ("encode", table, "--store", store, "--rank", "2", "--epochs", "1")
+    result = run(*words)
+    assert result.exit_code == 130 and "Stopped, 1 of 3 kept in" in result.stderr and "goes on" in result.stderr
+    monkeypatch.setattr(Store, "add", add)
+    result = run(*words)
+    assert result.exit_code == 0 and "1 of 3 memories are in" in result.stderr and "2 memories encoded" in result.stdout
+
+
+def test_a_run_says_what_is_there_and_what_was_kept(monkeypatch, tmp_path):
+    from memsci import runs
+
+    prepared = SimpleNamespace(folder=tmp_path / "main-01", left=[1, 2], jobs=[0, 1, 2])
+    monkeypatch.setattr(runs, "choose", lambda *what: None)
+    monkeypatch.setattr(runs, "prepare", lambda *what: prepared)
+    monkeypatch.setattr(runs, "status", lambda folder: "unfinished")
+
+    def run_one(*given):
+        prepared.left.pop()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(runs, "run", run_one)
+    result = run("run", "main")
+    assert result.exit_code == 130 and "1 of 3 cells are finished already" in result.stderr
+    assert "Stopped, 2 of 3 cells kept in" in result.stderr
+    monkeypatch.setattr(runs, "choose", run_one)
+    assert run("run", "main").exit_code == 130
+
+
+def test_warnings_of_ours_are_lines_and_others_are_not_shown(mind, monkeypatch):
+    def gate(query):
+        warnings.warn("2 recalls were cut.", stacklevel=1)
+        warnings.warn("old", FutureWarning, stacklevel=1)
+        return Mind.gate(mind, query)
+
+    monkeypatch.setattr(mind, "gate", gate)
+    assert run("gate", "there", "Who?").stderr == "Note: 2 recalls were cut.\n"
 
 
 def test_an_error_is_one_red_line_and_status_2(tmp_path, monkeypatch):
@@ -189,7 +274,7 @@ def test_values_of_a_batch_job_are_text_unless_they_are_numbers(monkeypatch, tmp
     from memsci import runs
 
     given = []
-    prepared = SimpleNamespace(folder=tmp_path, left=[1])
+    prepared = SimpleNamespace(folder=tmp_path, left=[1], jobs=[1])
     monkeypatch.setattr(runs, "choose", lambda *what: None)
     monkeypatch.setattr(runs, "prepare", lambda *what: prepared)
     monkeypatch.setattr(runs, "status", lambda folder: "new")
@@ -347,7 +432,8 @@ def test_encode_settings(mind, tmp_path, monkeypatch, options, expected):
 
     def mega(base, **settings):
         made.update(settings, base=base)
-        return SimpleNamespace(encode=lambda memories: pd.DataFrame({"id": [m.id for m in memories], "loss": [0.25]}))
+        encode = lambda memories: pd.DataFrame({"id": [m.id for m in memories], "loss": [0.25]})
+        return SimpleNamespace(store=(), encode=encode)
 
     monkeypatch.setattr(memsci, "MEGa", mega)
     suited = memsci.Encoding(rank=5)
@@ -398,6 +484,7 @@ def test_from_table_to_answer_with_a_real_model(base, tmp_path, monkeypatch):
     assert Store(store).header["encoding"]["rank"] == 2
     again = run("encode", table, "--store", store, "--rank", "2", "--epochs", "1")
     assert again.exit_code == 0 and "0 memories encoded" in again.stdout
+    assert f"2 of 2 memories are in {store} already; 0 to go" in again.stderr
 
     assert "keeps no questions" in run("test", store, "--base", "tiny").stderr
     asking, out = tmp_path / "asking.jsonl", tmp_path / "new" / "scores.csv"

@@ -75,7 +75,11 @@ def run(
     if runs.status(prepared.folder) == "finished" and not prepared.left:
         terminal.say(f"{prepared.folder} is finished; nothing is left to do.")
         return
-    path = runs.run(prepared, processes, threads, cluster, options)
+    done = lambda: f"{len(prepared.jobs) - len(prepared.left)} of {len(prepared.jobs)} cells"
+    if len(prepared.left) < len(prepared.jobs):
+        terminal.note(f"{done()} are finished already in {prepared.folder}; {len(prepared.left)} to go.")
+    with terminal.stoppable(lambda: f"{done()} kept in {prepared.folder}"):
+        path = runs.run(prepared, processes, threads, cluster, options)
     terminal.say(f"Tables are in {path}; 'memsci figures {path}' draws them.")
 
 

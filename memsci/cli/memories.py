@@ -80,7 +80,12 @@ def encode(
     mind = memsci.MEGa(
         model, store=store, encoding=settings, seed=seed, keep_text=keep_text, keep_questions=not no_questions
     )
-    encoded = mind.encode(memories)
+    kept = lambda: sum(memory.id in mind.store for memory in memories)
+    if there := kept():
+        left = len(memories) - there
+        terminal.note(f"{there} of {terminal.memories(len(memories))} are in {store} already; {left} to go.")
+    with terminal.stoppable(lambda: f"{kept()} of {len(memories)} kept in {store}"):
+        encoded = mind.encode(memories)
     terminal.show(encoded, title=f"{terminal.memories(len(encoded))} encoded into {store}")
     if not no_questions and any(memory.questions for memory in memories):
         terminal.say(f"Their questions are kept: 'memsci test {store}' asks them.")

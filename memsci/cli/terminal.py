@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
+import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -44,6 +47,22 @@ def make_room(file: Path | None) -> None:
             file.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise MemsciError(f"{file} cannot be written ({error.strerror or error}). Name a file elsewhere.") from None
+
+
+@contextmanager
+def stoppable(tell: Callable[[], str]) -> Iterator[None]:
+    """Within the block Ctrl-C ends the program with a line that says what is kept; its status is then 130."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        note(f"\nStopped, {tell()}; the same command goes on.")
+        raise typer.Exit(130) from None
+
+
+def note_warnings(message: Warning | str, category: type[Warning], *where: Any) -> None:
+    """Show a warning of ours as a line, without the place in the code; those of other packages are for developers."""
+    if category is UserWarning:
+        note(f"Note: {message}")
 
 
 def say_error(message: str) -> None:

@@ -22,7 +22,7 @@ import torch
 from memsci import provenance
 from memsci.adapters.lora import Adapter
 from memsci.adapters.peft_format import load_peft
-from memsci.errors import MemsciError
+from memsci.errors import MemsciError, meant
 from memsci.files import as_path, flush, hidden, write_json
 from memsci.gate import search
 from memsci.memory import check_id
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 CACHE_BYTES = 2**30
+FEW = 10_000  # ids that a mistyped one is compared with
 TOGETHER = 256  # memories that `add_all` puts in their places at once
 
 
@@ -277,7 +278,8 @@ class Store:
         first = [*(id for id, _ in stored.names(range(min(10, len(stored))))), *damaged]
         count = len(stored) + len(damaged)
         ids = ", ".join(map(repr, first[:10])) + (f", … ({count} in all)" if count > 10 else "") if count else "none"
-        return MemsciError(f"There is no memory {id!r} in {self.path}; it holds: {ids}.")
+        near = meant(id, [*stored.ids, *damaged]) if count <= FEW else ""
+        return MemsciError(f"There is no memory {id!r} in {self.path}; it holds: {ids}.{near}")
 
     def __len__(self) -> int:
         return len(self._sync.whole)
@@ -535,8 +537,10 @@ def _read_header(path: Path) -> dict[str, Any]:
     file = path / "store.json"
     if not file.is_file():
         what = "has no store.json" if path.is_dir() else "is a file" if path.exists() else "does not exist"
+        around = path.parent.iterdir() if path.parent.is_dir() else ()
+        near = meant(path.name, [one.name for one in around if (one / "store.json").is_file()])
         raise MemsciError(
-            f"{path} is not a store: it {what}. Give the folder of a store; encoding memories makes one."
+            f"{path} is not a store: it {what}.{near} Give the folder of a store; encoding memories makes one."
         )
     try:
         header = json.loads(file.read_text(encoding="utf-8"))
