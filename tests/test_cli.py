@@ -137,7 +137,7 @@ def test_stopping_says_what_is_kept_and_that_the_command_goes_on(base, tmp_path,
         return add(store, *given)
 
     monkeypatch.setattr(Store, "add", stop_after_one)
-    words = ("encode", table, "--store", store, "--rank", "2", "--epochs", "1")
+    words = ("encode", table, "--store", store, "--base", "tiny", "--rank", "2", "--epochs", "1")
     result = run(*words)
     assert result.exit_code == 130 and "Stopped, 1 of 3 kept in" in result.stderr and "goes on" in result.stderr
     monkeypatch.setattr(Store, "add", add)
