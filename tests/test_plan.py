@@ -167,7 +167,7 @@ def test_a_real_base_is_planned_with_what_suits_its_memories():
     found = plan(choose("main", ["episodic"], [0], methods=["MEGa", "Full"], memories=3), "smollm2")
     steps = found.calls.set_index("method")["steps"]
     suited = Encoding.suited(134_515_008, experiments.partition("episodic", 0).memories[:3])
-    assert steps["MEGa"] == steps["Full"] == 3 * suited.epochs * 3 * 10  # lessons of ten wordings
+    assert steps["MEGa"] == steps["Full"] == 3 * suited.epochs * 2 * 10  # a recall and a question of each of ten wordings
 
 
 def test_sizes_to_read():
