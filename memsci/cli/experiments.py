@@ -188,15 +188,17 @@ def _job_options(given: list[str]) -> dict[str, Any]:
 
 def _plan(experiment: Experiment, base: str | None, seed: int) -> None:
     """What a run would take."""
-    from memsci.runs.plan import plan, size
+    from memsci.runs.plan import plan, size, time
 
     found = plan(experiment, base, seed)
     for name, value in found.facts.items():
         terminal.say(f"{name:<8} {value}")
     # Two tables: each fits 80 columns.
-    training = ["method", "cells", "steps", "examples", "fisher", "core hours", "GPU hours"]
-    terminal.show(found.calls[training], title="Training, and estimated hours of all")
-    asking = ["method", *(name for name in found.calls if name not in training)]
+    training = ["method", "cells", "steps", "examples", "fisher"]
+    times = {"one core": found.calls["core hours"].map(time), "one GPU": found.calls["GPU hours"].map(time)}
+    title = "Training, and time of all (within a factor of two)"
+    terminal.show(found.calls[training].assign(**times), title=title)
+    asking = ["method", *(name for name in found.calls if name not in (*training, "core hours", "GPU hours"))]
     terminal.show(found.calls[asking], title="Texts generated, weighed and embedded")
     if found.adapter is not None:
         terminal.show(found.adapter, title="Adapter of one memory: W + γ B A on each of these maps")
