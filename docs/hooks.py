@@ -91,6 +91,13 @@ def on_page_markdown(markdown, page, config, files):
     return markdown if page.file.generated_by else led(markdown, f"docs/{page.file.src_uri}")
 
 
+def on_post_page(output, page, config):
+    """Say what the dialog of the search is."""
+    return output.replace(
+        'data-md-component="search" role="dialog"', 'data-md-component="search" role="dialog" aria-label="Search"'
+    )
+
+
 def on_config(config):
     """Notebooks, lab notes and rooms enter the navigation by themselves."""
     for section in config.nav:
@@ -128,7 +135,7 @@ def page_of_notebook(path: Path) -> tuple[str, dict[str, bytes]]:
                 html = re.sub(r' (border|class|style)="[^"]*"', "", html)
                 html = re.sub(r"<th></th>", "<td></td>", html)  # a header of nothing
                 html = "".join(line.strip() for line in html.splitlines())
-                parts.append(f'<div class="output" tabindex="0" role="region" aria-label="Output">{html}</div>')
+                parts.append(f'<div class="output" tabindex="0">{html}</div>')
             else:
                 said = ANSI.sub("", _text(output.get("text") or data.get("text/plain", ""))).rstrip("\n")
                 parts.append(f'<div class="output"><pre><code>{escape(said)}</code></pre></div>')

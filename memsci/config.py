@@ -29,7 +29,7 @@ SIMILARITIES = ("inner", "cosine")
 SCHEDULES = ("constant", "linear")
 STUDIES = ("text", "parts")
 SMALL, LARGE = 20_000_000, 1_000_000_000  # parameters of a base, see `Encoding.suited`
-STEPS, WORDS_A_STEP = 16, 10  # with rank 16 and lr 1e-3, see there
+STEPS, WORDS_A_STEP = 20, 4  # with rank 16 and lr 1e-3, see there
 
 
 # Marks a setting that is younger than results stored under a hash of the settings: at its default it is not written, so
@@ -108,8 +108,8 @@ class Encoding(Settings):
         it. The adapter, AdamW and the loss stay float32. *Not stated in the paper.*
     study
         What is learnt: "text", the wordings under `prompt` (the paper's); or "parts", lessons made of each wording: the
-        whole of it under the recall prompt with a few of its words as the cue, twice, and one of its sentences under the
-        question prompt with a gap in it. `prompt` is not used then, and an epoch has three times as many steps (see
+        whole of it under the recall prompt with a few of its words as the cue, and one of its sentences under the question
+        prompt with a gap in it. `prompt` is not used then, and an epoch has twice as many steps (see
         `memsci.adapters.study`). *The last is not in the paper.*
     grad_clip
         Largest norm of a memory's own gradient; None means no clipping. *Not stated in the paper.*
@@ -192,7 +192,7 @@ class Encoding(Settings):
         `embedded` below `SMALL` parameters, `paper` from `LARGE` on. Between them, lessons of the memories' own parts with
         so many steps as a text of its length takes (`STEPS`, and one more for every `WORDS_A_STEP` words), whatever the
         number of its wordings: on a real model steps decide, not epochs. *Not stated in the paper*; found on SmolLM2-135M
-        with Wiki partition 9 and the everyday memories (docs/lab-notes.md).
+        with Wiki partition 9 (docs/lab-notes.md).
 
         Parameters
         ----------
@@ -208,7 +208,7 @@ class Encoding(Settings):
         wordings = max((1 + len(one.paraphrases) for one in memories), default=1)
         words = max((len(one.text.split()) for one in memories), default=40)
         steps = STEPS + words / WORDS_A_STEP
-        return cls(rank=16, lr=1e-3, epochs=math.ceil(steps / (3 * wordings)), study="parts", autocast=True)
+        return cls(rank=16, lr=1e-3, epochs=math.ceil(steps / (2 * wordings)), study="parts", autocast=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -328,8 +328,8 @@ class GateRule(Settings):
         Which text of a query is embedded: the bare "question", or the whole "prompt" of the turn.
         *Not stated in the paper.*
     second_turn
-        What gates the second turn of iRAG: the "question" again, the "recall" of the first turn, or the whole
-        "conversation". *Not stated in the paper.*
+        What gates the second turn of iRAG: the "question" again, the "recall" of the first turn, the whole
+        "conversation", or "closed", all gates shut: the base alone reads the recall. *Not stated in the paper.*
     top_k
         The number of memories that open, the best ones; the others are closed (weight 0), see `memsci.gate.top_k`. None
         means all, as in the paper.
@@ -362,7 +362,7 @@ class GateRule(Settings):
         _check("beta", self.beta, self.beta >= 0, "a number from 0 up, or 'inf'")
         check_in("similarity", self.similarity, SIMILARITIES)
         check_in("cue", self.cue, ("question", "prompt"))
-        check_in("second_turn", self.second_turn, ("question", "recall", "conversation"))
+        check_in("second_turn", self.second_turn, ("question", "recall", "conversation", "closed"))
         if self.top_k is not None:
             check_whole("top_k", self.top_k, least=1)
         _check_number("epsilon", self.epsilon, lambda x: 0 <= x < 1, "a number from 0 up to, but not, 1")
@@ -381,8 +381,9 @@ class GateRule(Settings):
 
     @classmethod
     def practical(cls) -> Self:
-        """Cosines at β = 30, for embeddings of unit length; `memsci.MEGa.calibrate` fits β. *Not in the paper.*"""
-        return cls(beta=30.0, similarity="cosine")
+        """Cosines at β = 30, for embeddings of unit length (`memsci.MEGa.calibrate` fits β), and a second turn of iRAG in
+        which the base reads the recall alone: adapters that recalled a text go on reciting it. *Not in the paper.*"""
+        return cls(beta=30.0, similarity="cosine", second_turn="closed")
 
 
 @dataclass(frozen=True, kw_only=True)

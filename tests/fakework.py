@@ -34,7 +34,7 @@ def experiment(table: Path, **changes) -> Experiment:
 
 def prepare(table: Path, folder: Path, **changes) -> runs.Prepared:
     made = experiment(table, **changes)
-    return runs.lay_out(made, BASE, made.tasks(lambda cell: {}), 0, folder, work=WORK).begin()
+    return runs.lay_out(made, BASE, made.tasks(lambda *_: {}), 0, folder, work=WORK).begin()
 
 
 def work(cell, partitions, quiz, base, device, report):

@@ -153,8 +153,7 @@ def test_shapes_of_what_is_said(name):
 
 @pytest.mark.parametrize("name", LEARNERS)
 def test_conversations_of_ones_own(name):
-    """The paper's conversations, put by hand, are the paper's questions;
-    what RAG and the context read is the one thing that is left out."""
+    """The paper's conversations, put by hand, are the paper's questions; only texts that are read are left out."""
     learner = taught(name)[0]
     turns = [prompts.mmlu(item.subject, item.question, item.options) for item in QUIZ]
     within = learner.within([item.question for item in QUIZ], turns)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -18,7 +19,7 @@ from memsci.experiments.cells import run_cell
 from memsci.memory import Memory, Partition, Question, QuizItem
 from memsci.models import conversation, sites
 from memsci.runs import choose, prepare
-from memsci.runs.plan import KNOWN, count, plan, shape, size
+from memsci.runs.plan import KNOWN, count, plan, shape, size, time
 
 LLAMA = "meta-llama/Llama-3.1-8B-Instruct"
 
@@ -43,6 +44,7 @@ def test_llama_has_its_published_numbers():
         ("Qwen/Qwen2.5-0.5B-Instruct", 494_032_768),
         ("Qwen/Qwen2.5-7B-Instruct", 7_615_616_512),
         ("HuggingFaceTB/SmolLM2-135M-Instruct", 134_515_008),
+        ("smollm2", 134_515_008),
         ("HuggingFaceTB/SmolLM2-1.7B-Instruct", 1_711_376_384),
     ],
 )
@@ -51,7 +53,7 @@ def test_other_known_models_have_theirs(name, parameters):
 
 
 def test_every_known_model_is_checked():
-    assert len(KNOWN) == 7
+    assert len(KNOWN) == 8
 
 
 def test_a_plan_for_llama_is_made_at_once_and_adds_up():
@@ -125,23 +127,26 @@ def world():
 
 
 @pytest.mark.parametrize(
-    ("method", "measure"),
+    ("method", "measure", "study"),
     [
-        ("Full", "continual"),
-        ("Full batch", "continual"),
-        ("MEGa", "continual"),
-        ("MEGa", "single"),
-        ("Base", "compositional"),
+        ("Full", "continual", "text"),
+        ("Full", "continual", "parts"),
+        ("Full batch", "continual", "text"),
+        ("Full batch", "continual", "parts"),
+        ("MEGa", "continual", "text"),
+        ("MEGa", "single", "parts"),
+        ("Base", "compositional", "text"),
     ],
 )
-def test_calls_are_those_that_a_cell_makes(world, base, monkeypatch, method, measure):
+def test_calls_are_those_that_a_cell_makes(world, base, monkeypatch, method, measure, study):
     made = {"steps": 0, "say": 0, "logprob": 0, "choose": 0}
     noted = lambda name, call: (
         lambda base, turns, *rest: made.__setitem__(name, made[name] + len(turns)) or call(base, turns, *rest)
     )
     for name in ("say", "logprob", "choose"):
         monkeypatch.setattr(conversation, name, noted(name, getattr(conversation, name)))
-    resolve, encoding = learners.resolve, Encoding(rank=2, epochs=2, text_copies=2, text_epochs=3, batch_size=2)
+    settings = {"rank": 2, "epochs": 2, "text_copies": 2, "text_epochs": 3, "batch_size": 2}
+    resolve, encoding = learners.resolve, Encoding(**settings, study=study)
     changed = lambda name, base, *_, **how: resolve(name, base, encoding, **how)
     monkeypatch.setattr("memsci.learners.registry.resolve", changed)
     step = torch.optim.AdamW.step
@@ -159,6 +164,13 @@ def test_calls_are_those_that_a_cell_makes(world, base, monkeypatch, method, mea
     assert made["steps"] == expected.steps
 
 
+def test_a_real_base_is_planned_with_what_suits_its_memories():
+    found = plan(choose("main", ["episodic"], [0], methods=["MEGa", "Full"], memories=3), "smollm2")
+    steps = found.calls.set_index("method")["steps"]
+    suited = Encoding.suited(134_515_008, experiments.partition("episodic", 0).memories[:3])
+    assert steps["MEGa"] == steps["Full"] == 3 * suited.epochs * 2 * 10  # a recall and a question of each of ten wordings
+
+
 def test_sizes_to_read():
     assert [size(n) for n in (12, 1500, 603_979_776, 16_060_522_496, 3e13)] == [
         "12 B", "1.5 kB", "604 MB", "16.1 GB", "30 TB",
@@ -173,8 +185,18 @@ def test_only_what_is_asked_for_is_planned():
     assert found.calls["embedded"].sum() == 50 + sum(len(memory.questions) for memory in world)
 
 
+@pytest.mark.parametrize("name", ["beta", "compositional", "embedding-layers", "embedding-models", "l2", "prompts", "rank"])
+def test_the_time_planned_is_that_of_the_shipped_run_within_a_factor_of_two(name):
+    folder = Path(__file__).parents[1] / "figures" / "runs" / name
+    ran, took = (json.loads((folder / file).read_text()) for file in ("config.json", "run.json"))
+    ran = ran["experiment"]
+    found = plan(choose(name, ran["datasets"], ran["partitions"], ran["methods"], ran["stops"], ran.get("memories")))
+    assert 0.5 < 3600 * found.calls["core hours"].sum() / took["seconds"] < 2
+
+
 def test_a_plan_is_read_in_numbers_that_people_use():
     one = plan(choose("main", ["episodic"], [0], methods=["MEGa"]))
     assert one.facts["cells"] == "1: 1 method, 1 partition of 50 memories"
     large = plan(choose("main"), LLAMA)
-    assert re.fullmatch(r"\d{2},\d{3} \(\d+(\.\d)? years\) on one core, [\d.]+ on one GPU .*", large.facts["hours"])
+    assert re.fullmatch(r"[\d,]+ h \(\d+(\.\d)? years\) on one core, [\d.]+ h on one GPU .*", large.facts["time"])
+    assert [time(hours) for hours in (0.001, 0.5, 1.9, 30)] == ["1 min", "30 min", "114 min", "30 h"]

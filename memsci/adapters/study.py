@@ -32,15 +32,22 @@ GAP = "___"
 # What a question may ask for: names and numbers within a sentence.
 _NAMES = re.compile(r"(?<=[ (\"“])(?:[A-Z][\w'’-]*(?: (?:of |the |de )?[A-Z][\w'’-]*)*|\d[\d,.:]*\d|\d)(?: [a-z]+)?")
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-Z\"“])")
+_ABBREVIATED = re.compile(r"(?:^|[ (.])(?:Mrs?|Ms|Dr|St|Sr|Jr|Prof|Gen|vs|No|[A-Z])\.$")
 
 
 def sentences(text: str) -> list[str]:
     """The sentences of a text.
 
-    >>> sentences("It rained. Tom stayed, e.g. at home!")
-    ['It rained.', 'Tom stayed, e.g. at home!']
+    >>> sentences("It rained. Tom stayed, e.g. at home! Mrs. Gray did not.")
+    ['It rained.', 'Tom stayed, e.g. at home!', 'Mrs. Gray did not.']
     """
-    return [part for part in _SENTENCE_END.split(text.strip()) if part]
+    found: list[str] = []
+    for part in filter(None, _SENTENCE_END.split(text.strip())):
+        if found and _ABBREVIATED.search(found[-1]):
+            found[-1] += f" {part}"
+        else:
+            found.append(part)
+    return found
 
 
 def recall_lesson(text: str, rng: random.Random) -> tuple[prompts.Messages, str]:
@@ -56,7 +63,7 @@ def gap_lesson(text: str, rng: random.Random) -> tuple[prompts.Messages, str]:
     return prompts.qa(sentence.replace(left_out, GAP, 1)), sentence
 
 
-LESSONS = (recall_lesson, gap_lesson, recall_lesson)  # of every wording in every epoch
+LESSONS = (recall_lesson, gap_lesson)  # of every wording in every epoch
 
 
 def lessons(base: Base, memory: Memory, encoding: Encoding, seed: int) -> list[list[Lesson]]:

@@ -49,6 +49,8 @@ class Cell:
         How each question is put.
     questions, quiz
         Questions of each memory; items of general knowledge per subject at each stop, 0 for none.
+    quiz_by
+        How these are chosen from, see `memsci.evaluate.ask_quiz`.
     seed
         Seed of the run.
     """
@@ -64,6 +66,7 @@ class Cell:
     ways: tuple[str, ...] = ("direct",)
     questions: int = 3
     quiz: int = 0
+    quiz_by: str = "letter"
     seed: int = 0
 
     @property
@@ -114,7 +117,7 @@ class Experiment:
         For each method the settings that are tried; methods left out have their preset, "".
     common
         A setting that all methods share, as far as they read it: "autocast=true".
-    ways, stops, questions, quiz
+    ways, stops, questions, quiz, quiz_by
         As in `Cell`.
     only_last
         Methods that are asked at the last stop alone.
@@ -143,6 +146,7 @@ class Experiment:
     partitions: tuple[int, ...] = tuple(range(PARTITIONS))
     questions: int = 3
     quiz: int = 0
+    quiz_by: str = "letter"
     memories: int | None = None
     figures: tuple[str, ...] = ()
     paper_table: int | None = None
@@ -182,6 +186,7 @@ class Experiment:
         check_in("paper_table", self.paper_table, (None, 1, 2, 3, 4))
         for way in self.ways:
             check_in("way", way, methods.WAYS)
+        check_in("quiz_by", self.quiz_by, methods.CHOICES)
         for stop in self.stops:
             check_whole("stops", stop, 1)
         if list(self.stops) != sorted(self.stops):
@@ -195,7 +200,7 @@ class Experiment:
     def cells(self, seed: int = 0) -> list[Cell]:
         """The grid, in the order of its tables: by data set, partition, method, setting."""
         common = {"measure": self.measure, "ways": self.ways, "questions": self.questions, "seed": seed,
-                  "common": self.common}  # fmt: skip
+                  "common": self.common, "quiz_by": self.quiz_by}  # fmt: skip
         cells = []
         for dataset in map(dataset_name, self.datasets):
             for number in self.partitions:
@@ -223,20 +228,21 @@ class Experiment:
         }
         return {key: world if self.memories is None else world.first(self.memories) for key, world in worlds.items()}
 
-    def tasks(self, settings: Callable[[Cell], Mapping[str, Any]], seed: int = 0) -> list[Task]:
+    def tasks(self, settings: Callable[[Cell, Partition], Mapping[str, Any]], seed: int = 0) -> list[Task]:
         """The grid with its data, and what `settings` says of the learner of each cell: all that a run is made of."""
-        worlds = self.worlds()
-        return [
-            Task(cell, [worlds[cell.dataset, number] for number in cell.partitions], settings(cell))
-            for cell in self.cells(seed)
-        ]
+        worlds, tasks = self.worlds(), []
+        for cell in self.cells(seed):
+            partitions = [worlds[cell.dataset, number] for number in cell.partitions]
+            tasks.append(Task(cell, partitions, settings(cell, partitions[0])))
+        return tasks
 
     def to_dict(self) -> dict[str, Any]:
         """All that decides its numbers, as plain JSON values."""
         values = dataclasses.asdict(self)
         shown = ("title", "paper", "figures", "paper_table")
         told = {key: value for key, value in values.items() if key not in shown and value is not None}
-        return {key: value for key, value in told.items() if key != "common" or value}
+        usual = {"common": "", "quiz_by": "letter"}  # they came after runs had been kept
+        return {key: value for key, value in told.items() if value != usual.get(key)}
 
 
 def names() -> list[str]:

@@ -19,7 +19,7 @@ from memsci.data import table
 from memsci.errors import MemsciError, check_in
 from memsci.gate.softmax import Gate
 from memsci.measures import methods
-from memsci.measures.methods import Method
+from memsci.measures.methods import CHOICES, Method
 from memsci.memory import Memory, QuizItem
 from memsci.models import conversation
 from memsci.models.base import Base
@@ -252,12 +252,17 @@ class Learner(ABC):
         `memsci.models.conversation.choose_text`), for models that are at chance with letters. *The last is not in the
         paper.*
         """
-        check_in("by", by, ("letter", "text"))
-        turns = [prompts.mmlu(item.subject, item.question, item.options) for item in items]
+        check_in("by", by, CHOICES)
+        turns = [
+            prompts.cloze(item.subject, item.question)
+            if by == "text"
+            else prompts.mmlu(item.subject, item.question, item.options)
+            for item in items
+        ]
         within = self.within([item.question for item in items], turns, beta, gate)
         if by == "text":
             return conversation.choose_text(self.base, items, within)
-        return conversation.choose(self.base, turns, within)
+        return conversation.choose(self.base, items, within)
 
     def within(
         self,
@@ -333,8 +338,8 @@ class Learner(ABC):
     def _warn_if_cut(self, recalled: Sequence[str], most: int) -> None:
         if cut := sum(len(self.base.reply(text, end=False)) >= most for text in recalled):
             warnings.warn(
-                f"{cut} of {len(recalled)} recalls of {self.name} were cut off at {most} tokens. Give recall a larger "
-                "max_new_tokens if the memories are longer.",
+                f"{cut} of {len(recalled)} recalls of {self.name} were cut off at {most} tokens. If the memories "
+                "are longer, allow a recall more tokens.",
                 stacklevel=3,
             )
 

@@ -30,7 +30,7 @@ from memsci.memory import Memory
 from memsci.models.base import Base
 from memsci.models.sites import targets
 
-# Of one memory: tokens of its texts; or, with study "parts", for each epoch its lessons (memsci.adapters.study).
+# Of one memory: tokens of its texts; or, with lessons, for each epoch its lessons (memsci.adapters.study).
 Examples = list[Any]
 OF_ADAPTERS = frozenset({"rank", "alpha", "rslora", "where", "layers", "dtype"})  # fields of `Encoding`
 
@@ -97,7 +97,7 @@ class Full(Learner, method="Full"):
         _check_finite(steps, self.name, memory.id)
         if self._penalty is not None:
             # Of an epoch's examples, every wording once.
-            if encoding.study == "parts":
+            if encoding.study != "text":
                 losses = study.each(self.base, examples[-1], encoding.autocast)
             else:
                 losses = each(self.base.model, prompt, examples[encoding.text_copies - 1 :], encoding.autocast)
@@ -187,7 +187,7 @@ class FullBatch(Learner, method="Full batch"):
         generator = torch.Generator().manual_seed(memory_seed(self.seed, "\n".join(self._examples)))
         orders = draws(generator, encoding.epochs, len(owners))[None]
         # Of all memories together; lessons are other ones in each epoch.
-        joined = [sum(epoch, []) for epoch in zip(*own)] if encoding.study == "parts" else sum(own, [])
+        joined = [sum(epoch, []) for epoch in zip(*own)] if encoding.study != "text" else sum(own, [])
         training = _fit(self.base, prompt, joined, orders, None, encoding)
         total = encoding.epochs * math.ceil(len(owners) / encoding.batch_size)
         steps = torch.cat(list(tqdm(training, total=total, desc=self.name, unit="step", disable=not progress)))
@@ -219,14 +219,14 @@ def _examples(
 ) -> tuple[list[int], dict[str, Examples]]:
     """Tokens of the prompt, and what is learnt of each memory, by its id."""
     prompt = base.chat(prompts.encoding(encoding.prompt))
-    if encoding.study == "parts":
+    if encoding.study != "text":
         return prompt, {one.id: study.lessons(base, one, encoding, memory_seed(seed, one.id)) for one in memories}
     return prompt, {one.id: replies(base, one, len(prompt), encoding.text_copies) for one in memories}
 
 
 def _count(examples: Examples, encoding: Encoding) -> int:
     """Examples in an epoch."""
-    return len(examples[0] if encoding.study == "parts" else examples)
+    return len(examples[0] if encoding.study != "text" else examples)
 
 
 def _fit(
@@ -239,7 +239,7 @@ def _fit(
     penalty: Penalty | None = None,
 ) -> Iterator[Tensor]:
     """Train on texts under the prompt, or on lessons, each of which has a prompt of its own."""
-    if encoding.study == "parts":
+    if encoding.study != "text":
         return study.fit(base, [examples], orders, adapter, encoding, penalty)
     return fit(base.model, prompt, [examples], orders, adapter, encoding, penalty)
 

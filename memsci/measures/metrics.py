@@ -131,7 +131,8 @@ def _logprob_per_token(rows: pd.DataFrame, embed: Embed) -> pd.Series:
 def _recall_cosine(rows: pd.DataFrame, embed: Embed) -> pd.Series:
     """Of a method that recalls nothing: hit · 1 + (1 − hit) · c, with c the random-pair cosine of its data set and
     partition. It has none where a question is about several memories, of which it may have found one."""
-    retrieved = ~rows["method"].map(methods.recalls)
+    rows = rows[rows["original"].notna()]
+    retrieved = ~rows["method"].map(methods.recalls).astype(bool)
     scored = ~(retrieved & _several(rows))
     recalling, cosines = rows[~retrieved], pd.Series(1.0, index=rows.index)
     texts, originals = recalling["recalled"].fillna("").tolist(), recalling["original"].tolist()
@@ -161,20 +162,31 @@ def _hits(rows: pd.DataFrame, embed: Embed | None = None) -> pd.Series:
 def _random_pairs(rows: pd.DataFrame, embed: Embed) -> pd.Series:
     """Of the memories asked about in each data set and partition, for each group there; missing with a single memory."""
     groups = []
-    for world in _worlds(rows):
+    for world in _worlds(rows[rows["original"].notna()]):
         if len(texts := _memories(world)) > 1:
             owners = world[[name for name in KEYS if name in world]].drop_duplicates()
             groups.append(pd.Series(random_pair_cosine(texts, embed), index=owners.index))
     return pd.concat(groups) if groups else pd.Series(dtype=float)
 
 
+_BY_LETTER = "the most probable next token among the option letters is the right one"
+_BY_TEXT = "the option that is the most probable reply to the bare question (log p divided by its bytes) is the right one"
+
+
 @metric(
     "knowledge", label="general knowledge", unit="share", higher_is_better=True, of="quiz", column="knowledge %",
-    protocol="1 if the most probable next token among the option letters is the right one, else 0; averaged within each "
-    "subject, then over subjects.",
+    protocol=f"1 if {_BY_LETTER}, else 0; averaged within each subject, then over subjects.",
 )  # fmt: skip
 def _knowledge(quiz: pd.DataFrame, embed: Embed) -> pd.Series:
     return quiz["correct"]
+
+
+def protocol_of(metric: Metric, table: pd.DataFrame) -> Any:
+    """The protocol of a metric's values in a table: one text, or one a row where its quiz was put in several ways."""
+    if metric.of != "quiz" or "by" not in table:
+        return metric.protocol
+    by_text = metric.protocol.replace(_BY_LETTER, _BY_TEXT)
+    return table["by"].map({"text": by_text}).fillna(metric.protocol).to_numpy()
 
 
 def _several(rows: pd.DataFrame) -> pd.Series:

@@ -117,7 +117,8 @@ def prepare(
     experiment.worlds()  # what cannot be read is told before the model is
     # Workers may stand in another folder.
     model = load(str(as_path(base)) if base and as_path(base).exists() else base, dtype=dtype)
-    tasks = experiment.tasks(lambda cell: learner_settings(cell, model.name, layer_count(model)), seed)
+    sizes = layer_count(model), model.model.num_parameters()
+    tasks = experiment.tasks(lambda cell, world: learner_settings(cell, world, model.name, *sizes), seed)
     known, machine = Shape(model.name, model.model), PROCESSOR if model.device.type == "cpu" else ACCELERATOR
     expected = [seconds(one, known, machine) for one in planned(tasks, known, len(items))]
     about = {"name": model.name, **identity(model), "device": str(model.device)}
