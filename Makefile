@@ -2,7 +2,7 @@
 # brought up to date when pyproject.toml or constraints.txt change. After that nothing goes to the network; in the notebooks of
 # `make lab` you may name a model of the Hugging Face hub, and it is fetched.
 #
-#   make demo                      the main job on the shipped model
+#   make demo                      24 everyday memories, learnt, recalled and asked about
 #   make test ARGS="-k gate -x"    some of the tests; ARGS=tests without the notebooks
 #   make demo PYTHON=python3.12    another Python than the first suitable one
 
@@ -15,14 +15,23 @@ BIN := $(VENV)/bin
 export HF_HUB_OFFLINE := 1
 export TRANSFORMERS_OFFLINE := 1
 
-.PHONY: help demo lab notebooks screenshots test test-fast benchmarks base base-report lint clean
+.PHONY: help demo demo-world phenomena lab notebooks screenshots test test-fast benchmarks base base-report docs lint clean
 .DEFAULT_GOAL := help
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
 
-demo: $(VENV)/.installed ## encode 50 memories, recall them, answer about them: a table, and figures/ (5 minutes)
+demo: $(VENV)/.installed ## SmolLM2 learns 24 everyday memories, recalls them, answers: a table, and figures/ (4 minutes)
 	$(BIN)/memsci demo $(ARGS)
+
+demo-world: $(VENV)/.installed ## the shipped model learns 50 memories of the built-in world, likewise (5 minutes)
+	$(BIN)/memsci demo --world $(ARGS)
+
+phenomena: $(VENV)/.installed ## a first look at the experiments on human memory, two lists of each (15 minutes): runs/phenomena/
+	@for name in $(or $(ARGS),fan recognition forgetting list_length cues misinformation interference); do \
+	  $(BIN)/memsci run $$name --partitions 0-1 --folder runs/phenomena && \
+	  $(BIN)/memsci figures $$name --folder runs/phenomena --to runs/phenomena || exit 1; \
+	done
 
 lab: export HF_HUB_OFFLINE := 0
 lab: export TRANSFORMERS_OFFLINE := 0
@@ -62,6 +71,9 @@ benchmarks: $(VENV)/.installed-dev ## what it costs beside PEFT: tables, and doc
 	$(BIN)/python -m benchmarks.llama_shape --shape 100m --memories 10 --steps 3
 	$(BIN)/python -m benchmarks.busy
 	$(BIN)/python -m benchmarks.page
+
+docs: $(VENV)/.installed-dev ## the documentation site, into site/: open site/index.html, or put it on any server (half a minute)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict $(ARGS)
 
 lint: $(VENV)/.installed-dev ## style and likely mistakes
 	$(BIN)/ruff check $(ARGS) .

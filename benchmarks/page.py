@@ -57,12 +57,12 @@ pass of the model; passes of one token are bound by it).""",
     "rows": (
         "Row by row or together",
         """`python -m benchmarks.ask --part rows`. Each row of a batch with copies of its own memories, or all rows through
-all memories: which is taken (`chosen`) is decided by `memsci.mixture.ROW_COST`, read off this table. A reply is a
+all memories: which is taken (`chosen`) is decided by `memsci.adapters.mixture.ROW_COST`, read off this table. A reply is a
 pass over the prompt and then passes of a token.""",
     ),
     "fold": (
         "Folding one gate into the weights",
-        """`python -m benchmarks.ask --part fold`. `chosen` is what `memsci.mixture.folding_pays` says.""",
+        """`python -m benchmarks.ask --part fold`. `chosen` is what `memsci.adapters.mixture.folding_pays` says.""",
     ),
     "twice": (
         "Recall first, then answer",
@@ -84,7 +84,7 @@ when it is finished, PEFT's files are not.""",
     "size": (
         "Bytes per memory",
         """`python -m benchmarks.size`. What is left of recall and answers when adapters are kept smaller
-(`memsci.compress`, `memsci compress`).
+(`memsci.store.compress`, `memsci compress`).
 
 ![Recall and answers against bytes per memory](images/size.png)""",
     ),

@@ -27,9 +27,9 @@ SITES = ("mlp", "attention", "both")
 POOLINGS = ("mean", "surprisal", "idf", "last")
 SIMILARITIES = ("inner", "cosine")
 SCHEDULES = ("constant", "linear")
-STUDIES = ("text", "parts")
+STUDIES = ("text", "parts", "questions")
 SMALL, LARGE = 20_000_000, 1_000_000_000  # parameters of a base, see `Encoding.suited`
-STEPS, WORDS_A_STEP = 16, 10  # with rank 16 and lr 1e-3, see there
+STEPS, WORDS_A_STEP = 20, 4  # with rank 16 and lr 1e-3, see there
 
 
 # Marks a setting that is younger than results stored under a hash of the settings: at its default it is not written, so
@@ -109,8 +109,9 @@ class Encoding(Settings):
     study
         What is learnt: "text", the wordings under `prompt` (the paper's); or "parts", lessons made of each wording: the
         whole of it under the recall prompt with a few of its words as the cue, twice, and one of its sentences under the
-        question prompt with a gap in it. `prompt` is not used then, and an epoch has three times as many steps (see
-        `memsci.adapters.study`). *The last is not in the paper.*
+        question prompt with a gap in it; or "questions": the whole of a wording likewise, and a question about it made by
+        rules, with the sentence that answers it (see `memsci.adapters.study`). Under the last two `prompt` is not used, and
+        an epoch has three or two lessons of each wording. *They are not in the paper.*
     grad_clip
         Largest norm of a memory's own gradient; None means no clipping. *Not stated in the paper.*
     schedule
@@ -181,7 +182,7 @@ class Encoding(Settings):
     def embedded(cls) -> Self:
         """The encoding tuned for the small base model that memsci ships. *Not stated in the paper.*
 
-        Chosen on episodic partition 10 (see docs/lab-notes.md), which is not the one that `memsci demo` shows.
+        Chosen on episodic partition 10 (see docs/lab-notes.md), which is not the one that `memsci demo --world` shows.
         """
         return cls(rank=32, lr=2e-3, epochs=8, text_copies=4, text_epochs=3, batch_size=13)
 
@@ -189,26 +190,26 @@ class Encoding(Settings):
     def suited(cls, base: Any, memories: Iterable[Any] = ()) -> Self:
         """The encoding that suits a base by its size, and the memories by their wordings and length.
 
-        `embedded` below `SMALL` parameters, `paper` from `LARGE` on. Between them, lessons of the memories' own parts with
-        so many steps as a text of its length takes (`STEPS`, and one more for every `WORDS_A_STEP` words), whatever the
-        number of its wordings: on a real model steps decide, not epochs. *Not stated in the paper*; found on SmolLM2-135M
-        with Wiki partition 9 and the everyday memories (docs/lab-notes.md).
+        `embedded` below `SMALL` parameters, `paper` from `LARGE` on. Between them, recall and questions made of the
+        memories' own words (study "questions"), with so many steps as a text of its length takes (`STEPS`, and one more for
+        every `WORDS_A_STEP` words), whatever the number of its wordings: on a real model steps decide, not epochs. *Not
+        stated in the paper*; found on SmolLM2-135M with Wiki partition 9 (docs/lab-notes.md).
 
         Parameters
         ----------
         base
-            A `memsci.models.Base`.
+            A `memsci.models.Base`, or the number of its parameters.
         memories
             Those to be encoded; without any, a single wording of 40 words is taken for granted.
         """
-        size = base.model.num_parameters()
+        size = base if isinstance(base, int) else base.model.num_parameters()
         if size < SMALL or size >= LARGE:
             return cls.embedded() if size < SMALL else cls.paper()
         memories = list(memories)
         wordings = max((1 + len(one.paraphrases) for one in memories), default=1)
         words = max((len(one.text.split()) for one in memories), default=40)
         steps = STEPS + words / WORDS_A_STEP
-        return cls(rank=16, lr=1e-3, epochs=math.ceil(steps / (3 * wordings)), study="parts", autocast=True)
+        return cls(rank=16, lr=1e-3, epochs=math.ceil(steps / (2 * wordings)), study="questions", autocast=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -328,8 +329,8 @@ class GateRule(Settings):
         Which text of a query is embedded: the bare "question", or the whole "prompt" of the turn.
         *Not stated in the paper.*
     second_turn
-        What gates the second turn of iRAG: the "question" again, the "recall" of the first turn, or the whole
-        "conversation". *Not stated in the paper.*
+        What gates the second turn of iRAG: the "question" again, the "recall" of the first turn, the whole
+        "conversation", or "closed", all gates shut: the base alone reads the recall. *Not stated in the paper.*
     top_k
         The number of memories that open, the best ones; the others are closed (weight 0), see `memsci.gate.top_k`. None
         means all, as in the paper.
@@ -362,7 +363,7 @@ class GateRule(Settings):
         _check("beta", self.beta, self.beta >= 0, "a number from 0 up, or 'inf'")
         check_in("similarity", self.similarity, SIMILARITIES)
         check_in("cue", self.cue, ("question", "prompt"))
-        check_in("second_turn", self.second_turn, ("question", "recall", "conversation"))
+        check_in("second_turn", self.second_turn, ("question", "recall", "conversation", "closed"))
         if self.top_k is not None:
             check_whole("top_k", self.top_k, least=1)
         _check_number("epsilon", self.epsilon, lambda x: 0 <= x < 1, "a number from 0 up to, but not, 1")

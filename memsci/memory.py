@@ -161,22 +161,24 @@ class Partition:
 
 @dataclass(frozen=True)
 class QuizItem:
-    """A multiple-choice question of general knowledge: four options, `answer` is the index (0 to 3) of the right one."""
+    """A multiple-choice question of general knowledge: 2 to 26 options, `answer` is the index of the right one, from 0."""
 
     subject: str
     question: str
-    options: tuple[str, str, str, str]
+    options: tuple[str, ...]
     answer: int
 
     def __post_init__(self) -> None:
         check_text("the subject of a quiz question", self.subject)
         check_text("the text of a quiz question", self.question)
         object.__setattr__(self, "options", _strings(f"options of the question {short(self.question)}", self.options))
-        if len(self.options) != 4:
-            raise MemsciError(f"The question {short(self.question)} has {len(self.options)} options; four are needed.")
-        if isinstance(self.answer, bool) or self.answer not in (0, 1, 2, 3):
+        if not 2 <= len(self.options) <= 26:
             raise MemsciError(
-                f"The answer to the question {short(self.question)} must be the index 0 to 3 of the "
+                f"The question {short(self.question)} has {len(self.options)} options; 2 to 26 are needed, a letter each."
+            )
+        if isinstance(self.answer, bool) or self.answer not in range(len(self.options)):
+            raise MemsciError(
+                f"The answer to the question {short(self.question)} must be the index 0 to {len(self.options) - 1} of the "
                 f"right option, not {self.answer!r}."
             )
         object.__setattr__(self, "answer", int(self.answer))

@@ -6,6 +6,7 @@ Sections refer to Pan et al., "Memorization and Knowledge Injection in Gated LLM
 
 from __future__ import annotations
 
+import string
 import tomllib
 from collections.abc import Sequence
 from importlib import resources
@@ -54,7 +55,7 @@ MMLU_SYSTEM = (
 )
 MMLU_USER = "Question: {question}\n\nChoose the correct answer from the following options:\n{options}"
 MMLU_PREFIX = "The answer is"
-MMLU_LETTERS = ("A", "B", "C", "D")
+MMLU_LETTERS = tuple(string.ascii_uppercase)  # MMLU has four options; other questions may have 2 to 26
 # Without options, for a model that is at chance with letters: lm-evaluation-harness's cloze form, as a conversation.
 CLOZE_SYSTEM = "The following are questions (with answers) about {subject}."
 CLOZE_USER = "Question: {question}"
@@ -139,14 +140,14 @@ def mmlu(subject: str, question: str, options: Sequence[str], *, labels: Sequenc
         The subject as the data set names it; underscores become spaces, as in MMLU's own code
         (*not stated in the paper*).
     question : str
-    options : sequence of 4 str
-        Printed as ``A) ...`` to ``D) ...``.
-    labels : sequence of 4 str
+    options : sequence of 2 to 26 str
+        Printed as ``A) ...``, ``B) ...`` and so on; MMLU has four.
+    labels : sequence of str
         What stands before the options; other labels than the paper's letters serve to train a model on.
     """
-    if len(options) != len(MMLU_LETTERS):
-        raise MemsciError(f"An MMLU question has {len(MMLU_LETTERS)} options; {len(options)} were given.")
-    lines = "\n".join(f"{letter}) {option}" for letter, option in zip(labels, options, strict=True))
+    if not 2 <= len(options) <= len(labels):
+        raise MemsciError(f"A quiz question has 2 to {len(labels)} options; {len(options)} were given.")
+    lines = "\n".join(f"{letter}) {option}" for letter, option in zip(labels, options))
     return [
         {"role": "system", "content": MMLU_SYSTEM.format(subject=subject.replace("_", " "))},
         *_user(MMLU_USER.format(question=question, options=lines)),

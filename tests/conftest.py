@@ -40,8 +40,10 @@ SLOW = (
     "test_an_error_in_a_cell_is_kept", "test_two_runners_at_once", "test_two_processes_give_the_tables_of_one",
     "test_a_killed_run_resumes", "test_a_run_stopped_by_its_time_limit", "test_a_worker_that_is_told_to_stop",
     "test_a_run_is_drawn_again_without_torch", "test_a_figure_is_drawn_again_from_its_table_without_torch",
-    "test_a_writer_killed", "test_writers_killed", "test_training_rows_tell_nothing",
+    "test_the_demo_on_smollm2", "test_a_writer_killed", "test_writers_killed", "test_training_rows_tell_nothing",
+    "test_site", "test_howto",
     "test_phenomena_fit", "test_phenomena_recall",
+    "test_the_order_of_study_is_nothing", "test_each_runs_is_tested", "test_it_runs_is_tested", "test_twins_share_all",
 )  # fmt: skip
 
 

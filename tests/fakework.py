@@ -34,7 +34,7 @@ def experiment(table: Path, **changes) -> Experiment:
 
 def prepare(table: Path, folder: Path, **changes) -> runs.Prepared:
     made = experiment(table, **changes)
-    return runs.lay_out(made, BASE, made.tasks(lambda cell: {}), 0, folder, work=WORK).begin()
+    return runs.lay_out(made, BASE, made.tasks(lambda *_: {}), 0, folder, work=WORK).begin()
 
 
 def work(cell, partitions, quiz, base, device, report):
@@ -48,10 +48,11 @@ def work(cell, partitions, quiz, base, device, report):
     if cell.label == os.environ.get("FAKE_ERROR"):
         raise ZeroDivisionError("not that")
     with tempfile.TemporaryDirectory(prefix="fake-", dir=marks):
-        multiprocessing.get_context("spawn").RLock()
+        lock = multiprocessing.get_context("spawn").RLock()
         for step in range(4):
             report(step, 4)
-            time.sleep(float(os.environ.get("FAKE_SECONDS", "0")) / 4)
+            with lock:
+                time.sleep(float(os.environ.get("FAKE_SECONDS", "0")) / 4)
     return tables(cell, partitions[0])
 
 

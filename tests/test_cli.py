@@ -66,13 +66,15 @@ class Mind:
     def gate(self, query, beta=None):
         self.calls.append(("gate", query, {"beta": beta}))
         rows = [(query, f"m{i}", f"label {i}", float(i), w, r) for i, w, r in [(0, 0.1, 3), (1, 0.7, 1), (2, 0.2, 2)]]
-        return SimpleNamespace(frame=lambda: pd.DataFrame(rows, columns="query id label score weight rank".split()))
+        table = pd.DataFrame(rows, columns="query id label score weight rank".split())
+        return SimpleNamespace(frame=lambda: table, closed=torch.tensor([False]))
 
 
 @pytest.fixture
 def mind(monkeypatch):
     mind = Mind()
-    monkeypatch.setattr(memsci, "load", lambda name: f"base {name}")
+    monkeypatch.setattr(memsci, "load", lambda name=None: f"base {name}")
+    monkeypatch.setattr("memsci.models.gguf.smollm2", lambda: None)
     opened = lambda path, base=None: mind.calls.append((str(path), base)) or mind
     monkeypatch.setattr(memsci, "open", opened)
     return mind
@@ -286,7 +288,7 @@ def test_gate_shows_the_best_memories_first(mind):
     [
         ([], None),
         (["--preset", "paper"], {"rank": 128, "epochs": 10}),
-        (["--rank", "2"], {"rank": 2, "epochs": memsci.Encoding.embedded().epochs}),
+        (["--rank", "2"], {"rank": 2, "epochs": 77}),
         (["--base", "some/model", "--epochs", "3", "--lr", "0.01"], {"rank": 5, "epochs": 3, "lr": 0.01}),
         (["--base", "some/model", "--preset", "paper", "--epochs", "3"], {"rank": 128, "epochs": 3}),
     ],
@@ -299,7 +301,7 @@ def test_encode_settings(mind, tmp_path, monkeypatch, options, expected):
         return SimpleNamespace(encode=lambda memories: pd.DataFrame({"id": [m.id for m in memories], "loss": [0.25]}))
 
     monkeypatch.setattr(memsci, "MEGa", mega)
-    suited = memsci.Encoding(rank=5)
+    suited = memsci.Encoding(rank=5, epochs=77)
     monkeypatch.setattr(memsci.Encoding, "suited", lambda base, memories: suited)
     table = tmp_path / "memories.jsonl"
     table.write_text(json.dumps({"text": "Nora hid the letter in the piano.", "id": "nora"}) + "\n")
@@ -322,18 +324,54 @@ def test_encode_refuses_impossible_settings(mind, tmp_path, options):
     assert result.exit_code == 2 and options[0].strip("-") in result.stderr
 
 
-def test_demo_runs_the_partition_asked_for(monkeypatch, tmp_path):
+def test_demo_shows_the_material_asked_for(monkeypatch, tmp_path):
     from memsci import demo
 
-    asked = {}
+    asked = []
     table = pd.DataFrame({"method": ["Base", "MEGa"], "QA": [0.02, 0.7256], "gate": [math.nan, 0.94]})
     gates = pd.DataFrame({"embedding": ["paper", "sentence"], "correct": [0.9, 0.98]})
-    monkeypatch.setattr(demo, "demo", lambda **options: asked.update(options) or {"summary": table, "gates": gates})
-    result = run("demo", "--setting", "semantic", "--partition", "3", "--figures", tmp_path)
+    recalls = pd.DataFrame({"question": ["Who?"], "original": ["Ada sang."], "recalled": ["Ada sang [twice]."]})
+    none = {"question": ["Why?"], "gate": ["closed"], "score": [0.1234], "limit": [0.25], "answer": ["No idea."]}
+    made = {"demo": {"examples": recalls, "unanswered": pd.DataFrame(none)}, "demo_world": {"gates": gates}}
+    monkeypatch.setattr(demo, "demo", lambda what, to: asked.append((what, to)) or {"summary": table} | made[what.name])
+    result = run("demo", "--figures", tmp_path)
     assert result.exit_code == 0, result.output
-    assert asked == {"setting": "semantic", "partition": 3, "figures": tmp_path}
-    assert all(shown in result.stdout for shown in ("0.7256", "0.98", "–")) and "nan" not in result.stdout
-    assert run("demo", "--partition", "20").exit_code == 2
+    assert asked == [(demo.everyday(), tmp_path)]
+    for shown in ("0.7256", "–", "Ada sang [twice].", "closed (score 0.12, it opens from 0.25)", "No idea."):
+        assert shown in result.stdout
+    assert "nan" not in result.stdout
+    result = run("demo", "--world", "--setting", "semantic", "--partition", "3")
+    assert "0.98" in result.stdout and asked[1][0].memories == memsci.data.builtin("semantic", 3)
+    assert run("demo", "--world", "--partition", "20").exit_code == 2
+    refused = run("demo", "--partition", "3")
+    assert refused.exit_code == 2 and "add --world" in refused.stderr and len(asked) == 2
+
+
+def test_tables_of_ones_own_go_to_the_stores_base_else_to_smollm2(base, tmp_path, monkeypatch):
+    from memsci.models import gguf
+
+    named = []
+    monkeypatch.setattr(memsci, "load", lambda name=None: named.append(name) or base)
+    monkeypatch.setattr("memsci.store.store.Store.load_base", lambda store: named.append("the store's") or base)
+    table, store = tmp_path / "memories.csv", tmp_path / "store"
+    table.write_text("text,id\nNora hid the letter.,nora\nAda flew the kite.,ada\n")
+    few = ("--rank", "2", "--epochs", "1")
+    monkeypatch.setattr(gguf, "smollm2", lambda: tmp_path / "weights.gguf")
+    assert "shipped" not in run("encode", table, "--store", store, *few).stdout
+    again = run("encode", table, "--store", store, *few, "--calibrate")
+    assert again.exit_code == 0 and "closes" in again.stdout and Store(store).header["gate"]["closes"] > 0
+    monkeypatch.setattr(gguf, "smollm2", lambda: None)
+    said = run("encode", table, "--store", tmp_path / "other", *few).stdout.splitlines()[0]
+    assert said.startswith("The shipped model") and gguf.SMOLLM2_PACKAGE in said
+    assert run("encode", table, "--store", tmp_path / "third", *few, "--base", "some/model").exit_code == 0
+    assert named == ["smollm2", "the store's", None, "some/model"]
+
+
+def test_a_closed_gate_is_said(mind):
+    rows = mind.gate("Who?").frame()
+    mind.gate = lambda query, beta: SimpleNamespace(frame=lambda: rows, closed=torch.tensor([query == "Why?"]))
+    assert "The gate is closed" in run("gate", "there", "Why?").stdout
+    assert "The gate is closed" not in run("gate", "there", "Who?").stdout
 
 
 def test_from_table_to_answer_with_a_real_model(base, tmp_path, monkeypatch):
@@ -344,7 +382,7 @@ def test_from_table_to_answer_with_a_real_model(base, tmp_path, monkeypatch):
     assert result.exit_code == 0, result.output
     assert set(Store(store).ids) == {"nora", "ada"}
     assert Store(store).header["encoding"]["rank"] == 2
-    again = run("encode", table, "--store", store, "--rank", "2", "--epochs", "1")
+    again = run("encode", table, "--store", store, "--rank", "2", "--epochs", "1", "--base", "tiny")
     assert again.exit_code == 0 and "0 memories encoded" in again.stdout
 
     result = run("gate", store, "Where is the letter?", "--base", "tiny")

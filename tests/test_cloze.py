@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
+
+import pandas as pd
 import pytest
 import torch
 
 import memsci
-from memsci import prompts
+from memsci import evaluate, learners, prompts
 from memsci.config import Encoding
 from memsci.errors import MemsciError
+from memsci.experiments import Experiment
+from memsci.files import content
+from memsci.measures import metrics
 from memsci.memory import QuizItem
 from memsci.models import conversation as speak
 
@@ -28,6 +34,48 @@ def by_hand(base, item, normalised):
         total = sum(row[token].item() for row, token in zip(logits, told, strict=True))
         scores.append(total / len(option.encode()) if normalised else total)
     return scores.index(max(scores))
+
+
+MANY = [
+    QuizItem("sums", "Is two more than one?", ("no", "yes"), 1),
+    *ITEMS,
+    QuizItem("letters", "Which letter comes last?", tuple("abcdefghijklmnopqrstuvwxyz"), 25),
+]
+
+
+@pytest.mark.parametrize("by", ["letter", "text"])
+def test_questions_have_any_number_of_options(base, by):
+    learner = learners.make("Base", base)
+    chosen = learner.choose(MANY, by=by)
+    assert chosen == [learner.choose([item], by=by)[0] for item in MANY]
+    if by == "text":
+        assert chosen == [by_hand(base, item, True) for item in MANY]
+    for options, answer in ((("yes",), 0), (("a",) * 27, 0), (("no", "yes"), 2)):
+        with pytest.raises(MemsciError, match="2 to 26 are needed|must be the index 0 to 1"):
+            QuizItem("sums", "Is it so?", options, answer)
+
+
+def test_a_quiz_by_text_says_so_in_its_table_and_its_scores(base):
+    learner = learners.make("Base", base)
+    table = evaluate.ask_quiz(learner, MANY, by="text")
+    assert table["chosen"].tolist() == learner.choose(MANY, by="text") and set(table["by"]) == {"text"}
+    letters = evaluate.ask_quiz(learner, MANY)
+    protocols = [metrics.protocol_of(metrics.METRICS["knowledge"], one) for one in (letters, table)]
+    assert protocols[0] == metrics.METRICS["knowledge"].protocol and "letter" in protocols[0]
+    assert "reply" in protocols[1][0] and "letter" not in protocols[1][0]
+    both = metrics.protocol_of(metrics.METRICS["knowledge"], pd.concat([table, letters], ignore_index=True))
+    assert list(both) == [*protocols[1], *[protocols[0]] * len(MANY)]
+
+
+def test_an_experiment_names_how_its_quiz_is_put_and_old_cells_keep_their_names():
+    old = Experiment(name="mine", title="t", measure="continual", methods=("Base",), partitions=(0,))
+    new = dataclasses.replace(old, quiz_by="text")
+    assert "quiz_by" not in old.to_dict() and new.to_dict()["quiz_by"] == "text"
+    assert new.cells()[0].quiz_by == "text" and content(old.cells()) != content(new.cells())
+    told = {name: value for name, value in dataclasses.asdict(old.cells()[0]).items() if name != "quiz_by"}
+    assert content(old.cells()[0]) == content(told)
+    with pytest.raises(MemsciError, match="quiz_by must be one of 'letter', 'text'"):
+        dataclasses.replace(old, quiz_by="number")
 
 
 @pytest.mark.parametrize("normalised", [True, False])

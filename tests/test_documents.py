@@ -1,13 +1,10 @@
-"""What is written for people holds: tables are those of the files, links lead somewhere, commands are the program's.
-
-Tables are found by what stands in their headers, and a number agrees if it is the file's to the digits that are printed.
-"""
+"""What is written for people holds: tables are those of the files, links lead somewhere, commands and names are there."""
 
 from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import pandas as pd
@@ -30,58 +27,17 @@ CARD = ROOT / "memsci" / "assets" / "base" / "README.md"
 if not (ROOT / "docs").is_dir():
     pytest.skip("documents and figures are not in a source distribution", allow_module_level=True)
 
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", CARD, *sorted((ROOT / "docs").glob("*.md"))]
+RESULTS, LIMITS = ROOT / "docs" / "results.md", ROOT / "docs" / "limits.md"
+DOCS = sorted((ROOT / "docs").rglob("*.md"))
+PAGES = [*(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")), CARD, *DOCS]
 each = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 
-# What the columns of the README's tables are called in the files, and by what a share is printed larger.
-METRICS = {"QA %": ("qa", 100), "log prob": ("logprob", 1), "recall cos": ("recall cos", 1)}
 IN_TURN = ("Full", "Full+L2", "Full+EWC", "LoRA", "LoRA+L2")  # write one memory after another into the same weights
-METRICS |= {"general knowledge %": ("knowledge", 100), "correct gate %": ("correct gate", 100)}
 COUNTED = ("none", "one", "two", "three", "four", "five", "six", "seven", "eight")
 FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 FENCED, SPOKEN = re.compile(r"^memsci .*", re.MULTILINE), re.compile(r"`(memsci [^`\n]+)`")  # commands
-
-
-def tables(page: Path) -> Iterator[pd.DataFrame]:
-    """The tables of a page, cells as they are written; columns that have no name of their own keep their place's number."""
-    for block in re.findall(r"(?:^\|.*\n)+", page.read_text(encoding="utf-8"), re.MULTILINE):
-        header, _, *rows = ([cell.strip() for cell in line.strip()[1:-1].split("|")] for line in block.splitlines())
-        yield pd.DataFrame([[*row, *[""] * (len(header) - len(row))] for row in rows], columns=header)
-
-
-def table(*names: str) -> pd.DataFrame:
-    """The one table of the README that has all these columns and begins with the first of them."""
-    found = [one for one in tables(ROOT / "README.md") if one.columns[0] == names[0] and {*names} <= {*one.columns}]
-    assert len(found) == 1, f"{len(found)} tables of README.md have the columns {names}"
-    return found[0]
-
-
-def agrees(written: str, value: float) -> bool:
-    """Whether a cell says this number, to its own digits; a dash says that there is none. What follows it is not read."""
-    found = re.match(r"[-−]?\d+(\.(\d+))?", written)
-    if found is None or pd.isna(value):
-        return found is None and pd.isna(value) and written == "–"
-    return abs(float(found[0].replace("−", "-")) - value) <= 0.5001 * 10.0 ** -len(found[2] or "")
-
-
-def disagreeing(shown: pd.DataFrame, taken: pd.DataFrame) -> list[tuple]:
-    """Row, column, what is written and what is true, of all cells that do not agree."""
-    assert list(shown.index) == list(taken.index) and list(shown.columns) == list(taken.columns)
-    cells = [(row, column, shown.loc[row, column], taken.loc[row, column]) for row in shown.index for column in shown]
-    return [cell for cell in cells if not agrees(*cell[2:])]
-
-
-@pytest.mark.parametrize(
-    ("written", "value", "holds"),
-    [
-        ("98.7", 98.6667, True), ("98.6", 98.6667, False), ("99", 98.6667, True), ("-8.12", -8.12195, True),
-        ("−8.12", -8.12195, True), ("8.12", -8.12195, False), ("81.3 ± 2.0", 81.3333, True), ("–", float("nan"), True),
-        ("–", 0.0, False), ("0.0", float("nan"), False),
-    ],
-)  # fmt: skip
-def test_a_number_agrees_to_its_own_digits(written, value, holds):
-    assert agrees(written, value) is holds
+NAMED = re.compile(r"`memsci((?:\.[A-Za-z]\w*)+)`")
 
 
 # Numbers
@@ -93,48 +49,26 @@ def test_the_page_of_performance_is_that_of_the_results():
     assert (ROOT / "docs" / "performance.md").read_text(encoding="utf-8") == page.page(), "python -m benchmarks.page"
 
 
-def test_the_demos_table_is_that_of_its_file():
-    shown = table("method", "QA %", "log prob", "recall cos", "correct gate %").set_index("method")
-    made = pd.read_csv(FIGURES / "demo_summary.csv").set_index("method")
-    assert disagreeing(shown, made.rename(columns={"knowledge %": "general knowledge %"})[shown.columns]) == []
+def test_the_tables_of_results_are_those_of_the_runs(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT)
+    tables = import_module("docs.tables")
+    text = RESULTS.read_text(encoding="utf-8")
+    assert tables.page(text) == text, "python -m docs.tables"
+    told = {word for block in tables.BLOCK.finditer(text) for word in block[2].split()}
+    published = {run.name for run in (FIGURES / "runs").iterdir()}
+    assert published - told == set(), "give each published run its section, with <!-- table KIND RUN DATASET -->"
+    assert text.count("\n| ---") == len(tables.BLOCK.findall(text)), "a table that is typed"
 
 
-def test_the_demos_gates_are_those_of_its_file():
-    shown = table("embedding", "correct gate %").set_index("embedding")
-    made = pd.read_csv(FIGURES / "demo_gates.csv").set_index("embedding")[shown.columns]
-    short = lambda name: "the paper's" if "the paper's" in name else name  # which the README describes
-    assert disagreeing(shown.rename(short), made.rename(short)) == []
+def test_the_index_of_notes_names_each_note():
+    index = (ROOT / "docs" / "lab-notes.md").read_text(encoding="utf-8")
+    for page in (ROOT / "docs" / "notes").glob("*.md"):
+        for heading in re.findall(r"^## (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE):
+            assert f"- [{heading}](notes/{page.name}#" in index, f"give it a line in docs/lab-notes.md: {heading}"
 
 
 def test_the_demo_compares_the_embeddings_that_there_are():
-    assert pd.read_csv(FIGURES / "demo_gates.csv")["embedding"].tolist() == list(gating.EMBEDDINGS)
-
-
-def taken(dataset: str, method: str, column: str, before: str) -> float:
-    """What the files of the shipped run say of a method, for a column of the README and the one before it."""
-    ours = pd.read_csv(FIGURES / "runs" / "main" / "main_paper.csv")
-    told = "paper" if column.startswith("paper") else "mean"
-    name, factor = METRICS[before if column == "paper" else column.rpartition(", ")[2]]
-    if column.startswith("recall first"):
-        ours = pd.read_csv(FIGURES / "runs" / "main" / "curves.csv", keep_default_na=False)
-        ours = ours[(ours["over"] == "all memories") & (ours["way"] == "recall first") & (ours["gate"] == "own")]
-        ours = ours[(ours["stop"] == ours["stop"].max()) & (method != "RAG")]  # RAG has nothing to recall from
-    rows = ours[(ours["dataset"] == dataset) & (ours["metric"] == name) & (ours["method"] == method)]
-    assert len(rows) <= 1
-    return factor * float(rows[told].iloc[0]) if len(rows) else float("nan")
-
-
-@pytest.mark.parametrize("names", [("", "QA %", "paper"), *((kind, "QA %", "paper, QA %") for kind in grammar.SETTINGS)])
-def test_tables_beside_the_paper_are_those_of_the_shipped_run(names):
-    shown, dataset = table(*names), names[0] or "episodic"
-    columns = list(shown.columns)
-    wrong = [
-        (row[0], column, cell, value)
-        for row in shown.itertuples(index=False, name=None)
-        for before, column, cell in zip(columns, columns[1:], row[1:])
-        if not agrees(cell, value := taken(dataset, row[0], column, before))
-    ]
-    assert wrong == [] and len(shown)
+    assert pd.read_csv(FIGURES / "demo_world_gates.csv")["embedding"].tolist() == list(gating.EMBEDDINGS)
 
 
 def curves_at_the_end(run: Path, metric: str) -> dict[str, dict[str, float]]:
@@ -146,7 +80,7 @@ def curves_at_the_end(run: Path, metric: str) -> dict[str, dict[str, float]]:
 
 def test_what_is_said_beside_those_tables_is_so():
     """Partitions, pairs of methods in the paper's order, paired differences, and how far general knowledge moves."""
-    told, run = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split()), FIGURES / "runs" / "main"
+    told, run = " ".join(RESULTS.read_text(encoding="utf-8").split()), FIGURES / "runs" / "main"
     held: dict[str, list[int]] = {}
     for name in files.read_json(run / "config.json")["data"]:
         held.setdefault(name.partition(" ")[0], []).append(int(name.rpartition(" ")[2]))
@@ -165,7 +99,9 @@ def test_what_is_said_beside_those_tables_is_so():
     above = {name: both.loc[[("qa", name, other) for other in IN_TURN]] for name in ("MEGa", "iRAG")}
     assert all((rows["wins"] == rows["n"]).all() and len(rows) == 10 for rows in above.values())
     least = {name: int(100 * rows["low"].min()) for name, rows in above.items()}
-    assert f"In every partition MEGa answers more than each of them, on average by {least['MEGa']} points at least" in told
+    assert (
+        f"In every partition MEGa answers more than each of them, on average by {least['MEGa']} points at least" in told
+    )
     assert f", and iRAG by {least['iRAG']} (the lowest ends of the 95 % intervals" in told
     values = files.table(run, "partitions")
     values = values[(values["over"] == "all memories") & (values["stop"] == 50) & (values["metric"] == "qa")]
@@ -183,15 +119,21 @@ def test_what_is_said_beside_those_tables_is_so():
     held = ~(other[["better", "worse"]] == "LoRA").any(axis=1)
     assert merged.all()
     counts = COUNTED[len(other)], COUNTED[held.sum()]
-    assert "the {} in the other order are all about the merged LoRA, {} of them about that with L2".format(*counts) in told
+    assert (
+        "the {} in the other order are all about the merged LoRA, {} of them about that with L2".format(*counts) in told
+    )
     mega = values[values["method"] == "MEGa"]
     seen = mega["partition"].isin(range(16, 20)) | ((mega["partition"] == 10) & (mega["dataset"] == "episodic"))
     means = [rows.groupby(["way", "dataset"])["value"].mean() * 100 for rows in (mega[~seen], mega)]
     shown = [" and ".join(f"{part[way, kind]:.1f}" for kind in grammar.SETTINGS) for way in WAYS for part in means]
-    said = "Without those MEGa answers {} % (episodic and semantic) instead of {}, and after its recall {} instead of {}."
+    said = (
+        "Without those MEGa answers {} % (episodic and semantic) instead of {}, and after its recall {} instead of {}."
+    )
     assert said.format(*shown) in told
     nats = curves_at_the_end(run, "logprob")
-    assert all(max(nats[kind], key=nats[kind].get) == "iRAG" and nats[kind]["Full"] < nats[kind]["Base"] for kind in nats)
+    assert all(
+        max(nats[kind], key=nats[kind].get) == "iRAG" and nats[kind]["Full"] < nats[kind]["Base"] for kind in nats
+    )
     floor = curves_at_the_end(run, "recall cos")
     assert all(floor[kind][name] < floor[kind]["Base"] for kind in grammar.SETTINGS for name in IN_TURN)
 
@@ -211,11 +153,14 @@ def test_what_is_said_beside_those_tables_is_so():
 
 
 def test_what_is_said_of_gates_is_so():
-    told = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    told = " ".join(RESULTS.read_text(encoding="utf-8").split() + LIMITS.read_text(encoding="utf-8").split())
     curves = pd.read_csv(FIGURES / "runs" / "embedding-models" / "curves.csv")
     rates = (100 * curves.set_index(["comparison", "embedding", "stop", "dataset"])["mean"]).round(1)
     own, hybrid = (
-        [[rates[how, name, n, kind] for kind in grammar.SETTINGS] for how, n in (("by embedding", 50), ("by count", 1000))]
+        [
+            [rates[how, name, n, kind] for kind in grammar.SETTINGS]
+            for how, n in (("by embedding", 50), ("by count", 1000))
+        ]
         for name in ("own (the paper's)", "MiniLM-L6 + TF-IDF")
     )
     assert "in {} and {} % of cases (episodic and semantic)".format(*own[0]) in told
@@ -263,5 +208,32 @@ def test_a_command_that_is_none_would_be_seen():
 @each
 def test_commands_are_those_of_the_program(page):
     text = page.read_text(encoding="utf-8")
-    lines = [*FENCED.findall("".join(FENCE.findall(text))), *SPOKEN.findall(FENCE.sub("", text))]
+    fenced = "".join(FENCE.findall(text)).replace("\\\n", " ")
+    lines = [*FENCED.findall(fenced), *SPOKEN.findall(FENCE.sub("", text))]
     assert [told for line in lines if (told := refusal(line))] == []
+
+
+@pytest.mark.parametrize("page", [page for page in DOCS if page.parent.name != "notes"], ids=lambda page: page.stem)
+def test_names_are_those_of_the_package(page):
+    for name in set(NAMED.findall(page.read_text(encoding="utf-8"))):
+        found, rest = import_module("memsci"), name[1:].split(".")
+        while rest:
+            try:
+                found = (
+                    import_module(f"{found.__name__}.{rest[0]}")
+                    if hasattr(found, "__path__")
+                    else getattr(found, rest[0])
+                )
+            except ModuleNotFoundError:
+                found = getattr(found, rest[0])
+            rest = rest[1:]
+
+
+def test_the_front_page_is_one_page_and_tells_what_was_found():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 150
+    qa = curves_at_the_end(FIGURES / "runs" / "main", "qa")
+    mega, first = (f"{100 * qa['episodic'][name]:.0f}" for name in ("MEGa", "iRAG"))
+    others = [100 * qa[kind][name] for kind in grammar.SETTINGS for name in IN_TURN]
+    said = f"With MEGa {mega} % are answered from the weights, and {first} % if the model recalls"
+    assert said in " ".join(text.split()) and f"are left with {min(others):.0f} to {max(others):.0f} %" in text

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
-from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -342,29 +342,53 @@ def test_gates_counts_right_memories_over_all_questions(base, similarity):
 # The whole
 
 
-def test_demo_writes_its_tables_and_figures(base, tmp_path, monkeypatch):
-    world = Partition("a world", MEMORIES)
-    monkeypatch.setattr(data, "builtin", lambda setting, partition: world)
-    monkeypatch.setattr(data, "quiz", lambda split, per_subject: QUIZ)
-    monkeypatch.setattr(demo, "MEGa", partial(MEGa, encoding=SMALL))
-    real = scoring.embedder
+@pytest.fixture
+def shown(base, tmp_path, monkeypatch):
+    """From a material to the tables of its demonstration, its folder and its mind, with a tiny base."""
+    real, minds = scoring.embedder, []
+    monkeypatch.setattr(demo, "MEGa", lambda base: minds.append(MEGa(base, encoding=SMALL)) or minds[0])
     monkeypatch.setattr(scoring, "embedder", lambda base, f: fakes if f.kind == "sentence" else real(base, f))
     monkeypatch.setattr(evaluate.gates, "__defaults__", ({"ours": (Embedding.paper(), "inner")},))
-    tables = demo.demo(base=base, figures=tmp_path / "figures")
+    return lambda material: (demo.demo(material, tmp_path / "figures", base), tmp_path / "figures", minds[0])
+
+
+def test_the_demo_of_the_world_writes_its_tables_and_figures(shown, monkeypatch):
+    monkeypatch.setattr(data, "builtin", lambda setting, partition: Partition("a world", MEMORIES))
+    monkeypatch.setattr(data, "quiz", lambda split, per_subject: QUIZ)
+    tables, folder, mind = shown(demo.world())
     methods = ["Base", "RAG", "MEGa", "MEGa, true gate", "iRAG", "iRAG, true gate"]
     assert tables["summary"]["method"].tolist() == methods
     assert tables["summary"]["correct gate %"].isna().tolist() == [True] + [False] * 5
     assert tables["summary"]["knowledge %"].isna().tolist() == [False, False, False, True, False, True]
+    assert (tables["summary"]["contained %"] >= tables["summary"]["QA %"]).all()
     assert tables["gates"]["embedding"].tolist() == ["ours"] and len(tables["responses"]) == 6 * 6
     assert tables["examples"]["original"].tolist() == [memory.text for memory in MEMORIES]
+    assert "unanswered" not in tables and mind.rule.closes is None
 
-    names = {path.name for path in (tmp_path / "figures").iterdir()}
+    names = {path.name.removeprefix("demo_world_") for path in folder.iterdir()}
     assert set(tables["scores"]["metric"]) == set(METRICS) - {"qa by model", "parts"}
-    assert {"demo_gate.png", "demo_gate.pdf", "demo_gate.csv", "demo_recall.csv", "demo_recall.md"} <= names
-    drawn = pd.read_csv(tmp_path / "figures" / "demo_gate.csv")
+    assert {"gate.png", "gate.pdf", "gate.csv", "recall.csv", "recall.md"} <= names
+    drawn = pd.read_csv(folder / "demo_world_gate.csv")
     assert drawn["id"].unique().tolist() == ["m", "c", "x"]  # columns of the figure: the order of encoding
     assert len(drawn) == 9 and drawn.groupby("query")["weight"].sum().tolist() == pytest.approx([1] * 3, abs=1e-5)
-    told = (tmp_path / "figures" / "demo_recall.md").read_text(encoding="utf-8")
+    told = (folder / "demo_world_recall.md").read_text(encoding="utf-8")
     assert all(memory.text in told and memory.questions[0].text in told for memory in MEMORIES)
-    kept = json.loads((tmp_path / "figures" / "demo_protocol.json").read_text())
+    kept = json.loads((folder / "demo_world_protocol.json").read_text())
     assert kept["encoding"] == SMALL.to_dict() and kept["data"]["memories"] == 3
+
+
+def test_the_everyday_demo_asks_one_question_and_what_no_memory_answers(shown):
+    nobody = ("Who is the king of the sea?", "What is 3 and 4?")
+    material = dataclasses.replace(demo.everyday(), memories=Partition("mine", MEMORIES), unanswered=nobody)
+    tables, folder, mind = shown(material)
+    assert tables["summary"]["method"].tolist() == ["Base", "RAG", "MEGa", "iRAG"]
+    assert tables["summary"]["n"].tolist() == [3] * 4 and "knowledge %" not in tables["summary"]
+    assert "gates" not in tables and mind.rule.closes is not None  # calibrated
+    asked, gate = tables["unanswered"], mind.gate(list(nobody))
+    assert asked["gate"].tolist() == [{True: "closed", False: "open"}[one] for one in gate.closed.tolist()]
+    assert asked["answer"].tolist() == mind.answer(list(nobody))
+    drawn = pd.read_csv(folder / "demo_gate.csv")
+    assert drawn["query"].nunique() == 5 and drawn.loc[drawn["query"] >= 3, "weight"].max() <= 1
+    kept = json.loads((folder / "demo_protocol.json").read_text())
+    assert kept["questions per memory"] == 1 and "knowledge %" not in kept
+    assert kept["gate"]["closes"] == mind.rule.closes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import doctest
 import importlib
 
@@ -9,6 +10,8 @@ import pytest
 
 from memsci.data import everyday, unanswered
 from memsci.measures.text_match import contains
+from memsci.memory import Partition
+from memsci.models import gguf
 
 PARTITION = everyday()
 
@@ -35,3 +38,22 @@ def test_no_memory_answers_the_unanswered():
 
 def test_examples():
     assert doctest.testmod(importlib.import_module("memsci.data.everyday")).failed == 0
+
+
+@pytest.mark.skipif(gguf.smollm2() is None, reason="SmolLM2 is not installed (make does it)")
+def test_the_demo_on_smollm2_recalls_finds_and_closes(tmp_path):
+    from memsci import demo
+    from memsci.learners import BaseAlone
+    from memsci.models import load
+
+    material, base = demo.everyday(), load(gguf.SMOLLM2)
+    assert max(len(base.reply(memory.text)) for memory in material.memories) <= demo.EVERYDAY_TOKENS
+    few = Partition("everyday", material.memories.memories[7:10])
+    tables = demo.demo(dataclasses.replace(material, memories=few), tmp_path, base)
+    summary = tables["summary"].set_index("method")
+    assert summary.loc["MEGa", "correct gate %"] == 100
+    assert summary.loc["MEGa", "recall cos"] > 0.9 > summary.loc["Base", "recall cos"]
+    assert summary.loc["Base", "contained %"] == 0 < summary.loc["iRAG", "contained %"]
+    assert tables["unanswered"]["gate"].tolist() == ["closed", "closed"]
+    assert tables["unanswered"]["answer"].tolist() == BaseAlone(base).answer(list(material.unanswered))
+    assert {"demo_gate.png", "demo_recall.md", "demo_unanswered.csv"} <= {path.name for path in tmp_path.iterdir()}

@@ -17,6 +17,7 @@ from memsci.experiments.cells import learner_settings, run_cell
 from memsci.experiments.rehearsal import check_common, rehearse
 from memsci.experiments.settings import region
 from memsci.files import content
+from memsci.learners import registry
 from memsci.measures import methods
 from memsci.measures.metrics import METRICS
 from memsci.memory import Memory, Partition, Question, QuizItem, to_frame
@@ -36,7 +37,7 @@ def small(**changes) -> Experiment:
 
 
 def test_all_experiments_of_the_paper_are_there():
-    assert experiments.names() == SHIPPED
+    assert experiments.names() == sorted([*SHIPPED, *experiments.PHENOMENA])
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -45,14 +46,14 @@ def test_each_experiment_unfolds_into_cells_that_a_learner_understands(name):
     cells = experiment.cells()
     assert len({json.dumps(vars(cell), default=str) for cell in cells}) == len(cells) > 0
     assert experiment.title and set(experiment.datasets) == {"episodic", "semantic"}
+    world = experiments.partition("episodic", 0)
     for cell in cells:
-        assert bool(learner_settings(cell, "memsci/base", 5)) == (experiment.measure != "gates")
+        assert bool(learner_settings(cell, world, "memsci/base", 5)) == (experiment.measure != "gates")
 
 
 def test_main_is_the_papers():
     main = load("main")
-    assert {*main.methods, "In context"} == set(methods.names())  # the last is not in the paper
-    assert len(main.partitions) == 20
+    assert {*main.methods, "In context"} == set(methods.names()) and len(main.partitions) == 20
     cells = main.cells()
     assert len(cells) == 2 * 20 * 9
     stops = {cell.method: cell.stops_for(50) for cell in cells}
@@ -220,7 +221,7 @@ def rehearsed(base, tmp_path, monkeypatch):
     def act(last=FEW[2], quiz=(), **changes):
         to_frame([*FEW[:2], last]).to_json(file := tmp_path / "birds.jsonl", orient="records", lines=True)
         mine = small(**{"datasets": (str(file),), "partitions": (0,), "methods": ("MEGa",), **changes})
-        tasks = mine.tasks(lambda cell: learner_settings(cell, base.name, 2))
+        tasks = mine.tasks(lambda cell, world: learner_settings(cell, world, base.name, 2))
         rehearse(tasks, base, quiz)
         return tasks
 
@@ -309,7 +310,7 @@ def test_only_the_first_memories_are_taken(tmp_path):
         known = {memory.id for memory in world}
         assert world.compositional == tuple(q for q in full.compositional if set(q.about) <= known) != full.compositional
     base = {"name": "b", "fingerprint": "f", "tokenizer": "t", "dtype": "float32", "device": "cpu"}
-    made = [lay_out(one, base, one.tasks(lambda cell: {}), 0, tmp_path).begin() for one in (whole, few)]
+    made = [lay_out(one, base, one.tasks(lambda *_: {}), 0, tmp_path).begin() for one in (whole, few)]
     assert made[0].folder != made[1].folder and not {job.id for job in made[0].jobs} & {job.id for job in made[1].jobs}
     assert [len(job.partitions[0]) for job in made[1].jobs] == [20] * len(made[1].jobs)
     about = [json.loads((one.folder / "run.json").read_text()) for one in made]
@@ -383,7 +384,7 @@ def world():
 def fake(monkeypatch, base):
     made = []
 
-    def make(name, base, seed=0, **settings):
+    def make(name, base, seed=0, memories=(), **settings):
         made.append(Fake(name, settings))
         return made[-1]
 
@@ -436,7 +437,7 @@ def test_what_all_methods_share_reaches_those_that_read_it(fake, base, world):
     shared = cell("single", common="autocast=true; k=2", setting="rank=4")
     run_cell(shared, base, [world])
     assert fake[0].settings == {"autocast": True, "rank": 4}
-    assert learner_settings(shared, "memsci/base", 5)["encoding"]["autocast"] is True
+    assert learner_settings(shared, world, "memsci/base", 5)["encoding"]["autocast"] is True
     run_cell(dataclasses.replace(shared, common="rank=2"), base, [world])
     assert fake[1].settings == {"rank": 4}  # its own setting comes last
 
@@ -451,6 +452,22 @@ def test_what_all_methods_share_reaches_those_that_read_it(fake, base, world):
         check_common(choose("l2", common="beta=1"))
     with pytest.raises(MemsciError, match="'autocast' was given"):
         check_common(choose("embedding-layers", common="autocast=true"))
+
+
+def test_a_run_on_a_real_base_says_what_its_learner_has(base, world, monkeypatch):
+    """Above the size of toys, defaults are fitted to the memories: those that stand in a run's settings are those used."""
+    monkeypatch.setattr("memsci.learners.registry.SMALL", 1)
+    monkeypatch.setattr("memsci.learners.mega.SMALL", 1, raising=False)
+    found, make = [], registry.make
+    monkeypatch.setattr(registry, "make", lambda *how, **what: found.append(make(*how, **what)) or found[-1])
+    few = dataclasses.replace(world, memories=world.memories[:1], compositional=())
+    told = learner_settings(cell("single", setting="lr=0.001"), few, base.name, 2, base.model.num_parameters())
+    monkeypatch.setattr("memsci.learners.base.Learner.learn", lambda *_, **how: (_ for _ in ()).throw(InterruptedError))
+    with pytest.raises(InterruptedError):
+        run_cell(cell("single", setting="lr=0.001"), base, [few])
+    (mega,) = found
+    assert told["encoding"] == mega.encoding.to_dict() != learner_settings(cell("single"), few, base.name, 2)["encoding"]
+    assert told["embedding"] == mega.embedding.to_dict() and told["rule"] == mega.rule.to_dict()
 
 
 def test_betas_are_tried_on_one_learner(fake, base, world):

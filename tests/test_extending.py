@@ -17,9 +17,9 @@ from memsci.errors import MemsciError
 from memsci.learners import LEARNERS
 from memsci.measures import methods, plugins
 from memsci.measures.metrics import METRICS
-from memsci.memory import Memory
+from memsci.memory import Memory, to_frame
 from memsci.models.base import Base
-from memsci.runs import folder
+from memsci.runs import folder, plan, worker
 
 TEXT = (Path(__file__).parents[1] / "docs" / "extending.md").read_text(encoding="utf-8")
 FILES = dict(re.findall(r"^```\w+ file=(\S+)\n(.*?)^```$", TEXT, flags=re.MULTILINE | re.DOTALL))
@@ -85,6 +85,24 @@ def test_an_installed_package_is_found_by_its_entry_points(tiny, monkeypatch):
     monkeypatch.setattr(plugins, "_begun", False)
     with pytest.raises(MemsciError, match="not_there, the entry point 'theirs' .* cannot be loaded"):
         plugins.load()
+
+
+def test_a_learner_of_ones_own_stands_in_plans_and_experiments(written, tiny, monkeypatch):
+    importlib.import_module("in_context")
+    monkeypatch.setattr("memsci.evaluate.scores.embedder", lambda *_: lambda texts: [[1.0, len(text)] for text in texts])
+    tiny.model.save_pretrained(written / "model")
+    tiny.tokenizer.save_pretrained(written / "model")
+    to_frame(MEMORIES).to_json(written / "memories.jsonl", orient="records", lines=True)
+    own = {"methods": ("Base", "In context"), "settings": {"In context": ("newest=1",)}, "measure": "continual"}
+    data = {"datasets": (str(written / "memories.jsonl"),), "partitions": (0,)}
+    experiment = experiments.Experiment(name="mine", title="Mine", **own, **data)
+    planned = plan.plan(experiment, str(written / "model")).calls.set_index("method")
+    prepared = runs.prepare(experiment, str(written / "model"), runs=written / "runs")
+    assert [worker.work(job).error for job in prepared.jobs] == ["", ""]
+    runs.finish(prepared.folder)
+    responses = folder.table(prepared.folder, "responses")
+    assert (responses["method"] == "In context").sum() == planned.loc["In context", "scored"] == 2
+    assert set(folder.table(prepared.folder, "curves")["method"]) == {"Base", "In context"}
 
 
 def test_an_experiment(written, tiny):

@@ -16,11 +16,12 @@ from torch.testing import assert_close
 
 import memsci
 from memsci import prompts
+from memsci.adapters import study
 from memsci.adapters.encode import draws, encode, memory_seed
 from memsci.adapters.lora import merge
 from memsci.adapters.peft_format import save_peft
 from memsci.adapters.train import clip, fit
-from memsci.config import Embedding, Encoding, GateRule, Tuning
+from memsci.config import LARGE, SMALL, Embedding, Encoding, GateRule, Tuning
 from memsci.errors import MemsciError
 from memsci.gate.softmax import gate
 from memsci.learners import LEARNERS, RAG, Full, FullBatch, FullEWC, FullL2, Given, Learner, LoRA, LoRAL2, make, resolve
@@ -44,7 +45,8 @@ MEMORIES = [
 QUESTIONS = ["Where is it?", "Who sang?", "What did Omar find by the lake?"]
 ANSWERS = ["In the piano", "Ada", "A red kite"]
 QUIZ = [QuizItem("sums", f"{k} + 1?", ("1", "2", "3", "4"), k) for k in range(3)]
-TRAINED = [name for name in LEARNERS if name not in ("Base", "RAG")]
+READERS = ("RAG", "In context")  # texts in their prompts: nothing is recalled
+TRAINED = [name for name in LEARNERS if name not in ("Base", *READERS)]
 
 
 def tiny(**how) -> Base:
@@ -145,20 +147,20 @@ def test_shapes_of_what_is_said(name):
     assert all(choice in range(4) for choice in learner.choose(QUIZ)) and len(learner.choose(QUIZ)) == 3
     tops = learner.top(QUESTIONS)
     assert all(top in learner.learnt for top in tops) if name in ("RAG", "MEGa") else tops == [None] * 3
-    assert learner.gated is (name == "MEGa") and learner.recalls is (name != "RAG")
+    assert learner.gated is (name == "MEGa") and learner.recalls is (name not in READERS)
     assert learner.answer([]) == learner.recall([]) == learner.choose([]) == [] and learner.logprob([], []).empty
 
 
 @pytest.mark.parametrize("name", LEARNERS)
 def test_conversations_of_ones_own(name):
-    """The paper's conversations, put by hand, are the paper's questions; RAG's passage is the one thing that is left out."""
+    """The paper's conversations, put by hand, are the paper's questions; only texts that are read are left out."""
     learner = taught(name)[0]
     turns = [prompts.mmlu(item.subject, item.question, item.options) for item in QUIZ]
     within = learner.within([item.question for item in QUIZ], turns)
     assert conversation.choose(learner.base, turns, within) == learner.choose(QUIZ)
     turns = [prompts.qa(text) for text in QUESTIONS]
     found = conversation.logprob(learner.base, turns, ANSWERS, learner.within(QUESTIONS, turns))
-    like = make("Base", tiny()) if name == "RAG" else learner
+    like = make("Base", tiny()) if name in READERS else learner
     assert found.equals(like.logprob(QUESTIONS, ANSWERS))
 
 
@@ -181,7 +183,7 @@ def test_a_batch_is_its_questions_one_by_one(name):
 def test_recall_comes_first_if_asked(name):
     learner = taught(name)[0]
     if not learner.recalls:
-        with pytest.raises(MemsciError, match="RAG recalls nothing"):
+        with pytest.raises(MemsciError, match=f"{name} recalls nothing"):
             learner.answer(QUESTIONS, recalled=["a", "b", "c"])
         return
     told = learner.recall(QUESTIONS)
@@ -411,6 +413,62 @@ def test_full_batch_by_hand():
         assert loss == pytest.approx(sum(shared) / len(shared))
 
 
+PARTS = dataclasses.replace(SETTINGS["encoding"], study="parts", text_copies=1, text_epochs=1)
+
+
+def test_lessons_are_learnt_by_a_single_lora_as_by_mega():
+    learner, step = LoRA(tiny(), PARTS), tiny()
+    table = learner.learn(MEMORIES, progress=False)
+    for memory, loss in zip(MEMORIES, table["loss"]):
+        (one,) = encode(step, [memory], PARTS, progress=False)
+        assert one.losses[-1] == pytest.approx(loss, abs=1e-6)
+        merge(step.model, one.adapter)
+    assert same(weights(learner.base), weights(step))
+
+
+def test_lessons_are_learnt_by_the_whole_model():
+    base = tiny()
+    learner, model = Full(base, PARTS), tiny()
+    table = learner.learn(MEMORIES[:1], progress=False)
+    seed = memory_seed(0, "m")
+    lessons = study.lessons(model, MEMORIES[0], PARTS, seed)
+    order = draws(torch.Generator().manual_seed(seed), 3, 6)
+    batches = [[lessons[e][k] for k in two] for e in range(3) for two in order[e].split(2)] + [[lessons[0][0]]]
+    model.model.requires_grad_(True)
+    optimiser = torch.optim.AdamW(model.model.parameters(), lr=PARTS.lr, weight_decay=PARTS.weight_decay)
+    for batch in batches:
+        loss = study.losses(model, [batch])[0]
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    assert table["loss"].item() == pytest.approx(loss.item(), abs=1e-4)
+    text = weights(learner.base)
+    assert all((value - text[name]).abs().max() < 2e-3 for name, value in weights(model).items())
+    assert not same(text, weights(base))
+
+
+def test_lessons_of_all_memories_make_one_batch_and_are_other_ones_in_each_epoch(monkeypatch):
+    seen = []
+    real = study.fit
+    monkeypatch.setattr(study, "fit", lambda base, taught, *rest: seen.append(taught) or real(base, taught, *rest))
+    base = tiny()
+    learner = FullBatch(base, PARTS)
+    assert learner.learn(MEMORIES, progress=False)["loss"].notna().all()
+    (joined,) = seen[0]
+    own = [study.lessons(base, one, PARTS, memory_seed(0, one.id)) for one in MEMORIES]
+    assert joined == [own[0][e] + own[1][e] + own[2][e] for e in range(3)]
+    assert joined[0] != joined[1] and len(joined[0]) == 3 * (2 + 1 + 2)
+
+
+def test_every_lesson_of_the_last_epoch_counts_once_in_the_fisher_information(monkeypatch):
+    seen = []
+    monkeypatch.setattr(EWC, "after", lambda self, parameters, losses: seen.append([one.item() for one in losses]))
+    learner = FullEWC(tiny(), PARTS)
+    learner.learn(MEMORIES[:1], progress=False)
+    last = study.lessons(learner.base, MEMORIES[0], PARTS, memory_seed(0, "m"))[-1]
+    assert seen == [pytest.approx([study.losses(learner.base, [[one]]).item() for one in last], abs=1e-5)]
+
+
 def test_a_bfloat16_base_is_trained_in_float32():
     base = tiny()
     base.model.bfloat16()
@@ -444,6 +502,42 @@ def test_presets():
     shipped = resolve("Full", SHIPPED).encoding
     assert shipped == dataclasses.replace(Encoding.embedded(), lr=Tuning.embedded().full_lr)
     assert Tuning.from_dict(Tuning.embedded().to_dict()) == Tuning.embedded()
+
+
+REAL = {"size": 134_515_008}  # as SmolLM2-135M
+WORDY = [Memory("one two three four", id="a"), Memory("five six", id="b", paraphrases=[f"wording {k}" for k in range(9)])]
+
+
+def test_presets_of_a_real_base_are_those_of_a_mind():
+    given = {name: resolve(name, "smollm2", **REAL) for name in LEARNERS}
+    suited = Encoding.suited(REAL["size"])
+    assert (given["MEGa"].encoding, given["MEGa"].embedding) == (suited, Embedding.practical())
+    assert given["MEGa"].rule == GateRule.practical() and given["RAG"].embedding == Embedding.practical()
+    assert given["RAG"].similarity == "cosine" and given["LoRA"].encoding == suited
+    assert given["Full"].encoding == dataclasses.replace(suited, lr=Tuning.paper().full_lr)
+    own = resolve("MEGa", "smollm2", embedding=Embedding.paper(), **REAL)
+    assert own.rule == GateRule.paper()  # β of the hybrid is none for inner products
+    fitted = resolve("MEGa", "smollm2", memories=WORDY, **REAL).encoding
+    assert fitted == Encoding.suited(REAL["size"], WORDY) and fitted.epochs < suited.epochs
+    for size in (None, SMALL - 1, LARGE):
+        assert resolve("MEGa", "other/base", size=size) == resolve("MEGa", "other/base")
+    assert resolve("MEGa", SHIPPED, **REAL) == resolve("MEGa", SHIPPED)
+
+
+@pytest.mark.parametrize("name", ["MEGa", "LoRA", "Full batch"])
+def test_an_encoding_that_was_not_given_is_fitted_to_what_is_learnt_first(name, monkeypatch):
+    base, seen = tiny(), []
+    monkeypatch.setattr(base.model, "num_parameters", lambda *_, **__: REAL["size"])
+    monkeypatch.setattr("memsci.learners.mega.embedder", lambda base, f: lambda texts: torch.ones(len(texts), 4))
+    stop = lambda self, *_: seen.append(getattr(self, "encoding", None) or self._encoding) or [(0.0, 0.0)] * len(_[0])
+    kind = type(make(name, base))
+    monkeypatch.setattr(kind, "_learn", stop)
+    few = Encoding.suited(REAL["size"], WORDY).epochs
+    for how in ({}, {"memories": WORDY}, {"epochs": 5}):
+        made = make(name, base, **how)
+        made.learn(WORDY, progress=False)
+    assert [one.epochs for one in seen] == [few, few, 5]
+    assert all(one.study == "questions" for one in seen)
 
 
 def test_overrides_come_last():

@@ -20,7 +20,7 @@ from memsci.errors import MemsciError
 from memsci.gate.softmax import top_k
 from memsci.learners.mega import MEGa
 from memsci.memory import Memory, Partition, QuizItem, text_hash
-from memsci.models import generate
+from memsci.models import conversation, generate
 from memsci.models.base import Base
 from memsci.models.sites import targets
 from memsci.store.record import Remembered
@@ -356,6 +356,18 @@ def test_the_rule_says_what_is_embedded(base, tmp_path, opened, cue, second_turn
     told = mind.answer([question], via_recall=True, max_new_tokens=1) and mind.recall(question)
     by_own = {"question": first["qa"], "recall": [told or question], "conversation": [f"{tell}\n{told}\n{ask}"]}
     assert cues[:2] == [first["recall"], by_own[second_turn]]
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_a_second_turn_that_is_closed_is_the_base_reading_the_recall(base, tmp_path, given):
+    mind = filled(base, tmp_path / "store", gate=GateRule(beta=0.5, second_turn="closed"))
+    gate = mind.true_gate(["m", "c"]) if given else None
+    recalls = mind.recall(QUESTIONS[:2], gate=gate)
+    turns = [prompts.irag(*pair) for pair in zip(QUESTIONS, recalls)]
+    assert recalls != conversation.say(base, [prompts.recall(text) for text in QUESTIONS[:2]], mind.recall_tokens)
+    assert mind.answer(QUESTIONS[:2], via_recall=True, gate=gate) == conversation.say(base, turns, 48)
+    weighed = mind.logprob(QUESTIONS[:2], ANSWERS[:2], via_recall=True, gate=gate)
+    assert weighed.equals(conversation.logprob(base, turns, ANSWERS[:2]))
 
 
 def test_an_empty_recall_leaves_the_question_as_the_cue(base, tmp_path):

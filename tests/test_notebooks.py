@@ -185,6 +185,8 @@ def sanitize():
         ("/tmp/ipykernel_4711/123.py:3: Warning", "PATH Warning"),
         ("MEGa('built-in') in '/tmp/memsci-ab12/store'", "MEGa('built-in') in 'PATH'"),
         (r"C:\Users\ada\store", "PATH"),
+        ("         id            label  epochs loss\nclock-tower the silent clock       7 0.03",
+         "         id            label  epochs loss\nclock-tower the silent clock       7 LOSS"),
     ],
 )
 def test_times_addresses_and_paths_are_not_compared(sanitize, written, compared):
@@ -195,7 +197,8 @@ def test_times_addresses_and_paths_are_not_compared(sanitize, written, compared)
     "result",
     [
         "0.7598", "-2.06 nats", "12 memories, 1.4 MB", "81.3 % of 150", "on 21 June 1987", "0xBEEF", "45 minutes late",
-        "figures/runs/main", "1/2", "the 1970s", "0.5 sigma", "https://example.org/tmp/x",
+        "figures/runs/main", "fan 1   0.89    6.30        0.91", "0  place alone   fan 1  0.891",
+        "1/2", "the 1970s", "0.5 sigma", "https://example.org/tmp/x",
     ],
 )  # fmt: skip
 def test_results_are_compared(sanitize, result):

@@ -1,4 +1,4 @@
-"""One list of dependencies: imports, pyproject.toml, constraints.txt, environment.yml and README agree."""
+"""One list of dependencies: imports, pyproject.toml, constraints.txt, environment.yml and docs/dependencies.md agree."""
 
 from __future__ import annotations
 
@@ -147,10 +147,14 @@ def test_environment_yml_holds_python_and_pip_alone():
     assert SpecifierSet(PROJECT["requires-python"]) == SpecifierSet(f">={version}")
 
 
-def test_readme_gives_each_dependency_its_line():
-    rows = [line for line in (ROOT / "README.md").read_text(encoding="utf-8").splitlines() if line.startswith("|")]
+def test_each_dependency_has_its_line():
+    rows = [
+        line
+        for line in (ROOT / "docs" / "dependencies.md").read_text(encoding="utf-8").splitlines()
+        if line.startswith("|")
+    ]
     named = {canonicalize_name(name) for row in rows for name in re.findall(r"`([\w.-]+)`", row.split("|")[1])}
-    assert names(declared()) - named == set(), "without a row (name in backticks, first column) in README's table"
+    assert names(declared()) - named == set(), "without a row (name in backticks, first column) in docs/dependencies.md"
 
 
 def test_the_wheel_holds_the_code_and_all_its_data(tmp_path):

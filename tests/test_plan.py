@@ -43,6 +43,7 @@ def test_llama_has_its_published_numbers():
         ("Qwen/Qwen2.5-0.5B-Instruct", 494_032_768),
         ("Qwen/Qwen2.5-7B-Instruct", 7_615_616_512),
         ("HuggingFaceTB/SmolLM2-135M-Instruct", 134_515_008),
+        ("smollm2", 134_515_008),
         ("HuggingFaceTB/SmolLM2-1.7B-Instruct", 1_711_376_384),
     ],
 )
@@ -51,7 +52,7 @@ def test_other_known_models_have_theirs(name, parameters):
 
 
 def test_every_known_model_is_checked():
-    assert len(KNOWN) == 7
+    assert len(KNOWN) == 8
 
 
 def test_a_plan_for_llama_is_made_at_once_and_adds_up():
@@ -125,23 +126,26 @@ def world():
 
 
 @pytest.mark.parametrize(
-    ("method", "measure"),
+    ("method", "measure", "study"),
     [
-        ("Full", "continual"),
-        ("Full batch", "continual"),
-        ("MEGa", "continual"),
-        ("MEGa", "single"),
-        ("Base", "compositional"),
+        ("Full", "continual", "text"),
+        ("Full", "continual", "parts"),
+        ("Full batch", "continual", "text"),
+        ("Full batch", "continual", "parts"),
+        ("MEGa", "continual", "text"),
+        ("MEGa", "single", "parts"),
+        ("Base", "compositional", "text"),
     ],
 )
-def test_calls_are_those_that_a_cell_makes(world, base, monkeypatch, method, measure):
+def test_calls_are_those_that_a_cell_makes(world, base, monkeypatch, method, measure, study):
     made = {"steps": 0, "say": 0, "logprob": 0, "choose": 0}
     noted = lambda name, call: (
         lambda base, turns, *rest: made.__setitem__(name, made[name] + len(turns)) or call(base, turns, *rest)
     )
     for name in ("say", "logprob", "choose"):
         monkeypatch.setattr(conversation, name, noted(name, getattr(conversation, name)))
-    resolve, encoding = learners.resolve, Encoding(rank=2, epochs=2, text_copies=2, text_epochs=3, batch_size=2)
+    settings = {"rank": 2, "epochs": 2, "text_copies": 2, "text_epochs": 3, "batch_size": 2}
+    resolve, encoding = learners.resolve, Encoding(**settings, study=study)
     changed = lambda name, base, *_, **how: resolve(name, base, encoding, **how)
     monkeypatch.setattr("memsci.learners.registry.resolve", changed)
     step = torch.optim.AdamW.step
@@ -157,6 +161,13 @@ def test_calls_are_those_that_a_cell_makes(world, base, monkeypatch, method, mea
     assert made["say"] == expected.recalls + expected.answers
     assert made["logprob"] == expected.scored and made["choose"] == expected.quiz
     assert made["steps"] == expected.steps
+
+
+def test_a_real_base_is_planned_with_what_suits_its_memories():
+    found = plan(choose("main", ["episodic"], [0], methods=["MEGa", "Full"], memories=3), "smollm2")
+    steps = found.calls.set_index("method")["steps"]
+    suited = Encoding.suited(134_515_008, experiments.partition("episodic", 0).memories[:3])
+    assert steps["MEGa"] == steps["Full"] == 3 * suited.epochs * 3 * 10  # lessons of ten wordings
 
 
 def test_sizes_to_read():

@@ -106,5 +106,5 @@ def test_mmlu():
         },
         {"role": "assistant", "content": "The answer is"},
     ]
-    with pytest.raises(MemsciError, match="4 options; 3"):
-        prompts.mmlu("anatomy", "?", ["a", "b", "c"])
+    with pytest.raises(MemsciError, match="2 to 26 options; 1"):
+        prompts.mmlu("anatomy", "?", ["a"])

@@ -533,7 +533,7 @@ def test_a_run_says_by_which_command_it_is_made(words, table, tmp_path, monkeypa
 
     def prepare(chosen, base, seed, folder, quiz, dtype):
         about = BASE | {"name": base or SHIPPED, "dtype": dtype or "float32"}
-        found.append(runs.lay_out(chosen, about, chosen.tasks(lambda cell: {}), seed, tmp_path / "runs").begin().folder)
+        found.append(runs.lay_out(chosen, about, chosen.tasks(lambda *_: {}), seed, tmp_path / "runs").begin().folder)
         raise MemsciError("far enough")
 
     found = []

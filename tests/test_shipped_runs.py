@@ -10,7 +10,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 
-from memsci.experiments import names
+from memsci.experiments import PHENOMENA, names
 from memsci.measures.metrics import METRICS
 from memsci.runs import folder as files
 from memsci.runs import report
@@ -63,8 +63,9 @@ def test_what_is_shipped_says_how_it_was_made(run):
     assert about["status"] == "finished" and about["experiment"] in names() and about["seconds"] > 0
     assert run.name.startswith(about["experiment"])
     assert {"base", "datasets", "partitions", "data", "seed", "versions", "begun", "cells"} <= about.keys()
-    known = set(files.table(run, "curves")["metric"])
-    assert about["protocol"].keys() == known <= METRICS.keys() and all(about["protocol"].values())
+    curves = files.table(run, "curves")
+    known = set(curves["metric" if "metric" in curves else "dataset"])
+    assert about["protocol"].keys() == known <= {*METRICS, *PHENOMENA} and all(about["protocol"].values())
 
 
 @each

@@ -133,7 +133,7 @@ def _encode_all(base, memories, encoding, seed, parallel, progress, on_done, on_
     prompt = base.chat(prompts.encoding(encoding.prompt))
     examples = {memory.id: replies(base, memory, len(prompt), encoding.text_copies) for memory in memories}
     taught = {}
-    if encoding.study == "parts":
+    if encoding.study != "text":
         taught = {one.id: study.lessons(base, one, encoding, memory_seed(seed, one.id)) for one in memories}
     paths = targets(base.model, encoding.where, encoding.layers)
     room = PASS_TOKENS.get(base.device.type, PASS_TOKENS["cpu"]) if parallel is None else math.inf

@@ -126,7 +126,7 @@ def descend(
     encoding
         Learning rate, schedule, clipping and what else belongs to AdamW.
     penalty
-        A scalar of the parameters that is added to the sum, see `memsci.penalties`.
+        A scalar of the parameters that is added to the sum, see `memsci.learners.penalties`.
     apart
         The first dimension of every tensor counts n memories that share nothing: gradients are clipped one by one.
 

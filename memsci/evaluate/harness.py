@@ -323,12 +323,9 @@ def ask(
 def mmlu(learner: Learner, tasks: str | Sequence[str] = "mmlu", limit: int | None = None, **how: Any) -> pd.DataFrame:
     """Accuracy of a learner in each subject of MMLU, or of other multiple-choice tasks; parameters are those of `ask`.
 
-    Returns
-    -------
-    pandas.DataFrame
-        One row per subject: method, subject, metric ("knowledge"), n (questions), correct (how many), accuracy (their
-        share), protocol, higher_is_better. The mean of accuracy is the macro average, the paper's figure; lm_eval's own
-        total of MMLU weighs subjects by their size.
+    Columns method, subject, metric ("knowledge"), n (questions), correct (how many), accuracy (their share), protocol,
+    higher_is_better. The mean of accuracy is the macro average, the paper's figure; lm_eval's own total of MMLU weighs
+    subjects by their size.
     """
     asked = ask(learner, tasks, limit, **how)
     by_subject = asked.groupby(["task", "subject", "protocol"], sort=False)["correct"]

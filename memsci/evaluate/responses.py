@@ -158,17 +158,26 @@ def ask(
     return pd.concat(tables, ignore_index=True)[[*RESPONSE, *(name for name in asked if name not in RESPONSE)]]
 
 
-def ask_quiz(learner: Learner, items: Sequence[QuizItem]) -> pd.DataFrame:
+def ask_quiz(learner: Learner, items: Sequence[QuizItem], by: str = "letter") -> pd.DataFrame:
     """Put questions of general knowledge to a learner, its gate open to them if it has one.
+
+    Parameters
+    ----------
+    items
+        The questions, each with 2 to 26 options.
+    by
+        "letter" (the paper's) or "text", for models that are at chance with letters; see `Learner.choose`.
 
     Returns
     -------
     pandas.DataFrame
-        One row per item: subject, item (its number from 0), question, chosen and answer (indices), correct.
+        One row per item: subject, item (its number from 0), question, chosen and answer (indices), correct; by="text" also
+        by, so that the table of scores names its protocol.
     """
-    chosen = learner.choose(items)
+    chosen = learner.choose(items, by=by)
     rows = [
         (item.subject, number, item.question, choice, item.answer, choice == item.answer)
         for number, (item, choice) in enumerate(zip(items, chosen, strict=True))
     ]
-    return pd.DataFrame(rows, columns=["subject", "item", "question", "chosen", "answer", "correct"])
+    table = pd.DataFrame(rows, columns=["subject", "item", "question", "chosen", "answer", "correct"])
+    return table if by == "letter" else table.assign(by=by)

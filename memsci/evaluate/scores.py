@@ -14,7 +14,7 @@ from memsci.gate.embed import embedder
 from memsci.measures import plugins
 from memsci.measures.judges import Judge, rule
 from memsci.measures.methods import GATES, WAYS, label
-from memsci.measures.metrics import KEYS, METRICS, macro_accuracy
+from memsci.measures.metrics import KEYS, METRICS, macro_accuracy, protocol_of
 from memsci.memory import RESERVED
 
 
@@ -59,7 +59,7 @@ def score(
             continue
         values = metric.measure(table, vectors)
         scored = table.loc[values.index, [key for key in KEYS if key in table] if metric.of == "group" else table.columns]
-        protocol = metric.protocol + (f" Embedding: {embedding}." if metric.embeds else "")
+        protocol = protocol_of(metric, table) + (f" Embedding: {embedding}." if metric.embeds else "")
         scores.append(_long(scored, name, values, protocol))
     return pd.concat([part for part in scores if len(part)], ignore_index=True)
 
@@ -93,19 +93,11 @@ def _each_once(embed: Callable[[list[str]], Any]) -> Callable[[list[str]], np.nd
 
 
 def summary(scores: pd.DataFrame) -> pd.DataFrame:
-    """One row per method, prompting mode and gate: means over all questions, macro average of the quiz, n (questions).
+    """One row per method, prompting mode and gate of a table of `score`: means over all questions, and over subjects.
 
-    Parameters
-    ----------
-    scores
-        From `score`.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Columns method (its `label`), QA %, log prob (of sums, nats), recall cos, correct gate %, knowledge %, n, and those
-        of other metrics with a `column`, as far as there are scores. The quiz is put once to a learner: its figure stands at
-        all prompting modes by its own gate.
+    Columns method (its `label`), QA %, log prob (of sums, nats), recall cos, correct gate %, knowledge %, n (questions), and
+    those of other metrics with a `column`, as far as there are scores. The quiz is put once to a learner: its figure stands
+    at all prompting modes by its own gate.
     """
     asked = scores[scores["position"].notna()]  # the quiz and random pairs belong to no memory
     order = {name: place for place, name in enumerate(asked["method"].unique())}

@@ -19,6 +19,7 @@ from memsci.learners import registry as learners
 from memsci.measures import paper
 from memsci.memory import Memory, Partition, QuizItem
 from memsci.models.base import SHIPPED, Base, load, without_bars
+from memsci.phenomena import experiment as phenomena
 
 KINDS = ("single", "compositional")  # of questions that a setting of the measure "beta" may put
 Report = Callable[[int, int], None]  # steps done and all steps of a cell
@@ -81,12 +82,16 @@ def run_cell(
     Returns
     -------
     dict
-        "responses", "training" and, with a quiz, "quiz"; "gates" alone for the measure "gates".
+        "responses", "training" and, with a quiz, "quiz"; "gates" alone for the measure "gates", "trials" for
+        "phenomenon".
     """
     if cell.measure == "gates":
         return {"gates": _gates(cell, base, partitions)}
-    learner = learners.make(cell.method, base, seed=cell.seed, **overrides(cell, layer_count(base)))
-    memories = chosen_memories(cell, partitions[0])
+    if cell.measure == "phenomenon":
+        trials = phenomena.measure(cell.dataset, cell.method, base, cell.partitions[0], cell.seed, report)
+        return {"trials": trials.assign(dataset=cell.dataset)}
+    memories, changes = chosen_memories(cell, partitions[0]), overrides(cell, layer_count(base))
+    learner = learners.make(cell.method, base, seed=cell.seed, memories=memories, **changes)
     do = _continual if cell.measure == "continual" else _at_the_end
     made: dict[str, list[pd.DataFrame]] = {"responses": [], "quiz": [], "training": []}
     for name, table in do(cell, learner, memories, partitions[0], quiz, report):
@@ -94,24 +99,19 @@ def run_cell(
     return {name: pd.concat(tables, ignore_index=True) for name, tables in made.items() if tables}
 
 
-def learner_settings(cell: Cell, base_name: str, layers: int) -> dict[str, Any]:
-    """All settings of the cell's learner with its defaults filled in, as plain values; empty if nothing learns.
-
-    Parameters
-    ----------
-    cell
-        The cell.
-    base_name
-        Name of the base, on which the presets depend.
-    layers
-        How many layers it has.
-    """
+def learner_settings(
+    cell: Cell, world: Partition, base_name: str, layers: int, size: int | None = None
+) -> dict[str, Any]:
+    """All settings of the cell's learner of this partition, on a base of this name with so many layers and parameters, as
+    plain values; {} if none learns."""
     if cell.measure == "gates":
         return {}
-    given = learners.resolve(cell.method, base_name, seed=cell.seed, **overrides(cell, layers))
+    about = {"size": size, "memories": chosen_memories(cell, world)}
+    given = learners.resolve(cell.method, base_name, seed=cell.seed, **about, **overrides(cell, layers))
     for rule in cell.rules:
         gate_rule(given.rule, rule)
-    return given.to_dict()
+    how = {"protocol": phenomena.EXPERIMENTS[cell.dataset].protocol} if cell.measure == "phenomenon" else {}
+    return given.to_dict() | how
 
 
 def layer_count(base: Base) -> int:
@@ -174,7 +174,7 @@ def _continual(cell, learner, memories, partition, quiz, report) -> Iterator[tup
         for gate in ("own", "true") if learner.gated and stop == stops[-1] else ("own",):
             yield "responses", _keyed(evaluate.ask(learner, asked, cell.ways, gate=gate), cell, stop)
         if quiz:
-            yield "quiz", _keyed(evaluate.ask_quiz(learner, quiz), cell, stop)
+            yield "quiz", _keyed(evaluate.ask_quiz(learner, quiz, cell.quiz_by), cell, stop)
 
 
 def _at_the_end(cell, learner, memories, partition, quiz, report) -> Iterator[tuple[str, pd.DataFrame]]:

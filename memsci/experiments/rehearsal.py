@@ -25,6 +25,7 @@ from memsci.memory import Partition, QuizItem
 from memsci.models import generate, sites
 from memsci.models.base import Base
 from memsci.models.conversation import ANSWER_TOKENS, RECALL_TOKENS
+from memsci.phenomena.experiment import EXPERIMENTS
 from memsci.prompts import Messages
 
 OF_LAYERS = ("sites", "poolings", "similarities", "whiten")  # settings of the comparison "by layer"
@@ -38,23 +39,19 @@ def check_common(experiment: Experiment) -> None:
 
 
 def rehearse(tasks: Sequence[Task], base: Base, quiz: Sequence[QuizItem] = ()) -> None:
-    """Raise a `MemsciError` where a run of these tasks would fail: questions, lengths, templates, embeddings, scoring.
-
-    Parameters
-    ----------
-    tasks
-        All of the run.
-    base
-        Its base model.
-    quiz
-        Items of general knowledge that are put at each stop.
-    """
-    asking = [task for task in tasks if task.cell.measure != "gates"]
-    for task in _first(tasks, "dataset", "partitions", "method", "setting"):
+    """Raise a `MemsciError` where a run of these tasks, all of one experiment, would fail on this base with this quiz."""
+    if tasks[0].cell.measure == "phenomenon":
+        for task in tasks:
+            check_in(f"a learner of {task.cell.dataset}", task.cell.method, EXPERIMENTS[task.cell.dataset].methods)
+        return
+    each = _first(tasks, "dataset", "partitions", "method", "setting")
+    for task in each:
         _try_questions(task)
-    for task in _first(tasks, "method", "setting") if not asking else ():
-        _try_gates(task, base)
-    _try_learners(_first(asking, "method", "setting"), base)
+    if tasks[0].cell.measure == "gates":
+        for task in _first(tasks, "method", "setting"):
+            _try_gates(task, base)
+        return
+    _try_learners(_first(tasks, "method", "setting"), base)
     frame = 4 * len(base.chat(prompts.qa("?")))  # more tokens than a template puts around the words of a conversation
 
     def fit(turns: Messages, more: int, what: str) -> None:
@@ -62,14 +59,13 @@ def rehearse(tasks: Sequence[Task], base: Base, quiz: Sequence[QuizItem] = ()) -
         if sum(len(turn["content"].encode()) for turn in turns) + frame + more > base.max_length:
             base.check_length(len(base.chat(turns)) + more, what)
 
-    for task in _first(asking, "dataset", "partitions", "method", "setting"):
+    for task in each:
         _try_lengths(task, base, fit)
     if quiz:
         generate.choose(base, [])  # its letters
         for item in quiz:
             fit(prompts.mmlu(item.subject, item.question, item.options), 1, f"The question {item.question!r}")
-    if asking:
-        _try_scoring(asking)
+    _try_scoring(tasks)
 
 
 def _first(tasks: Iterable[Task], *fields: str) -> Iterable[Task]:

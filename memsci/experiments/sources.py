@@ -11,14 +11,16 @@ from memsci.files import as_path
 from memsci.memory import Memory, Partition, QuizItem
 
 BUILT_IN, PUBLISHED = ("episodic", "semantic"), ("wiki", "fictional")
-PARTITIONS = 20  # of each of those four
+# Each is a data set of its own (`memsci.phenomena`), of which a partition is a list.
+PHENOMENA = ("interference", "recognition", "cues", "misinformation", "list_length", "fan", "forgetting")
+PARTITIONS = 20  # of each of the four
 SIZE = 50  # memories of a partition that is cut from a table of the user's own
 
 
 def dataset_name(dataset: str) -> str:
     """What tables call a data set: its name, or the name of the file."""
     if not Path(dataset).suffix:
-        check_in("dataset", dataset, [*BUILT_IN, *PUBLISHED, "the path of a table"])
+        check_in("dataset", dataset, [*BUILT_IN, *PUBLISHED, *PHENOMENA, "the path of a table"])
     return Path(dataset).name
 
 
@@ -30,6 +32,10 @@ def partition(dataset: str, number: int) -> Partition:
     name = dataset_name(dataset)
     if dataset in (*BUILT_IN, *PUBLISHED):
         return _published(dataset, number)
+    if dataset in PHENOMENA:
+        from memsci.phenomena.experiment import material
+
+        return Partition(f"{name}-{number}", tuple(material(dataset, number)))
     path = as_path(dataset)
     try:
         status = path.stat()

@@ -16,12 +16,12 @@ from typing import Any
 
 from memsci.errors import MemsciError, check_in, check_whole
 from memsci.experiments.settings import numbers, parse, prompt_categories, show_numbers
-from memsci.experiments.sources import BUILT_IN, PARTITIONS, dataset_name, partition
+from memsci.experiments.sources import BUILT_IN, PARTITIONS, PHENOMENA, dataset_name, partition
 from memsci.files import as_path
 from memsci.measures import methods
 from memsci.memory import Partition
 
-MEASURES = ("continual", "compositional", "single", "beta", "gates")
+MEASURES = ("continual", "compositional", "single", "beta", "gates", "phenomenon")
 COMPARISONS = ("by layer", "by embedding", "by count")
 # What `memsci.runs.report` draws of a run of learners, and of one that measures gates alone.
 FIGURES = (
@@ -33,32 +33,24 @@ _SHIPPED = resources.files("memsci") / "experiments"
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """One independent piece of work of a grid.
+    """One independent piece of work of a grid; what is not said here is as in `Experiment`.
 
     Parameters
     ----------
-    measure
-        What is done: one of `MEASURES`, see `Experiment`.
-    dataset
-        Name of the data set, or of the user's file.
-    partitions
-        The partition; several only where they are measured together ("by count").
-    method
-        A learner, or one of `COMPARISONS`.
-    setting
-        What departs from the learner's preset, see `memsci.experiments.settings.parse`.
-    common
-        The same for all cells of the run, of which each learner takes what it reads.
+    dataset, partitions
+        Name of the data set, and the partition; several only where they are measured together ("by count").
+    method, setting
+        A learner, or one of `COMPARISONS`, and what departs from its preset, see `memsci.experiments.settings.parse`.
     rules
         Settings under which the same learner is asked one after another, without learning anew (measure "beta").
     stops
         After how many memories there are questions; the last is the end of the partition.
     ways
         How each question is put.
-    questions
-        Questions of each memory.
-    quiz
-        Items of general knowledge per subject at each stop; 0 for none.
+    questions, quiz
+        Questions of each memory; items of general knowledge per subject at each stop, 0 for none.
+    quiz_by
+        How these are chosen from, see `memsci.evaluate.ask_quiz`.
     seed
         Seed of the run.
     """
@@ -74,6 +66,7 @@ class Cell:
     ways: tuple[str, ...] = ("direct",)
     questions: int = 3
     quiz: int = 0
+    quiz_by: str = "letter"
     seed: int = 0
 
     @property
@@ -116,13 +109,15 @@ class Experiment:
         learning (adapters are independent of one another, so they are learnt side by side).
         "beta": a gated learner learns all memories once and is asked under each setting of its gate.
         "gates": nothing is learnt; which memory comes first, see `memsci.evaluate.gate_accuracy`.
+        "phenomenon": an experiment on human memory, see `memsci.phenomena`; its name is that of the data set, a partition is
+        a list.
     methods
         Learners, or for the measure "gates" some of `COMPARISONS`.
     settings
         For each method the settings that are tried; methods left out have their preset, "".
     common
         A setting that all methods share, as far as they read it: "autocast=true".
-    ways, stops, questions, quiz
+    ways, stops, questions, quiz, quiz_by
         As in `Cell`.
     only_last
         Methods that are asked at the last stop alone.
@@ -151,6 +146,7 @@ class Experiment:
     partitions: tuple[int, ...] = tuple(range(PARTITIONS))
     questions: int = 3
     quiz: int = 0
+    quiz_by: str = "letter"
     memories: int | None = None
     figures: tuple[str, ...] = ()
     paper_table: int | None = None
@@ -174,11 +170,23 @@ class Experiment:
         for method, tried in self.settings.items():
             check_in("a method with settings of its own", method, known)
             _check_list(f"settings of {method}", tried, str)
+        for dataset in self.datasets:
+            if (dataset in PHENOMENA) != (self.measure == "phenomenon"):
+                raise MemsciError(
+                    f"The experiment {self.name!r} measures {self.measure!r}, and {dataset!r} is "
+                    f"{'a phenomenon' if dataset in PHENOMENA else 'none'}: {', '.join(PHENOMENA)} belong together with "
+                    "the measure 'phenomenon'. Leave the data set out."
+                )
+        if self.measure == "phenomenon" and (self.common or any(map(any, self.settings.values()))):
+            raise MemsciError(
+                f"The experiment {self.name!r} has settings of its own for each learner. Leave other settings out."
+            )
         for figure in self.figures:
             check_in(f"a figure of the measure {self.measure!r}", figure, GATE_FIGURES if gates else FIGURES)
         check_in("paper_table", self.paper_table, (None, 1, 2, 3, 4))
         for way in self.ways:
             check_in("way", way, methods.WAYS)
+        check_in("quiz_by", self.quiz_by, methods.CHOICES)
         for stop in self.stops:
             check_whole("stops", stop, 1)
         if list(self.stops) != sorted(self.stops):
@@ -192,7 +200,7 @@ class Experiment:
     def cells(self, seed: int = 0) -> list[Cell]:
         """The grid, in the order of its tables: by data set, partition, method, setting."""
         common = {"measure": self.measure, "ways": self.ways, "questions": self.questions, "seed": seed,
-                  "common": self.common}  # fmt: skip
+                  "common": self.common, "quiz_by": self.quiz_by}  # fmt: skip
         cells = []
         for dataset in map(dataset_name, self.datasets):
             for number in self.partitions:
@@ -220,20 +228,21 @@ class Experiment:
         }
         return {key: world if self.memories is None else world.first(self.memories) for key, world in worlds.items()}
 
-    def tasks(self, settings: Callable[[Cell], Mapping[str, Any]], seed: int = 0) -> list[Task]:
+    def tasks(self, settings: Callable[[Cell, Partition], Mapping[str, Any]], seed: int = 0) -> list[Task]:
         """The grid with its data, and what `settings` says of the learner of each cell: all that a run is made of."""
-        worlds = self.worlds()
-        return [
-            Task(cell, [worlds[cell.dataset, number] for number in cell.partitions], settings(cell))
-            for cell in self.cells(seed)
-        ]
+        worlds, tasks = self.worlds(), []
+        for cell in self.cells(seed):
+            partitions = [worlds[cell.dataset, number] for number in cell.partitions]
+            tasks.append(Task(cell, partitions, settings(cell, partitions[0])))
+        return tasks
 
     def to_dict(self) -> dict[str, Any]:
         """All that decides its numbers, as plain JSON values."""
         values = dataclasses.asdict(self)
         shown = ("title", "paper", "figures", "paper_table")
         told = {key: value for key, value in values.items() if key not in shown and value is not None}
-        return {key: value for key, value in told.items() if key != "common" or value}
+        usual = {"common": "", "quiz_by": "letter"}  # they came after runs had been kept
+        return {key: value for key, value in told.items() if value != usual.get(key)}
 
 
 def names() -> list[str]:

@@ -20,7 +20,7 @@ from memsci.errors import MemsciError
 from memsci.figures import draw
 from memsci.figures.style import cycle, style, variant
 
-NAMED = 20  # so many memories have their names at a map of their gates
+NAMED = 24  # so many memories have their names at a map of their gates
 
 _SITES = {  # of the gate's embedding (paper, Fig 7)
     "mlp": {"color": "#0072B2", "marker": "o", "linestyle": "-"},
@@ -186,13 +186,8 @@ def gate_map(frame: pd.DataFrame, ax: Axes | None = None, ids: Sequence[str] | N
     ax
         Axes to draw into; by default a new figure.
     ids
-        Order of the memories, e.g. that of `memsci.MEGa.ids`; by default that in which the table first names them.
-
-    Returns
-    -------
-    matplotlib.axes.Axes
-        Rows are queries, columns are memories in their order, colour is the weight from 0 to 1. Both are counted from 1, as
-        in `confusion`; up to 20 memories have their labels beside their numbers.
+        Order of the memories, e.g. that of `memsci.MEGa.ids`; by default that in which the table first names them. Rows and
+        columns are counted from 1, as in `confusion`; up to 24 memories have their labels beside their numbers.
     """
     labels = frame.drop_duplicates("id").set_index("id")["label"]
     labels = labels if ids is None else labels.loc[list(ids)]

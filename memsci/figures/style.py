@@ -106,21 +106,16 @@ def cycle(names: Iterable[str]) -> dict[str, dict[str, Any]]:
 
 
 def save(ax: Axes, stem: str | Path, table: pd.DataFrame) -> list[Path]:
-    """Write a figure as PNG and PDF, and the table it was drawn from as CSV, beside one another.
+    """Write a figure as PNG and PDF, and the table it was drawn from as CSV, beside one another; the figure is closed.
 
     Parameters
     ----------
     ax
-        Any axes of the figure, which is closed.
+        Any axes of the figure.
     stem
         Path without an ending, e.g. ``figures/demo_gate``.
     table
-        The numbers of the figure.
-
-    Returns
-    -------
-    list of Path
-        The files, the same bytes for the same numbers.
+        The numbers of the figure. The same numbers give the same bytes.
     """
     folder, name = make_folder(Path(stem).parent), Path(stem).name
     png, pdf, csv = files = [folder / f"{name}.{ending}" for ending in ("png", "pdf", "csv")]

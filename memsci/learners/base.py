@@ -19,7 +19,7 @@ from memsci.data import table
 from memsci.errors import MemsciError, check_in
 from memsci.gate.softmax import Gate
 from memsci.measures import methods
-from memsci.measures.methods import Method
+from memsci.measures.methods import CHOICES, Method
 from memsci.memory import Memory, QuizItem
 from memsci.models import conversation
 from memsci.models.base import Base
@@ -69,6 +69,7 @@ class Learner(ABC):
 
     def __init__(self, base: Base, seed: int = 0) -> None:
         self.base, self.seed = base, seed
+        self.suits = False  # its encoding is still to be fitted to the memories that are learnt first
         self._learnt: list[str] = []
         self._longest = 0  # tokens of the longest memory learnt
 
@@ -114,6 +115,8 @@ class Learner(ABC):
             if memory.id in known:
                 raise MemsciError(f"{self.name} has learnt {memory.id!r} already. Give further memories only.")
         first = len(known) + 1
+        if self.suits and memories and not known:
+            self.suit(memories)
         trained = self._learn(memories, progress)
         self._learnt += [memory.id for memory in memories]
         self._longest = max([self._longest, *(len(self.base.reply(memory.text)) for memory in memories)])
@@ -125,6 +128,9 @@ class Learner(ABC):
                 "seconds": [seconds for _, seconds in trained],
             }
         )
+
+    def suit(self, memories: list[Memory]) -> None:  # noqa: B027 (what has no encoding has none to fit)
+        """Fit the encoding, if there is one, to the memories that are learnt first."""
 
     @abstractmethod
     def _learn(self, memories: list[Memory], progress: bool) -> Trained:
@@ -246,12 +252,17 @@ class Learner(ABC):
         `memsci.models.conversation.choose_text`), for models that are at chance with letters. *The last is not in the
         paper.*
         """
-        check_in("by", by, ("letter", "text"))
-        turns = [prompts.mmlu(item.subject, item.question, item.options) for item in items]
+        check_in("by", by, CHOICES)
+        turns = [
+            prompts.cloze(item.subject, item.question)
+            if by == "text"
+            else prompts.mmlu(item.subject, item.question, item.options)
+            for item in items
+        ]
         within = self.within([item.question for item in items], turns, beta, gate)
         if by == "text":
             return conversation.choose_text(self.base, items, within)
-        return conversation.choose(self.base, turns, within)
+        return conversation.choose(self.base, items, within)
 
     def within(
         self,

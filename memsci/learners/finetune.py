@@ -10,7 +10,7 @@ import copy
 import dataclasses
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -18,6 +18,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from memsci import prompts
+from memsci.adapters import study
 from memsci.adapters.encode import draws, memory_seed, replies
 from memsci.adapters.lora import Stack, init_adapter, merge, stack, unstack
 from memsci.adapters.train import each, fit
@@ -29,6 +30,8 @@ from memsci.memory import Memory
 from memsci.models.base import Base
 from memsci.models.sites import targets
 
+# Of one memory: tokens of its texts; or, with lessons, for each epoch its lessons (memsci.adapters.study).
+Examples = list[Any]
 OF_ADAPTERS = frozenset({"rank", "alpha", "rslora", "where", "layers", "dtype"})  # fields of `Encoding`
 
 
@@ -67,34 +70,40 @@ class Full(Learner, method="Full"):
     def _rate(cls, given: Mapping[str, Any]) -> float:
         return given["tuning"].full_lr
 
+    def suit(self, memories: list[Memory]) -> None:
+        self._encoding = dataclasses.replace(self._encoding, epochs=Encoding.suited(self.base, memories).epochs)
+
     def _learn(self, memories: list[Memory], progress: bool) -> Trained:
-        prompt, texts = _examples(self.base, memories, self._encoding)
+        prompt, examples = _examples(self.base, memories, self._encoding, self.seed)
         trained = []
         with tqdm(memories, desc=self.name, unit="memory", disable=not progress) as bar:
             for memory in bar:
                 begun = time.perf_counter()
-                loss = self._learn_one(memory, prompt, texts[memory.id])
+                loss = self._learn_one(memory, prompt, examples[memory.id])
                 trained.append((loss, time.perf_counter() - begun))
                 bar.set_postfix(loss=f"{loss:.3f}")
         return trained
 
-    def _learn_one(self, memory: Memory, prompt: list[int], texts: list[list[int]]) -> float:
-        """Train on the texts of one memory; its loss in the last epoch."""
-        model, encoding = self.base.model, self._encoding
+    def _learn_one(self, memory: Memory, prompt: list[int], examples: Examples) -> float:
+        """Train on the examples of one memory; its loss in the last epoch."""
+        encoding, k = self._encoding, _count(examples, self._encoding)
         generator = torch.Generator().manual_seed(memory_seed(self.seed, memory.id))
         adapter = self._adapter(generator)
-        orders = draws(generator, encoding.epochs, len(texts))[None]
-        parameters = list(model.parameters()) if adapter is None else adapter.parameters
+        orders = draws(generator, encoding.epochs, k)[None]
+        parameters = list(self.base.model.parameters()) if adapter is None else adapter.parameters
         if self._penalty is not None:
             self._penalty.before(parameters)
-        steps = torch.cat(list(fit(model, prompt, [texts], orders, adapter, encoding, self._penalty)))
+        steps = torch.cat(list(_fit(self.base, prompt, examples, orders, adapter, encoding, self._penalty)))
         _check_finite(steps, self.name, memory.id)
         if self._penalty is not None:
             # Of an epoch's examples, every wording once.
-            losses = each(model, prompt, texts[encoding.text_copies - 1 :], encoding.autocast)
+            if encoding.study != "text":
+                losses = study.each(self.base, examples[-1], encoding.autocast)
+            else:
+                losses = each(self.base.model, prompt, examples[encoding.text_copies - 1 :], encoding.autocast)
             self._penalty.after(parameters, losses)
         self._keep(adapter)
-        last = 1 if encoding.text_epochs else math.ceil(len(texts) / encoding.batch_size)
+        last = 1 if encoding.text_epochs else math.ceil(k / encoding.batch_size)
         return steps[-last:].mean().item()
 
     def _adapter(self, generator: torch.Generator) -> Stack | None:
@@ -155,7 +164,7 @@ class FullBatch(Learner, method="Full batch"):
         super().__init__(_copy(base), seed)
         # Epochs on the text alone are a memory's own; here the examples are those of all.
         self._start, self._encoding = base, dataclasses.replace(encoding, text_epochs=0)
-        self._texts: dict[str, list[list[int]]] = {}
+        self._examples: dict[str, Examples] = {}
 
     @classmethod
     def preset(cls, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -163,30 +172,35 @@ class FullBatch(Learner, method="Full batch"):
         own = dataclasses.replace(given["encoding"], lr=tuning.full_lr, batch_size=tuning.mini_batch)
         return {"encoding": own}
 
+    def suit(self, memories: list[Memory]) -> None:
+        self._encoding = dataclasses.replace(self._encoding, epochs=Encoding.suited(self.base, memories).epochs)
+
     def _learn(self, memories: list[Memory], progress: bool) -> Trained:
         if not memories:
             return []
         begun = time.perf_counter()
-        prompt, texts = _examples(self.base, memories, self._encoding)
-        self._texts |= texts
+        prompt, new = _examples(self.base, memories, self._encoding, self.seed)
+        self._examples |= new
         self.base = _copy(self._start)
-        encoding, owners = self._encoding, [id for id, own in self._texts.items() for _ in own]
-        generator = torch.Generator().manual_seed(memory_seed(self.seed, "\n".join(self._texts)))
+        encoding, own = self._encoding, self._examples.values()
+        owners = [id for id, examples in self._examples.items() for _ in range(_count(examples, encoding))]
+        generator = torch.Generator().manual_seed(memory_seed(self.seed, "\n".join(self._examples)))
         orders = draws(generator, encoding.epochs, len(owners))[None]
-        flat = [tokens for own in self._texts.values() for tokens in own]
-        training = fit(self.base.model, prompt, [flat], orders, None, encoding)
-        total = encoding.epochs * math.ceil(len(flat) / encoding.batch_size)
+        # Of all memories together; lessons are other ones in each epoch.
+        joined = [sum(epoch, []) for epoch in zip(*own)] if encoding.study != "text" else sum(own, [])
+        training = _fit(self.base, prompt, joined, orders, None, encoding)
+        total = encoding.epochs * math.ceil(len(owners) / encoding.batch_size)
         steps = torch.cat(list(tqdm(training, total=total, desc=self.name, unit="step", disable=not progress)))
         _check_finite(steps, self.name, "at hand")
         _at_rest(self.base.model)
         # A mini-batch holds texts of several memories: its loss counts for each of them.
         last = orders[0, -1].split(encoding.batch_size)
-        losses: dict[str, list[float]] = {id: [] for id in self._texts}
+        losses: dict[str, list[float]] = {id: [] for id in self._examples}
         for batch, loss in zip(last, steps[-len(last) :].tolist(), strict=True):
             for k in batch.tolist():
                 losses[owners[k]].append(loss)
         seconds = (time.perf_counter() - begun) / len(memories)
-        return [(math.fsum(losses[id]) / len(losses[id]), seconds) for id in texts]
+        return [(math.fsum(losses[id]) / len(losses[id]), seconds) for id in new]
 
 
 def _copy(base: Base) -> Base:
@@ -200,10 +214,34 @@ def _at_rest(model: torch.nn.Module) -> None:
     model.zero_grad(set_to_none=True)
 
 
-def _examples(base: Base, memories: list[Memory], encoding: Encoding) -> tuple[list[int], dict[str, list[list[int]]]]:
-    """Tokens of the prompt, and of the examples of each memory by its id."""
+def _examples(
+    base: Base, memories: list[Memory], encoding: Encoding, seed: int
+) -> tuple[list[int], dict[str, Examples]]:
+    """Tokens of the prompt, and what is learnt of each memory, by its id."""
     prompt = base.chat(prompts.encoding(encoding.prompt))
-    return prompt, {memory.id: replies(base, memory, len(prompt), encoding.text_copies) for memory in memories}
+    if encoding.study != "text":
+        return prompt, {one.id: study.lessons(base, one, encoding, memory_seed(seed, one.id)) for one in memories}
+    return prompt, {one.id: replies(base, one, len(prompt), encoding.text_copies) for one in memories}
+
+
+def _count(examples: Examples, encoding: Encoding) -> int:
+    """Examples in an epoch."""
+    return len(examples[0] if encoding.study != "text" else examples)
+
+
+def _fit(
+    base: Base,
+    prompt: list[int],
+    examples: Examples,
+    orders: Tensor,
+    adapter: Stack | None,
+    encoding: Encoding,
+    penalty: Penalty | None = None,
+) -> Iterator[Tensor]:
+    """Train on texts under the prompt, or on lessons, each of which has a prompt of its own."""
+    if encoding.study != "text":
+        return study.fit(base, [examples], orders, adapter, encoding, penalty)
+    return fit(base.model, prompt, [examples], orders, adapter, encoding, penalty)
 
 
 def _check_finite(losses: Tensor, name: str, memory: str) -> None:

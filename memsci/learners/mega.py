@@ -115,7 +115,7 @@ class MEGa(Learner, method="MEGa"):
                     f"kind. Leave the {what} out to go on with the store's, or encode into a new store."
                 )
         self._embed: Embedder = embedder(base, self.embedding)
-        self._suits = encoding is None and real and not kept  # the encoding is still to be fitted to the first memories
+        self.suits = encoding is None and real and not kept
         if not kept:
             targets(base.model, self.encoding.where, self.encoding.layers)  # refused now, not when memories come
             self.store = Store.create(path, self._header())
@@ -169,7 +169,7 @@ class MEGa(Learner, method="MEGa"):
         progress
             Show a progress bar.
         parallel
-            Most memories to train in one pass, see `memsci.encode.encode`.
+            Most memories to train in one pass, see `memsci.adapters.encode.encode`.
         on_loss
             Called after each epoch with the mean loss of every memory in training, by id; see there.
 
@@ -190,10 +190,8 @@ class MEGa(Learner, method="MEGa"):
                     f"The store holds another memory called {other!r}{alike}. Give the new one another id, or call "
                     f"forget({other!r}) first."
                 )
-        if self._suits and new and not len(self):
-            self.encoding = Encoding.suited(self.base, new.values())
-            self.store.note(encoding=self.encoding.to_dict())
-            self.store.check(self.base.fingerprint, self.base.name, self.base.model)
+        if self.suits and new and not len(self):
+            self.suit(list(new.values()))
         rows: dict[str, dict[str, Any]] = {}
         keys = dict(zip(new, self._embed([memory.text for memory in new.values()]), strict=True)) if new else {}
 
@@ -221,6 +219,11 @@ class MEGa(Learner, method="MEGa"):
             )  # fmt: skip
         columns = ["id", "label", "loss", "seconds"]
         return pd.DataFrame([{"id": id, **rows[id]} for id in new], columns=columns)
+
+    def suit(self, memories: list[Memory]) -> None:
+        self.encoding = replace(self.encoding, epochs=Encoding.suited(self.base, memories).epochs)
+        self.store.note(encoding=self.encoding.to_dict())
+        self.store.check(self.base.fingerprint, self.base.name, self.base.model)
 
     def forget(self, id: str) -> None:
         """Remove one memory, adapter and key. The others are not affected."""
@@ -395,6 +398,9 @@ class MEGa(Learner, method="MEGa"):
                     f"memories that are stored are needed, of which there are {len(self)}. Make it anew with gate or "
                     "gate_by_hand."
                 )
+        if recalled is not None and self.rule.second_turn == "closed":
+            return self.gate_by_hand([{}] * len(queries))
+        if gate is not None:
             return gate
         if recalled is not None and self.rule.second_turn == "recall":
             # An empty recall is no cue; its question is.
@@ -407,6 +413,8 @@ class MEGa(Learner, method="MEGa"):
         return self.gate([next(m["content"] for m in reversed(turn) if m["role"] == "user") for turn in turns], beta)
 
     def _one_gate(self, gate: Gate | None) -> bool:
+        if self.rule.second_turn == "closed":
+            return False
         return gate is not None or self.rule.second_turn == self.rule.cue == "question"
 
     def _mixed(self, gate: Gate, passes: int = 0) -> Within:

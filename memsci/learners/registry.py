@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from memsci.config import Embedding, Encoding, GateRule, Settings, Tuning
+from memsci.config import LARGE, SMALL, Embedding, Encoding, GateRule, Settings, Tuning
 from memsci.errors import MemsciError, check_in
 from memsci.learners import finetune, in_context, mega, rag  # noqa: F401 (each enters its learners)
 from memsci.learners.base import LEARNERS, Learner
 from memsci.measures import plugins
+from memsci.memory import Memory
 from memsci.models.base import SHIPPED, Base
 
 
@@ -61,6 +62,8 @@ def resolve(
     seed: int = 0,
     *,
     tuning: Tuning | None = None,
+    size: int | None = None,
+    memories: Iterable[Memory] = (),
     **overrides: Any,
 ) -> Given:
     """The settings that a learner will have; no model is needed.
@@ -70,7 +73,8 @@ def resolve(
     name
         Name of the learner, one of `memsci.measures.methods.names()`.
     base_name
-        Name of the base: what is not given is `embedded()` for the shipped model and `paper()` for any other.
+        Name of the base: what is not given is `embedded()` for the shipped model and `paper()` for any other, but for those
+        of a real size below `LARGE` (see `size`).
     encoding
         How memories are trained. Whole-model tuning takes its learning rate, and Full batch its mini-batch, from
         `tuning`, and so does LoRA if there is one for it.
@@ -80,15 +84,23 @@ def resolve(
         Seed of the run.
     tuning
         What the baselines do otherwise than `encoding`.
+    size
+        Parameters of the base, if they are known. From `SMALL` up to `LARGE` what is not given is what `memsci.MEGa` has
+        there: `Encoding.suited`, and, where neither embedding nor rule is given, `practical()`.
+    memories
+        Those that will be learnt, to whose wordings and length that encoding is fitted.
     overrides
         Single values in place of those: any of `settings(name)`, such as ``lr``, ``beta``, ``k``. They come last.
     """
     kind, shipped = learner(name), base_name == SHIPPED
+    real = _real(base_name, size)
+    practical = real and embedding is None and rule is None
+    usual = Encoding.embedded() if shipped else Encoding.suited(size, memories) if real else Encoding.paper()
     parts = kind.preset(
         {
-            "encoding": encoding or (Encoding.embedded() if shipped else Encoding.paper()),
-            "embedding": embedding or Embedding.paper(),
-            "rule": rule or GateRule.paper(),
+            "encoding": encoding or usual,
+            "embedding": embedding or (Embedding.practical() if practical else Embedding.paper()),
+            "rule": rule or (GateRule.practical() if practical else GateRule.paper()),
             "tuning": tuning or (Tuning.embedded() if shipped else Tuning.paper()),
         }
     )
@@ -100,6 +112,11 @@ def resolve(
         part = owners[option]
         parts[part] = value if option == part else dataclasses.replace(parts[part], **{option: value})
     return Given(name=name, parts=parts, seed=seed)
+
+
+def _real(base_name: str, size: int | None) -> bool:
+    """Whether a base is neither the shipped one, nor a toy, nor of the size of the paper's."""
+    return base_name != SHIPPED and size is not None and SMALL <= size < LARGE
 
 
 def settings(name: str) -> list[str]:
@@ -125,9 +142,13 @@ def make(
     seed: int = 0,
     *,
     tuning: Tuning | None = None,
+    memories: Iterable[Memory] | None = None,
     **overrides: Any,
 ) -> Learner:
     """The learner of this name on this base, which it never changes; parameters are those of `resolve`.
+
+    An encoding that neither is given nor could be fitted to `memories` is fitted to those that are learnt first, in its
+    number of epochs.
 
     Examples
     --------
@@ -137,5 +158,9 @@ def make(
         learner.learn(memsci.data.builtin("episodic", 0))
         learner.answer("Who filmed the talent show?")
     """
-    given = resolve(name, base.name, encoding, embedding, rule, seed, tuning=tuning, **overrides)
-    return learner(name).build(base, given.seed, **given.parts)
+    size = base.model.num_parameters()
+    known = {"tuning": tuning, "size": size, "memories": memories or ()}
+    given = resolve(name, base.name, encoding, embedding, rule, seed, **known, **overrides)
+    made = learner(name).build(base, given.seed, **given.parts)
+    made.suits = encoding is None and memories is None and "epochs" not in overrides and _real(base.name, size)
+    return made

@@ -132,19 +132,10 @@ def backward_transfer(known: pd.DataFrame) -> float:
 def over_groups(scores: pd.DataFrame, measure: Callable[[pd.DataFrame], pd.DataFrame | float]) -> pd.DataFrame:
     """A measure of the matrix for every group and metric of a table of scores, ready for `mean_table`.
 
-    Parameters
-    ----------
-    scores
-        As for `matrix`, any number of groups. Rows that belong to no memory (general knowledge) are passed over.
-    measure
-        `first_memory_curve`, `retention_by_lag`, `backward_transfer`, or any function of a matrix that gives a table or a
-        number.
-
-    Returns
-    -------
-    pandas.DataFrame
-        The columns of `GROUP`, metric, and those that the measure gives (value alone for a number), groups in the order of
-        their first rows.
+    The table is as for `matrix`, of any number of groups; rows that belong to no memory (general knowledge) are passed over.
+    The measure is `first_memory_curve`, `retention_by_lag`, `backward_transfer`, or any function of a matrix that gives a
+    table or a number. Columns are those of `GROUP`, metric, and those that the measure gives (value alone for a number),
+    groups in the order of their first rows.
     """
     _check_columns(scores)
     about = scores[scores["position"].notna()].reset_index(drop=True)

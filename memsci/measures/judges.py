@@ -13,6 +13,7 @@ import re
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -105,18 +106,8 @@ class LLMJudge:
     options
         Further parameters of the request, e.g. ``{"temperature": 0}``; by default those of the endpoint, since models
         that reason accept none (*not stated in the paper*).
-    parallel
-        Requests under way at one time.
-    progress
-        Show a progress bar.
-
-    Examples
-    --------
-    ::
-
-        judge = LLMJudge("o3-mini", cache="verdicts.jsonl")
-        verdicts = judge(responses)
-        agreement(verdicts, rule(responses))
+    parallel, progress
+        Requests under way at one time; show a progress bar.
     """
 
     metric = "qa by model"
@@ -223,17 +214,8 @@ class LLMJudge:
 
 @dataclass(frozen=True)
 class Agreement:
-    """How far verdicts agree with labels.
-
-    Parameters
-    ----------
-    accuracy
-        Fraction of the n cases in which both say the same.
-    kappa
-        Cohen's κ; missing (NaN) if both always say the same one thing.
-    false_right, false_wrong
-        Cases judged right but labelled wrong, and the other way round.
-    """
+    """How far verdicts agree with labels: the fraction of the n cases in which both say the same, Cohen's κ (NaN if both
+    always say the same one thing), and cases judged right but labelled wrong, and the other way round."""
 
     accuracy: float
     kappa: float
@@ -245,8 +227,6 @@ class Agreement:
 def agreement(labels: Sequence[bool], judged: Sequence[bool]) -> Agreement:
     """Compare verdicts with labels, case by case: n truth values each (or 0 and 1), in the same order.
 
-    Examples
-    --------
     >>> agreement([True, True, False, False], [True, False, False, False])
     Agreement(accuracy=0.75, kappa=0.5, false_right=0, false_wrong=1, n=4)
     """
@@ -264,12 +244,9 @@ def agreement(labels: Sequence[bool], judged: Sequence[bool]) -> Agreement:
 
 def _openai() -> Any:
     try:
-        import openai  # slow to import, and needed only here
+        return import_module("openai")  # slow to import, and needed only here
     except ImportError:
-        raise MemsciError(
-            "The language-model judge needs the package openai: pip install openai, or judge by rule."
-        ) from None
-    return openai
+        raise MemsciError("The language-model judge needs the package openai: pip install openai.") from None
 
 
 def _check_columns(responses: pd.DataFrame, names: list[str]) -> None:
@@ -283,9 +260,7 @@ def _read_cache(path: Path) -> dict[str, bool]:
     try:
         lines = path.read_bytes().splitlines() if path.exists() else []
     except OSError as error:
-        raise MemsciError(
-            f"The verdicts in {path} cannot be read ({error}). Give a file that can be, or none."
-        ) from None
+        raise MemsciError(f"The verdicts in {path} cannot be read ({error}). Give a file that can be, or none.") from None
     for line in lines:
         try:
             row = json.loads(line)
@@ -304,6 +279,4 @@ def _append(path: Path, row: dict[str, Any]) -> None:
                 file.write(b"\n")
             file.write(json.dumps(row).encode() + b"\n")
     except OSError as error:
-        raise MemsciError(
-            f"A verdict could not be written to {path} ({error}). See that it may be written to."
-        ) from error
+        raise MemsciError(f"A verdict could not be written to {path} ({error}). See that it may be written to.") from error

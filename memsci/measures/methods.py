@@ -15,6 +15,7 @@ from memsci.errors import MemsciError, check_in
 from memsci.measures import plugins
 
 WAYS = ("direct", "recall first")  # prompting modes: the question alone, or after the learner's own recall (iRAG)
+CHOICES = ("letter", "text")  # how a quiz is put: its options by letters (the paper), or each as the text of a reply
 GATES = ("own", "true")  # what the learner's gate opens, or the right memory alone
 
 

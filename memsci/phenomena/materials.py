@@ -104,7 +104,7 @@ def askable(kind: grammar.Kind, allowed: Callable[[str], bool] = lambda pool: Tr
     return [place for place, asked in enumerate(kind.questions) if allowed(kind.slots[asked.slot])]
 
 
-def pairs(number: int, count: int = 4, seed: int = 0, name: str = "pairs") -> tuple[Pair, ...]:
+def pairs(number: int, count: int = 4, name: str = "pairs") -> tuple[Pair, ...]:
     """The A–B, A–C pairs of one list, each with an unrelated event D–E, all about one person.
 
     Parameters
@@ -113,30 +113,37 @@ def pairs(number: int, count: int = 4, seed: int = 0, name: str = "pairs") -> tu
         Of the list; its person is the character of that number.
     count
         Pairs; each takes two kinds of event that occur nowhere else in the list.
-    seed, name
-        Further names of the material.
+    name
+        Of the material: another gives other lists.
 
     Returns
     -------
     tuple of Pair
         Which of two twins is drawn first tells nothing: use both orders.
     """
-    draw, who = rng(name, seed, number), person(number)
+    draw, who = rng(name, number), person(number)
     chosen = kinds(draw, 2 * count)
-    made = []
-    for place, (kind, unlike) in enumerate(zip(chosen[:count], chosen[count:])):
-        event = stories.draw_event(kind, draw, who)
-        asked = draw.choice(askable(kind))
+    return tuple(
+        _pair(*both, who, draw, f"{name}-{number:02d}-{place}")
+        for place, both in enumerate(zip(chosen[:count], chosen[count:]))
+    )
+
+
+def _pair(kind: grammar.Kind, unlike: grammar.Kind, who: Person, draw: random.Random, id: str) -> Pair:
+    """One pair, drawn again until no text tells what another does: frames have words of their own."""
+    for _ in range(DRAWS):
+        event, asked = stories.draw_event(kind, draw, who), draw.randrange(len(kind.questions))
         slot = kind.questions[asked].slot
-        phrased = draw.random()
-        # One event is drawn until its own facts are told apart: two friends of one name would answer each other's question.
         first = twin(event, slot, draw)
         second = twin(first, slot, draw, event.facts[slot])
-        foil = other_value(first, slot, draw, second.facts[slot])
-        words = f"{name} {seed} {number} {place}"
-        id = f"{name}-{seed}-{number:02d}-{place}"
-        cue = stories.ask(first, asked, random.Random(str(phrased))).text
-        both = tuple(told(one, f"{id}{letter}", words) for one, letter in ((first, "b"), (second, "c")))
-        other = told(stories.draw_event(unlike, draw, who), f"{id}e", f"{words} other")
-        made.append(Pair(cue, both, (first.facts[slot], second.facts[slot]), foil, other))
-    return tuple(made)
+        answers = first.facts[slot], second.facts[slot]
+        foil = other_value(first, slot, draw, answers[1])
+        cue = stories.ask(first, asked, draw).text
+        twins = tuple(told(one, f"{id}{letter}", id) for one, letter in ((first, "b"), (second, "c")))
+        other = told(stories.draw_event(unlike, draw, who), f"{id}e", f"{id} other")
+        # Of all texts, B stands in the first twin alone and C in the second.
+        texts = twins[0].text, twins[1].text, other.text, cue
+        places = [[contains(text, value) for text in texts] for value in (*answers, foil)]
+        if places == [[True, False, False, False], [False, True, False, False], [False] * 4]:
+            return Pair(cue, twins, answers, foil, other)
+    raise ValueError(f"no pair of the kind {kind.name!r} could be drawn")

@@ -25,12 +25,10 @@ QUEUES = {"slurm": "SLURMCluster", "pbs": "PBSCluster", "lsf": "LSFCluster"}
 def on_cluster(
     jobs: Iterable[Job], cluster: str, workers: int, threads: int, options: Mapping[str, Any] | None = None
 ) -> Iterator[tuple]:
-    """Run jobs on a Dask cluster.
+    """Run jobs on a Dask cluster; yields what `memsci.runs.pool.locally` does.
 
     Parameters
     ----------
-    jobs
-        The jobs.
     cluster
         Address of a scheduler ("tcp://..."), "local", or one of `QUEUES`.
     workers
@@ -40,11 +38,6 @@ def on_cluster(
     options
         What else a batch job asks for, as `dask_jobqueue` calls it: memory, walltime, queue, account ...; its own
         configuration file holds for what is left out, but for cores and processes.
-
-    Yields
-    ------
-    tuple
-        As `memsci.runs.pool.locally`.
     """
     distributed = _imported("distributed")
     deaths: Counter[str] = Counter()

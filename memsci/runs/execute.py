@@ -106,7 +106,7 @@ def check_workers(processes: int | None = None, threads: int | None = None, clus
 def workers(
     todo: int, processes: int | None, threads: int | None, cluster: str | None, on_gpu: bool
 ) -> tuple[int, int, list[str | None]]:
-    """Processes for so many cells, threads of each, and the devices that they are dealt; the first three as for `run`."""
+    """How many processes do so many cells, threads of each, and the devices that they are dealt."""
     if cluster:
         return min(processes or (cores() if cluster == "local" else 1), todo), threads or 1, [None]
     gpus = 0

@@ -6,18 +6,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+from filelock import FileLock
+
 from memsci import experiments, provenance
 from memsci.errors import MemsciError
 from memsci.files import write_json
 from memsci.measures.metrics import METRICS
 from memsci.runs import folder as files
-from memsci.runs.tables import curves, per_partition
+from memsci.runs.tables import curves, per_list, per_partition
 from memsci.runs.worker import scored
 
 
 def finish(folder: Path, about: dict[str, Any] | None = None) -> None:
     """Make the tables of a run from its finished cells, and write down how far it is; one runner does so at a time."""
-    with files.finishing(folder):
+    with FileLock(folder / ".finish.lock"):
         _finish(folder, about or files.read_json(folder / "run.json"))
 
 
@@ -42,10 +45,14 @@ def _finish(folder: Path, about: dict[str, Any]) -> None:
         files.write_table(folder, "partitions", gate_accuracy.partition_rates(gates))
         if (compared := gates["comparison"] == "by embedding").any():
             files.write_table(folder, "confusion", gate_accuracy.confusions(gates[compared]))
+    if (trials := files.table(folder, "trials")) is not None:
+        about["protocol"] = dict(trials[["dataset", "protocol"]].drop_duplicates().itertuples(index=False, name=None))
+        files.write_table(folder, "partitions", per_list(trials))
     if (values := files.table(folder, "partitions")) is not None:
         # From the file, so that whoever has the file finds the same curves to the last digit.
         files.write_table(folder, "curves", curves(values))
-    table = files.cells_table(folder, cells, done)
+    seconds = [files.about_cell(folder, one)["seconds"] if one in done else None for one, _ in cells]
+    table = pd.DataFrame(cells, columns=["cell", "label"]).assign(finished=lambda t: t["cell"].isin(done), seconds=seconds)
     files.write_table(folder, "cells", table)
     about["seconds"] = round(float(table["seconds"].sum()), 1)
     about["status"] = "finished" if table["finished"].all() else "unfinished"
@@ -56,17 +63,8 @@ def _finish(folder: Path, about: dict[str, Any]) -> None:
 
 
 def score(folder: Path, judges: Sequence[Any] = (), embed: Any = None) -> None:
-    """Score the responses of a run anew, without any model: with further judges, or another embedding.
-
-    Parameters
-    ----------
-    folder
-        Of the run.
-    judges
-        Judges beside the rule judge, see `memsci.measures.judges`.
-    embed
-        As in `memsci.evaluate.score`.
-    """
+    """Score the responses of a run anew, without any model: with judges (`memsci.measures.judges`) beside the rule judge, or
+    another embedding (see `memsci.evaluate.score`)."""
     ids = [cell["id"] for cell in files.read_json(folder / "run.json")["cells"]]
     if not any((folder / "cells" / cell_id / "responses.csv.gz").is_file() for cell_id in ids):
         raise MemsciError(f"{folder} holds no responses to score. Give the folder of a run that asked questions.")

@@ -6,7 +6,7 @@
         config.json      all that decides the numbers; the name of the folder is its hash
         run.json         base, data, versions, machine, status; of the cells: commits, seconds
         cells/<id>/      one per finished cell: its tables, and cell.json (commit, versions, device, threads, seconds ...)
-        responses.csv.gz, quiz.csv, training.csv, gates.csv     all cells, in the order of the grid
+        responses.csv.gz, quiz.csv, training.csv, gates.csv, trials.csv.gz     all cells, in the order of the grid
         scores.csv.gz, partitions.csv.gz, confusion.csv, curves.csv
 """
 
@@ -16,7 +16,7 @@ import gzip
 import io
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -37,11 +37,13 @@ FILES = {
     "quiz": "quiz.csv",
     "training": "training.csv",
     "gates": "gates.csv",
+    "trials": "trials.csv.gz",
     "scores": "scores.csv.gz",
     "partitions": "partitions.csv.gz",
 }
 TEXTS = frozenset(
-    "dataset method setting way gate memory_id question target original recalled answer top_id embedding label".split()
+    "dataset method setting way gate memory_id question target original recalled answer top_id embedding label "
+    "phenomenon condition item measure protocol response".split()
 )
 
 
@@ -123,13 +125,6 @@ def made(folder: Path, cell_ids: Sequence[str]) -> dict[str, Any]:
 
 
 @contextmanager
-def finishing(folder: Path) -> Iterator[None]:
-    """Wait until no other runner puts the tables of this run together, and keep others from it."""
-    with FileLock(folder / ".finish.lock"):
-        yield
-
-
-@contextmanager
 def held(folder: Path, cell_id: str) -> Iterator[bool]:
     """Hold a cell against other runners; False if another holds it. A runner that dies lets go.
 
@@ -149,13 +144,13 @@ def held(folder: Path, cell_id: str) -> Iterator[bool]:
 
 def report(folder: Path, cell_id: str, done: int, total: int) -> None:
     """Leave a note of how far a cell is, for whoever watches."""
-    files.write_bytes(folder / "cells" / f".{cell_id}.steps", f"{done} {total}".encode(), durable=False)
+    files.write_bytes(_steps(folder, cell_id), f"{done} {total}".encode(), durable=False)
 
 
 def reported(folder: Path, cell_id: str) -> tuple[int, int]:
     """How far a cell is: steps done, and all of them; (0, 1) if nothing is known."""
     try:
-        done, total = (folder / "cells" / f".{cell_id}.steps").read_text(encoding="utf-8").split()
+        done, total = _steps(folder, cell_id).read_text(encoding="utf-8").split()
     except (OSError, ValueError):
         return 0, 1
     return int(done), int(total)
@@ -163,12 +158,16 @@ def reported(folder: Path, cell_id: str) -> tuple[int, int]:
 
 def begun(folder: Path, cell_id: str) -> bool:
     """Whether somebody has begun a cell, and not finished it."""
-    return (folder / "cells" / f".{cell_id}.steps").is_file()
+    return _steps(folder, cell_id).is_file()
 
 
 def forget(folder: Path, cell_id: str) -> None:
     """Take away the note of how far a cell is."""
-    (folder / "cells" / f".{cell_id}.steps").unlink(missing_ok=True)
+    _steps(folder, cell_id).unlink(missing_ok=True)
+
+
+def _steps(folder: Path, cell_id: str) -> Path:
+    return folder / "cells" / f".{cell_id}.steps"
 
 
 def sweep(folder: Path) -> None:
@@ -215,15 +214,15 @@ def distinct(folder: Path, name: str, columns: Sequence[str]) -> pd.DataFrame:
     return read.drop_duplicates(ignore_index=True)
 
 
-def file_name(name: str) -> str:
-    """The file of a table of a run."""
-    return FILES.get(name, f"{name}.csv")
-
-
 def cell_table(folder: Path, cell_id: str, name: str) -> pd.DataFrame | None:
     """The same of one finished cell."""
     path = folder / "cells" / cell_id / f"{name}.csv.gz"
     return read(path) if path.is_file() else None
+
+
+def file_name(name: str) -> str:
+    """The file of a table of a run."""
+    return FILES.get(name, f"{name}.csv")
 
 
 def write_table(folder: Path, name: str, table: pd.DataFrame) -> None:
@@ -234,15 +233,6 @@ def write_table(folder: Path, name: str, table: pd.DataFrame) -> None:
 def write_cell_table(folder: Path, cell_id: str, name: str, table: pd.DataFrame) -> None:
     """Replace a table of one finished cell."""
     _put(folder / "cells" / cell_id / f"{name}.csv.gz", csv(table))
-
-
-def cells_table(folder: Path, cells: Iterable[tuple[str, str]], done: Sequence[str]) -> pd.DataFrame:
-    """One row per cell (id and label given), of which those named are done: cell, label, finished, seconds."""
-    rows = []
-    for cell_id, label in cells:
-        seconds = about_cell(folder, cell_id)["seconds"] if cell_id in done else None
-        rows.append((cell_id, label, cell_id in done, seconds))
-    return pd.DataFrame(rows, columns=["cell", "label", "finished", "seconds"])
 
 
 def all_runs(runs: str | os.PathLike[str] = "runs") -> list[Path]:

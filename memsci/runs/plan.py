@@ -23,6 +23,7 @@ from transformers.utils import cached_file
 from memsci.adapters import lora
 from memsci.adapters.encode import PASS_TOKENS, TRAINING_BYTES, side_by_side
 from memsci.adapters.mixture import ROW_BYTES
+from memsci.adapters.study import LESSONS
 from memsci.config import Encoding
 from memsci.errors import MemsciError
 from memsci.experiments import Cell, Experiment, Task, parse
@@ -35,6 +36,9 @@ from memsci.memory import Partition
 from memsci.models import sites
 from memsci.models.base import SHIPPED
 from memsci.models.conversation import BATCH
+from memsci.models.gguf import SMOLLM2, SMOLLM2_HUB
+from memsci.phenomena.experiment import EXPERIMENTS
+from memsci.phenomena.materials import PARAPHRASES
 
 TOKENS_PER_WORD = 1.4  # of English with punctuation
 PROMPT_TOKENS = 45  # of a question, its instruction and the chat template
@@ -71,7 +75,7 @@ KNOWN: dict[str, dict[str, Any]] = {
         **_QWEN, "hidden_size": 3584, "intermediate_size": 18944, "num_hidden_layers": 28, "num_attention_heads": 28,
         "num_key_value_heads": 4, "vocab_size": 152064, "tie_word_embeddings": False,
     },
-    "HuggingFaceTB/SmolLM2-135M-Instruct": {
+    SMOLLM2_HUB: {
         **_SMOL, "hidden_size": 576, "intermediate_size": 1536, "num_hidden_layers": 30, "num_attention_heads": 9,
         "num_key_value_heads": 3,
     },
@@ -80,27 +84,13 @@ KNOWN: dict[str, dict[str, Any]] = {
         "num_key_value_heads": 32,
     },
 }  # fmt: skip
+KNOWN[SMOLLM2] = KNOWN[SMOLLM2_HUB]
 
 
 @dataclass(frozen=True)
 class Machine:
-    """What a process computes with. Figures are those reached with such models, not those of a data sheet.
-
-    Parameters
-    ----------
-    name
-        What the plan calls it.
-    flops
-        Floating-point operations per second.
-    bandwidth
-        Bytes per second between memory and processor.
-    overhead
-        Seconds that a layer takes to be called, whatever its size.
-    kind
-        "cpu" or "cuda".
-    memory
-        Bytes of a GPU.
-    """
+    """What a process computes with, as such models reach it: operations and bytes per second, seconds that the call of a
+    layer takes whatever its size (`overhead`), "cpu" or "cuda", and bytes of a GPU."""
 
     name: str
     flops: float
@@ -117,19 +107,9 @@ ACCELERATOR = Machine("one GPU of the A100 class", 1e14, 1.2e12, 6e-5, "cuda", 8
 
 @dataclass
 class Calls:
-    """What a cell asks of the model.
-
-    Parameters
-    ----------
-    steps
-        Optimiser steps, counted per memory.
-    examples
-        Texts trained on, one forward and backward pass each (several in a step).
-    fisher
-        Texts whose gradients are taken for the Fisher information.
-    recalls, answers, scored, quiz, embedded
-        Recalls and answers generated, answers weighed, quiz items read, texts embedded.
-    """
+    """What a cell asks of the model: optimiser steps, counted per memory; texts trained on, a forward and a backward pass
+    each; texts whose gradients are taken for the Fisher information; recalls and answers generated, answers weighed, quiz
+    items read, texts embedded."""
 
     steps: int = 0
     examples: int = 0
@@ -143,15 +123,7 @@ class Calls:
 
 @dataclass(frozen=True)
 class Shape:
-    """An architecture without weights.
-
-    Parameters
-    ----------
-    name
-        Of the base.
-    model
-        The real model on torch's "meta" device.
-    """
+    """An architecture: the name of the base, and the real model, without weights if on torch's "meta" device."""
 
     name: str
     model: torch.nn.Module = field(repr=False)
@@ -163,7 +135,6 @@ class Shape:
 
     @property
     def config(self) -> Any:
-        """Its numbers of layers, width and so on."""
         return self.model.config.get_text_config()
 
     def adapter(self, encoding: Encoding) -> pd.DataFrame:
@@ -206,16 +177,9 @@ class Planned:
 class Plan:
     """What a run will take.
 
-    Parameters
-    ----------
-    calls
-        One row per method: cells, what `Calls` counts, hours on one processor core and on one GPU.
-    adapter
-        Shapes of one adapter, see `Shape.adapter`; None if no MEGa learns.
-    memory
-        One row per method: the most that a process holds, in bytes, on the processor (float32) and on a GPU (bfloat16).
-    facts
-        Name and value of all else, ready to print.
+    `calls` has a row per method: cells, what `Calls` counts, hours on one processor core and on one GPU; `adapter` the
+    shapes of one adapter (`Shape.adapter`; None if no MEGa learns); `memory` a row per method: the most that a process
+    holds, in bytes, on the processor (float32) and on a GPU (bfloat16); `facts` name and value of all else, ready to print.
     """
 
     calls: pd.DataFrame
@@ -253,22 +217,14 @@ def _shape(name: str, config: dict[str, Any]) -> Shape:
 
 
 def plan(experiment: Experiment, base: str | None = None, seed: int = 0, quiz_items: int | None = None) -> Plan:
-    """What a run of an experiment will take; its memories are read, its model is not.
+    """What a run of an experiment (`memsci.runs.choose`) will take on a base; its memories are read, its model is not.
 
-    Parameters
-    ----------
-    experiment
-        From `memsci.runs.choose`.
-    base
-        Name of the base.
-    seed
-        Seed of the run.
-    quiz_items
-        Items of general knowledge at each stop; by default four subjects.
+    `quiz_items` is the number of items of general knowledge at each stop; by default those of four subjects.
     """
     check_common(experiment)
     about = shape(base)
-    tasks = experiment.tasks(lambda cell: learner_settings(cell, about.name, about.config.num_hidden_layers), seed)
+    sizes = about.config.num_hidden_layers, about.parameters
+    tasks = experiment.tasks(lambda cell, world: learner_settings(cell, world, about.name, *sizes), seed)
     cells = planned(tasks, about, quiz_items)
     both = (PROCESSOR, ACCELERATOR)
     table = pd.DataFrame(
@@ -303,17 +259,7 @@ def plan(experiment: Experiment, base: str | None = None, seed: int = 0, quiz_it
 
 
 def planned(tasks: Sequence[Task], about: Shape, quiz_items: int | None = None) -> list[Planned]:
-    """What each cell of a grid will do.
-
-    Parameters
-    ----------
-    tasks
-        The grid, from `memsci.experiments.Experiment.tasks`.
-    about
-        The architecture, with or without weights.
-    quiz_items
-        As for `plan`.
-    """
+    """What each cell of a grid (`memsci.experiments.Experiment.tasks`) will do on this architecture."""
     memories = {id(world): world for task in tasks for world in task.partitions}.values()
     words = [len(memory.text.split()) for world in memories for memory in world]
     text = TOKENS_PER_WORD * sum(words) / len(words)
@@ -339,24 +285,28 @@ def count(cell: Cell, partitions: Sequence[Partition], encoding: Encoding | None
     if cell.measure == "gates":
         texts = sum(len(world) + sum(len(memory.questions) for memory in world) for world in partitions)
         return Calls(embedded=texts)
+    if cell.measure == "phenomenon":
+        return _of_a_list(cell, len(partitions[0]), encoding)
     method = method_of(cell)
     stops = cell.stops_for(n) if cell.measure == "continual" else [n]
     embeds = "embedding" in method.reads
     calls = Calls(embedded=n if embeds else 0)
     if encoding is not None:
         keep = parse(cell.setting).get("paraphrases")
-        sizes = [encoding.text_copies + len(memory.paraphrases[:keep]) for memory in partitions[0]]
+        lessons = encoding.study == "parts"  # several of every wording, each with a prompt of its own
+        wordings = [encoding.text_copies + len(memory.paraphrases[:keep]) for memory in partitions[0]]
+        sizes = [k * len(LESSONS) for k in wordings] if lessons else wordings
         for stop in stops if method.jointly else [n]:
             learnt = [sum(sizes[:stop])] if method.jointly else sizes[:stop]
             calls.steps += encoding.epochs * sum(math.ceil(k / encoding.batch_size) for k in learnt)
             # Where an epoch is one mini-batch, copies of the text are read once.
-            copies = encoding.text_copies - 1
+            copies = 0 if lessons else encoding.text_copies - 1
             calls.examples += encoding.epochs * sum(k - copies if k <= encoding.batch_size else k for k in learnt)
         if not method.jointly:  # else it has no epochs on the text alone
             calls.steps += encoding.text_epochs * n
             calls.examples += encoding.text_epochs * n
         if method.penalty == "EWC":
-            calls.fisher = sum(k - encoding.text_copies + 1 for k in sizes)
+            calls.fisher = sum(sizes) if lessons else sum(k - encoding.text_copies + 1 for k in sizes)
     ways = [way for way in cell.ways if way == "direct" or method.recalls]
 
     def asked(questions: int) -> None:
@@ -381,6 +331,22 @@ def count(cell: Cell, partitions: Sequence[Partition], encoding: Encoding | None
     return calls
 
 
+def _of_a_list(cell: Cell, memories: int, encoding: Encoding | None) -> Calls:
+    """The calls of one list of a phenomenon, as `memsci.phenomena.experiment.Experiment` counts its studies and probes."""
+    known, method = EXPERIMENTS[cell.dataset], methods.get(cell.method)
+    probes = known.probes * (3 if method.gated else 1)
+    calls = Calls(answers=probes, scored=3 * probes, embedded=probes if "embedding" in method.reads else 0)
+    calls.recalls = probes if method.recalls else 0
+    if encoding is not None:
+        learnt = memories if method.trains == "memories" else known.studies
+        texts, read = encoding.text_copies + PARAPHRASES, 1 + PARAPHRASES
+        if encoding.study == "parts":
+            texts = read = texts * len(LESSONS)
+        calls.steps = learnt * (encoding.epochs * math.ceil(texts / encoding.batch_size) + encoding.text_epochs)
+        calls.examples = learnt * (encoding.epochs * read + encoding.text_epochs)
+    return calls
+
+
 def seconds(work: Planned, about: Shape, machine: Machine) -> float:
     """Estimated seconds of one cell, without scoring.
 
@@ -391,7 +357,9 @@ def seconds(work: Planned, about: Shape, machine: Machine) -> float:
     calls, numbers, text, full = work.calls, work.numbers, work.text, work.method.trains == "weights"
     bytes_each = 4 if machine.kind == "cpu" else 2
     mixed = work.memories * numbers if work.method.trains == "memories" else 0  # adapters that each token passes
-    trained = calls.examples * (text + ENCODING_PROMPT_TOKENS / max(1, calls.examples / max(1, calls.steps)))
+    lessons = work.encoding is not None and work.encoding.study == "parts"
+    asked = PROMPT_TOKENS if lessons else ENCODING_PROMPT_TOKENS * calls.steps / max(1, calls.examples)
+    trained = calls.examples * (text + asked)
     operations = trained * (6 * p if full else 4 * p + 6 * numbers) + 6 * p * calls.fisher * text
     moved = calls.steps * (7 * 4 * p if full else 7 * 4 * numbers + bytes_each * p)
     passes = 3 * calls.steps

@@ -32,21 +32,9 @@ class _Worker:
 
 
 def locally(jobs: Iterable[Job], processes: int, devices: Sequence[str | None] = (None,)) -> Iterator[tuple]:
-    """Run jobs in processes on this machine.
+    """Run jobs, in their order, in so many processes on this machine, to which devices are dealt out in turn.
 
-    Parameters
-    ----------
-    jobs
-        The jobs, begun in this order.
-    processes
-        How many at a time.
-    devices
-        Devices, dealt out to the processes in turn.
-
-    Yields
-    ------
-    tuple
-        ("end", job, outcome) as each ends, and ("tick", jobs at work) now and then.
+    Yields ("end", job, outcome) as each ends, and ("tick", jobs at work) now and then.
     """
     waiting = deque((0.0, job) for job in jobs)
     deaths: Counter[str] = Counter()

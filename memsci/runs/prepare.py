@@ -21,22 +21,11 @@ from memsci.runs.worker import WORK, Job, cores
 
 @dataclass(frozen=True)
 class Prepared:
-    """A run before its work.
+    """A run before its work: its folder, what decides its numbers (`config`), what run.json says at the beginning (`about`),
+    a job per cell in the order of the grid, and the device on which the base was loaded here.
 
-    Parameters
-    ----------
-    folder
-        Where it lies.
-    config
-        What decides its numbers.
-    about
-        What run.json says at the beginning.
-    jobs
-        A job per cell, in the order of the grid.
-    expected
-        Seconds planned for each cell, by its id. Only their ratios count: finished cells tell how fast the machine is.
-    device
-        That on which the base was loaded here.
+    `expected` holds the seconds planned for each cell, by its id. Only their ratios count: finished cells tell how fast the
+    machine is.
     """
 
     folder: Path
@@ -128,7 +117,8 @@ def prepare(
     experiment.worlds()  # what cannot be read is told before the model is
     # Workers may stand in another folder.
     model = load(str(as_path(base)) if base and as_path(base).exists() else base, dtype=dtype)
-    tasks = experiment.tasks(lambda cell: learner_settings(cell, model.name, layer_count(model)), seed)
+    sizes = layer_count(model), model.model.num_parameters()
+    tasks = experiment.tasks(lambda cell, world: learner_settings(cell, world, model.name, *sizes), seed)
     known, machine = Shape(model.name, model.model), PROCESSOR if model.device.type == "cpu" else ACCELERATOR
     expected = [seconds(one, known, machine) for one in planned(tasks, known, len(items))]
     about = {"name": model.name, **identity(model), "device": str(model.device)}
@@ -150,20 +140,8 @@ def lay_out(
 ) -> Prepared:
     """The part of `prepare` that needs no model; nothing is written.
 
-    Parameters
-    ----------
-    experiment, seed, runs
-        As for `prepare`.
-    base
-        Of the base model: name, fingerprint, tokenizer, dtype, device.
-    tasks
-        The grid, from `Experiment.tasks`.
-    quiz
-        Items of general knowledge.
-    work
-        The function that does a cell, as "module:name".
-    expected
-        Seconds planned for each cell; None: as many for each.
+    `base` holds name, fingerprint, tokenizer, dtype and device of the base model, `tasks` is the grid (`Experiment.tasks`),
+    `work` the function that does a cell, as "module:name", `expected` the seconds planned for each; None: all alike.
     """
     from memsci.models.base import SHIPPED
 

@@ -17,14 +17,7 @@ BARS = 16  # of cells at work
 
 
 class TimeLeft:
-    """Time left of a run: what was planned for each cell, times how much longer than planned cells of its method took.
-
-    Parameters
-    ----------
-    expected
-        Seconds planned for each cell, by its id.
-    methods
-        The method of each cell that is left, by its id.
+    """Time left of a run: seconds planned for each cell (by its id), times how much longer cells of its method took.
 
     Examples
     --------
@@ -66,21 +59,8 @@ def _pace(taken: Sequence[tuple[float, float]]) -> float:
 
 
 def follow(events: Generator[tuple], prepared: Prepared, todo: int, processes: int, progress: bool) -> dict[str, str]:
-    """Show what happens until all has ended; the errors of what failed, by cell.
-
-    Parameters
-    ----------
-    events
-        From `memsci.runs.pool.locally` or `memsci.runs.cluster.on_cluster`.
-    prepared
-        The run.
-    todo
-        How many cells are left.
-    processes
-        How many are at work at a time, as far as is known.
-    progress
-        Whether to show anything.
-    """
+    """Show what happens (`memsci.runs.pool.locally`, `memsci.runs.cluster.on_cluster`) until all cells that are to do have
+    ended; the errors of what failed, by cell."""
     console = Console(stderr=True, highlight=False)
     left = TimeLeft(prepared.expected, {job.id: job.cell.method for job in prepared.left})
     total, processes, failures = len(prepared.jobs), min(processes, todo), {}

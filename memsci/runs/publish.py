@@ -25,18 +25,11 @@ def publish(folder: Path, out: Path, add: bool = False) -> list[Path]:
 
     Parameters
     ----------
-    folder
-        Of the run.
-    out
-        Folder to be filled; figures that it holds already are replaced.
+    folder, out
+        Folder of the run, and folder to be filled; figures that it holds already are replaced.
     add
         Add the partitions of this run to those of the run that `out` holds: the same experiment with the same settings, on
         other partitions, run elsewhere or at another time. Tables and figures are then those of one run of all of them.
-
-    Returns
-    -------
-    list of Path
-        The files.
     """
     from memsci.runs.report import draw
 

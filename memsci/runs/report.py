@@ -65,7 +65,6 @@ class Results:
 
     @property
     def last(self) -> pd.DataFrame:
-        """What is known of all memories at the end."""
         return _last(self.curves)
 
     @property
@@ -91,15 +90,10 @@ def draw(run: str | Path, out: str | Path = "figures", size: str = "print") -> l
         names none, all for which its tables have rows.
     out
         Folder for the figures: ``main_episodic_first-memory_qa.pdf``, .png and .csv (the rows that are drawn). For results
-        that stand in a table of the paper also ``main_paper.csv`` (`memsci.measures.paper.compare`), ``main_order.csv``
-        (`memsci.measures.paper.ordering`) and ``main_tests.csv`` (`memsci.measures.paper.tested`).
+        that stand in a table of the paper also ``main_paper.csv``, ``main_order.csv`` and ``main_tests.csv`` (`compare`,
+        `ordering` and `tested` of `memsci.measures.paper`). The same tables give the same bytes.
     size
         "print" or "slide".
-
-    Returns
-    -------
-    list of Path
-        The files, the same bytes for the same tables.
     """
     folder = Path(run)
     check_in("size", size, SIZES)
@@ -107,6 +101,8 @@ def draw(run: str | Path, out: str | Path = "figures", size: str = "print") -> l
         raise MemsciError(f"{folder} has no curves.csv. Give the folder of a run that 'memsci run' made and finished.")
     experiment, named, number = _experiment(folder)
     out, drawn = make_folder(out), []
+    if "over" in curves and (curves["over"] == "list").all():
+        return _phenomena(folder, out, experiment, size)
     if "gate" in curves:
         curves = curves[(curves["metric"] != "correct gate") | (curves["gate"] != "true")]
     comparison = _beside_paper(curves, folder, number)
@@ -120,6 +116,22 @@ def draw(run: str | Path, out: str | Path = "figures", size: str = "print") -> l
             for one in FIGURES[figure](results):
                 ax = one.draw(one.table, title=f"{title}, {METRICS[one.metric].label}: {one.title}", size=size)
                 drawn += save(ax, out / _slug([experiment, results.dataset, *one.name]), one.table)
+    return drawn
+
+
+def _phenomena(folder: Path, out: Path, experiment: str, size: str) -> list[Path]:
+    """The figure of a phenomenon with its means, its tests, and what people did."""
+    from memsci.phenomena import Phenomenon, tidy
+
+    drawn = []
+    for dataset, rows in files.table(folder, "partitions").groupby("dataset", sort=False):
+        found = Phenomenon(dataset, tidy(rows.rename(columns={"partition": "list"}), phenomenon=dataset))
+        name = _slug([experiment, *([] if dataset == experiment else [dataset])])
+        drawn += save(found.figure(size).axes[0], out / name, found.means())
+        for what, table in (("tests", found.test()), ("human", found.human)):
+            if len(table):
+                drawn.append(out / f"{name}_{what}.csv")
+                table.to_csv(drawn[-1], index=False, float_format="%.6g")
     return drawn
 
 

@@ -5,6 +5,7 @@ Tables of a run (KEYS: dataset, partition, method, setting, stop; see `memsci.ev
 - responses: KEYS, memory_id, position, way, question, target, original, recalled, answer, logprob, tokens, top_id, gate
 - quiz: KEYS, subject, item, question, chosen, answer, correct
 - training: KEYS less stop, memory_id, position, loss (last epoch)
+- trials: dataset, and the columns of `memsci.phenomena.tidy`
 - gates: dataset, partition, comparison, and what `memsci.evaluate.gate_accuracy` gives
 - scores: KEYS, memory_id, position, way, gate, question, subject, metric, value, protocol, higher_is_better
 - partitions: see `per_partition`; of gates, see `memsci.evaluate.gate_accuracy.partition_rates`
@@ -75,18 +76,18 @@ def per_partition(scores: pd.DataFrame, categories: Mapping[str, str] | None = N
     return _counted(pd.concat(parts, ignore_index=True).reindex(columns=[*FIRST, "partition", "value"]))
 
 
+def per_list(trials: pd.DataFrame) -> pd.DataFrame:
+    """The value of every list of a phenomenon: over ("list"), dataset, method, condition, measure, partition (its number),
+    value. All tests and figures of phenomena can be made of it."""
+    values = unit_means(trials, ["dataset", "method", "condition", "measure"], unit="list")
+    return values.rename(columns={"list": "partition"}).assign(over="list")
+
+
 def curves(partitions: pd.DataFrame) -> pd.DataFrame:
     """Means over partitions, with spread and interval (`memsci.measures.statistics.mean_table`).
 
-    Parameters
-    ----------
-    partitions
-        As `per_partition` or `memsci.evaluate.gate_accuracy.partition_rates` gives it, also once it was written and read.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Its columns less partition and value, then mean, sd, low, high, n.
+    The table is that of `per_partition` or `memsci.evaluate.gate_accuracy.partition_rates`, also once it was written and
+    read; its columns less partition and value, then mean, sd, low, high, n come out.
     """
     return _counted(mean_table(partitions))
 

@@ -33,22 +33,9 @@ _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of malloc.h
 class Job:
     """A cell with all that a worker needs to do it; it can be sent to another process or machine.
 
-    Parameters
-    ----------
-    id
-        Hash of all that decides the cell's numbers; also the name of its folder.
-    cell, partitions, quiz
-        What `memsci.experiments.cells.run_cell` takes.
-    folder
-        Of the run.
-    base
-        Of the base model: name, fingerprint, tokenizer, dtype; see `memsci.experiments.cells.identity`.
-    device
-        Where it goes; None: what `memsci.load` chooses.
-    threads
-        Threads of torch.
-    work
-        The function that does it, as "module:name": called like `memsci.experiments.cells.work`, it gives tables.
+    `id` is the hash of all that decides the cell's numbers, and the name of its folder in that of the run; `base` holds name
+    and `memsci.experiments.cells.identity` of the base model, `device` where it goes (None: what `memsci.load` chooses). The
+    function `work`, named as "module:name", is called like `memsci.experiments.cells.work`, and gives tables.
     """
 
     id: str
@@ -117,16 +104,8 @@ def scored(
 ) -> dict[str, pd.DataFrame]:
     """The tables with their scores, unless they have some or there is nothing to score; no model is needed.
 
-    What is scored is what stands in the files, so that it can be scored again with the same result.
-
-    Parameters
-    ----------
-    tables
-        Of one cell.
-    judges
-        Judges beside the rule judge, see `memsci.measures.judges`.
-    embed
-        As in `memsci.evaluate.score`.
+    What is scored is what stands in the files, so that it can be scored again with the same result. Judges come beside the
+    rule judge; `embed` is that of `memsci.evaluate.score`.
     """
     if "scores" in tables or "responses" not in tables:
         return dict(tables)

@@ -49,7 +49,7 @@ class InterferenceExplorer(Panel):
     """Choose a dataset, a measure, methods and partitions; see how well memories are kept as more are learnt.
 
     A line is a mean over the partitions chosen, its band the 95 % interval of that mean (bootstrap, see
-    `memsci.statistics.mean_table`), computed anew for every choice. With fewer than five partitions there is no interval.
+    `memsci.measures.statistics.mean_table`), computed anew for every choice. Fewer than five partitions have no interval.
 
     Parameters
     ----------

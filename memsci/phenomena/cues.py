@@ -1,0 +1,189 @@
+"""Cues: how little of a memory brings it back, and what sort of it does."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from functools import cache
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.figure import Figure
+
+from memsci.figures.draw import per_cent
+from memsci.figures.style import REFERENCE, look, style
+from memsci.learners.mega import MEGa
+from memsci.measures.methods import order as by_method
+from memsci.measures.text_match import contains
+from memsci.memory import Memory
+from memsci.models.base import Base
+from memsci.phenomena import figures, materials
+from memsci.phenomena.controls import Report
+from memsci.phenomena.experiment import Experiment, enter, run
+from memsci.phenomena.keys import finders, right
+from memsci.phenomena.result import Claim, Phenomenon, about
+from memsci.world import stories
+
+NAME = "cues"
+STUDIED = 12  # memories of a list
+SHARES = (1.0, 0.6, 0.4, 0.2)  # of the words of a story in other words
+# Sorts of fact, by the pools of their values; "what" is the name of the kind of event.
+SLOTS = {
+    "who": ("friend", "bride"),
+    "where": ("town", "venue", "island", "country", "river", "road", "station", "museum", "mountain"),
+    "when": ("date", "month", "year", "weekday"),
+}
+PROTOCOL = (
+    f"{STUDIED} stories of one person, each of its own kind. Cues: a share of the words of each in other words, drawn at "
+    "random and kept in their order; or one fact alone (what: the name of the kind; who, where, when), of facts that one "
+    "story of the list has. gate: the right memory has the highest weight. recalled: share of the facts that are not in the "
+    "cue but in the recall. gain: share of all facts in the recall less that in the cue."
+)
+
+
+def cues(base: Base, lists: int | Sequence[int] = 20, seed: int = 0, progress: bool = True) -> Phenomenon:
+    """How much of a memory is completed from a part of it, and which fact is the best cue?
+
+    Completion is what makes a memory more than a copy: from a few words comes the rest. Wagenaar (1986), who noted
+    an event a day for six years, was reminded best by what had happened, less by who and where, and least by when;
+    some of that is how many events share a date, so that here only facts count that one story of the list has.
+
+    Parameters
+    ----------
+    base, lists, seed, progress
+        As in `memsci.phenomena.experiment.run`.
+
+    Returns
+    -------
+    Phenomenon
+        gate by condition ("1.0" … "0.2" of the words; "what", "who", "where", "when"), for MEGa and for MiniLM and TF-IDF
+        keys; recalled and gain for MEGa under its own gate and under the true one, which tells what the weights complete
+        once the memory is found; cued, the share of facts in the cue.
+    """
+    return run(NAME, base, lists, seed=seed, progress=progress)
+
+
+@cache
+def material(number: int) -> tuple[tuple[Memory, ...], pd.DataFrame, tuple[tuple[str, ...], ...]]:
+    """The memories of a list, its cues (own: number of the memory, condition, text), and the facts of each memory."""
+    draw, who = materials.rng(NAME, number), materials.person(number)
+    memories, events, probes = [], [], []
+    for place, kind in enumerate(materials.kinds(draw, STUDIED)):
+        id = f"{NAME}-{number:02d}-{place:02d}"
+        events.append(stories.draw_event(kind, draw, who))
+        memories.append(materials.told(events[-1], id, id))
+    for own, (memory, event) in enumerate(zip(memories, events)):
+        words = memory.paraphrases[0].split()
+        probes += [(own, str(share), _part(words, share, draw)) for share in SHARES]
+        single = [("what", event.kind.label)]
+        for slot, pool in event.kind.slots.items():
+            single += [(sort, event.facts[slot]) for sort, pools in SLOTS.items() if pool in pools]
+        # Only what belongs to one memory: an overloaded cue cannot tell.
+        probes += [(own, *cue) for cue in single if sum(contains(one.text, cue[1]) for one in memories) == 1]
+    facts = tuple(tuple(event.facts.values()) for event in events)
+    return tuple(memories), pd.DataFrame(probes, columns=["own", "condition", "text"]), facts
+
+
+def _part(words: Sequence[str], share: float, draw: random.Random) -> str:
+    kept = sorted(draw.sample(range(len(words)), max(1, round(share * len(words)))))
+    return " ".join(words[k] for k in kept)
+
+
+def measured(probes: pd.DataFrame, facts: Sequence[Sequence[str]], recalled: Sequence[str]) -> pd.DataFrame:
+    """Rows for the recalls of the cues that are parts of a story."""
+    rows = []
+    for (own, condition, text), recall in zip(probes[["own", "condition", "text"]].itertuples(index=False), recalled):
+        cued = [contains(text, fact) for fact in facts[own]]
+        said = [contains(recall, fact) for fact in facts[own]]
+        others = [hit for hit, given in zip(said, cued) if not given]
+        known = {"cued": sum(cued) / len(cued), "gain": (sum(said) - sum(cued)) / len(cued)}
+        rows += [{"condition": condition, "measure": name, "value": value} for name, value in known.items()]
+        if others:
+            counts = {"actual": sum(others), "possible": len(others)}
+            rows.append({"condition": condition, "measure": "recalled", "value": sum(others) / len(others), **counts})
+    return pd.DataFrame(rows)
+
+
+def _measure(method: str, base: Base, number: int, seed: int, report: Report) -> pd.DataFrame:
+    memories, probes, facts = material(number)
+    own, texts = probes["own"].tolist(), probes["text"].tolist()
+    tables = []
+    for finder in finders(base):
+        keys = finder.embed([memory.text for memory in memories])
+        hits = right(finder.gate(finder.embed(texts), keys), own)
+        tables.append(probes[["condition"]].assign(
+            method=finder.name, measure="gate", value=hits, actual=[int(hit) for hit in hits], possible=1,
+            item=[memories[k].id for k in own],
+        ))  # fmt: skip
+    mind = MEGa(base, seed=seed)
+    report(0, len(memories))
+    mind.encode(memories, progress=False)
+    report(len(memories), len(memories))
+    parts = probes[probes["condition"].isin(map(str, SHARES))]
+    asked, ids = parts["text"].tolist(), [memories[k].id for k in parts["own"]]
+    for name, gate in (("MEGa", None), ("MEGa, true gate", mind.true_gate(ids))):
+        told = measured(parts, facts, mind.recall(asked, gate=gate))
+        tables.append(told.assign(method=name))
+    return pd.concat(tables, ignore_index=True)
+
+
+def _draw(result: Phenomenon, size: str) -> Figure:
+    """What is found and completed by the share of words, and what single facts find."""
+    means = result.means(["method", "measure", "condition"])
+    with style(size):
+        figure, axes = plt.subplots(1, 3, layout="constrained", figsize=(10.5, 3.2))
+        for ax, measure, title in zip(
+            axes, ("gate", "recalled"), ("right memory first", "facts recalled that the cue lacks")
+        ):
+            rows = means[(means["measure"] == measure) & means["condition"].isin(map(str, SHARES))]
+            for method in sorted(rows["method"].unique(), key=by_method):
+                one = rows[rows["method"] == method].assign(share=lambda table: table["condition"].astype(float))
+                one = one.sort_values("share")
+                ax.plot(one["share"], one["mean"], **look(method), label=method)
+                if one["low"].notna().all():
+                    ax.fill_between(one["share"], one["low"], one["high"], color=look(method)["color"], alpha=0.15)
+            ax.set(title=title, xlabel="share of the words in the cue", ylim=(0, 1.02))
+            ax.yaxis.set_major_formatter(per_cent)
+        cued = means[(means["measure"] == "cued") & (means["method"] == "MEGa")]
+        axes[1].plot(cued["condition"].astype(float), cued["mean"], **REFERENCE, label="facts in the cue")
+        axes[1].legend(fontsize="x-small")
+        sorts = ["what", *SLOTS]
+        single = means[(means["measure"] == "gate") & means["condition"].isin(sorts)]
+        figures.points(axes[2], single, sorts, "right memory first, by one fact")
+        axes[2].yaxis.set_major_formatter(per_cent)
+        figures.over_lists(axes[2], single)
+    return figure
+
+
+_OF = {"method": "MEGa"}
+about(
+    NAME,
+    "Cues: completion from a part, and from single facts",
+    [
+        *(
+            Claim(f"Of {share} of the words MEGa recalls more facts than they hold", "gain", {**_OF, "condition": share})
+            for share in ("0.4", "0.2")
+        ),
+        *(
+            Claim(f"{method}: what happened is a better cue than {sort}", "gate", {"method": method, "condition": "what"},
+                  {"condition": sort})
+            for method in ("MEGa", "MiniLM keys", "TF-IDF keys") for sort in SLOTS
+        ),
+        *(
+            Claim(f"{method}: {sort} is a better cue than when", "gate", {"method": method, "condition": sort},
+                  {"condition": "when"})
+            for method in ("MEGa", "MiniLM keys", "TF-IDF keys") for sort in ("who", "where")
+        ),
+    ],
+    _draw,
+)  # fmt: skip
+enter(
+    Experiment(
+        name=NAME,
+        methods=("MEGa",),
+        measure=_measure,
+        material=lambda number: material(number)[0],
+        protocol=PROTOCOL,
+        probes=8 * STUDIED,
+    )
+)

@@ -1,0 +1,125 @@
+"""A phenomenon as an experiment: what one learner makes of one list is a piece of work by itself, done alone or in a run.
+
+`enter` makes a phenomenon known; `run` does all its lists here and now, `measure` one of them (what `memsci run` does, on
+as many processes and machines as there are).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+from tqdm.auto import tqdm
+
+from memsci.errors import check_in, check_whole
+from memsci.memory import Memory
+from memsci.models.base import Base
+from memsci.phenomena.controls import Report
+from memsci.phenomena.result import Phenomenon, tidy
+
+Measure = Callable[..., pd.DataFrame]
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """How a phenomenon is run.
+
+    Attributes
+    ----------
+    name : str
+        Of the phenomenon.
+    methods : tuple of str
+        Learners that it is run with, see `memsci.phenomena.controls.LEARNERS`.
+    measure : callable
+        ``measure(method, base, number, seed, report)``: rows of the table for one list.
+    material : callable
+        ``material(number)``: all memories of one list; the number alone decides them.
+    protocol : str
+        How it was done, in a sentence or two; it goes into every row.
+    probes, studies : int
+        About how many questions are put to a learner in a list, and how many memories one learns whose weights remember
+        the order of study: what a run is planned by.
+    """
+
+    name: str
+    methods: tuple[str, ...]
+    measure: Measure
+    material: Callable[[int], Sequence[Memory]]
+    protocol: str
+    probes: int
+    studies: int = 0
+
+
+EXPERIMENTS: dict[str, Experiment] = {}
+
+
+def enter(experiment: Experiment) -> None:
+    """Make a phenomenon known as an experiment."""
+    EXPERIMENTS[experiment.name] = experiment
+
+
+def material(name: str, number: int) -> Sequence[Memory]:
+    """All memories of one list."""
+    check_in("phenomenon", name, EXPERIMENTS)
+    check_whole("list", number, 0)
+    return EXPERIMENTS[name].material(number)
+
+
+def measure(
+    name: str, method: str, base: Base, number: int, seed: int = 0, report: Report = lambda done, total: None
+) -> pd.DataFrame:
+    """What one learner makes of one list: rows of the phenomenon's table, list by its number."""
+    check_in("phenomenon", name, EXPERIMENTS)
+    known = EXPERIMENTS[name]
+    check_in(f"a learner of {name}", method, known.methods)
+    rows = known.measure(method, base, number, seed, report)
+    return tidy(rows, phenomenon=name, list=number, seed=seed, protocol=known.protocol)
+
+
+def run(
+    name: str,
+    base: Base,
+    lists: int | Sequence[int],
+    methods: Sequence[str] | None = None,
+    seed: int = 0,
+    progress: bool = True,
+) -> Phenomenon:
+    """All lists of a phenomenon, one after another.
+
+    Parameters
+    ----------
+    name
+        Of the phenomenon.
+    base
+        From `memsci.load`; it stays as it is.
+    lists
+        How many lists, each a draw of material of its own and the unit of every test; or their numbers.
+    methods
+        Some of the phenomenon's learners; None for all.
+    seed
+        Of learning; what is learnt follows from the number of the list.
+    progress
+        Show a bar.
+
+    Raises
+    ------
+    MemsciError
+        The phenomenon is not run with that learner.
+    """
+    check_in("phenomenon", name, EXPERIMENTS)
+    known = EXPERIMENTS[name]
+    if not isinstance(lists, Sequence):
+        check_whole("lists", lists, 1)
+    numbers = list(range(lists)) if isinstance(lists, int) else list(lists)
+    methods = list(known.methods if methods is None else methods)
+    for method in methods:
+        check_in(f"a learner of {name}", method, known.methods)
+    work = [(number, method) for number in numbers for method in methods]
+    tables = []
+    with tqdm(work, desc=name, unit="list", disable=not progress) as bar:
+        for number, method in bar:
+            bar.set_postfix_str(f"list {number}, {method}")
+            tables.append(measure(name, method, base, number, seed))
+    protocol = {"base": base.name, "fingerprint": base.fingerprint, "lists": numbers, "methods": methods, "seed": seed}
+    return Phenomenon(name, pd.concat(tables, ignore_index=True), protocol={**protocol, "how": known.protocol})
