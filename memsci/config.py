@@ -27,7 +27,7 @@ SITES = ("mlp", "attention", "both")
 POOLINGS = ("mean", "surprisal", "idf", "last")
 SIMILARITIES = ("inner", "cosine")
 SCHEDULES = ("constant", "linear")
-STUDIES = ("text", "parts", "questions")
+STUDIES = ("text", "parts")
 SMALL, LARGE = 20_000_000, 1_000_000_000  # parameters of a base, see `Encoding.suited`
 STEPS, WORDS_A_STEP = 20, 4  # with rank 16 and lr 1e-3, see there
 
@@ -108,10 +108,9 @@ class Encoding(Settings):
         it. The adapter, AdamW and the loss stay float32. *Not stated in the paper.*
     study
         What is learnt: "text", the wordings under `prompt` (the paper's); or "parts", lessons made of each wording: the
-        whole of it under the recall prompt with a few of its words as the cue, twice, and one of its sentences under the
-        question prompt with a gap in it; or "questions": the whole of a wording likewise, and a question about it made by
-        rules, with the sentence that answers it (see `memsci.adapters.study`). Under the last two `prompt` is not used, and
-        an epoch has three or two lessons of each wording. *They are not in the paper.*
+        whole of it under the recall prompt with a few of its words as the cue, and one of its sentences under the question
+        prompt with a gap in it. `prompt` is not used then, and an epoch has twice as many steps (see
+        `memsci.adapters.study`). *The last is not in the paper.*
     grad_clip
         Largest norm of a memory's own gradient; None means no clipping. *Not stated in the paper.*
     schedule
@@ -190,10 +189,10 @@ class Encoding(Settings):
     def suited(cls, base: Any, memories: Iterable[Any] = ()) -> Self:
         """The encoding that suits a base by its size, and the memories by their wordings and length.
 
-        `embedded` below `SMALL` parameters, `paper` from `LARGE` on. Between them, recall and questions made of the
-        memories' own words (study "questions"), with so many steps as a text of its length takes (`STEPS`, and one more for
-        every `WORDS_A_STEP` words), whatever the number of its wordings: on a real model steps decide, not epochs. *Not
-        stated in the paper*; found on SmolLM2-135M with Wiki partition 9 (docs/lab-notes.md).
+        `embedded` below `SMALL` parameters, `paper` from `LARGE` on. Between them, lessons of the memories' own parts with
+        so many steps as a text of its length takes (`STEPS`, and one more for every `WORDS_A_STEP` words), whatever the
+        number of its wordings: on a real model steps decide, not epochs. *Not stated in the paper*; found on SmolLM2-135M
+        with Wiki partition 9 (docs/lab-notes.md).
 
         Parameters
         ----------
@@ -209,7 +208,7 @@ class Encoding(Settings):
         wordings = max((1 + len(one.paraphrases) for one in memories), default=1)
         words = max((len(one.text.split()) for one in memories), default=40)
         steps = STEPS + words / WORDS_A_STEP
-        return cls(rank=16, lr=1e-3, epochs=math.ceil(steps / (2 * wordings)), study="questions", autocast=True)
+        return cls(rank=16, lr=1e-3, epochs=math.ceil(steps / (2 * wordings)), study="parts", autocast=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -382,8 +381,9 @@ class GateRule(Settings):
 
     @classmethod
     def practical(cls) -> Self:
-        """Cosines at β = 30, for embeddings of unit length; `memsci.MEGa.calibrate` fits β. *Not in the paper.*"""
-        return cls(beta=30.0, similarity="cosine")
+        """Cosines at β = 30, for embeddings of unit length (`memsci.MEGa.calibrate` fits β), and a second turn of iRAG in
+        which the base reads the recall alone: adapters that recalled a text go on reciting it. *Not in the paper.*"""
+        return cls(beta=30.0, similarity="cosine", second_turn="closed")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -120,7 +120,7 @@ def demo(material: Material, figures: str | Path = "figures", base: Base | None 
     opened = opened.sort_values("id", key=lambda column: column.map(mind.ids.index), kind="stable")
     ax = gate_map(opened)
     if none := len(material.unanswered):
-        ax.set_title(f"Gating weights; no memory answers the last {none} questions")
+        ax.set_title(f"Gating weights; no memory answers the last {none} questions", loc="left")
     save(ax, folder / f"{material.name}_gate", opened)
     recalls = responses.assign(recall_cos=scores.loc[scores["metric"] == "recall cos", "value"].to_numpy())
     shown = recalls[labels(recalls) == "iRAG"].drop_duplicates("memory_id").head(EXAMPLES)

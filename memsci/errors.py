@@ -7,6 +7,7 @@ it where they are the user's to mend. Docstrings have a section ``Raises`` only 
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable
 
 
@@ -18,7 +19,21 @@ def check_in(name: str, value: object, allowed: Iterable[object]) -> None:
     """Raise unless `value` is one of `allowed`; `name` is what the user calls it."""
     options = list(allowed)
     if value not in options:
-        raise MemsciError(f"{name} must be one of {', '.join(map(repr, options))}; {value!r} was given.")
+        shown = ", ".join(map(repr, options))
+        raise MemsciError(f"{name} must be one of {shown}; {value!r} was given.{meant(value, options)}")
+
+
+def meant(value: object, allowed: Iterable[object]) -> str:
+    """The end of a message: which of the names that there are is nearly the one given; empty if none is.
+
+    Examples
+    --------
+    >>> meant("Mega", ["Base", "RAG", "MEGa"]), meant("Full", ["RAG"])
+    (" Did you mean 'MEGa'?", '')
+    """
+    names = {one.casefold(): one for one in allowed if isinstance(one, str)}
+    near = difflib.get_close_matches(value.casefold(), names, n=1) if isinstance(value, str) else []
+    return f" Did you mean {names[near[0]]!r}?" if near else ""
 
 
 def check_whole(name: str, value: object, least: int | None = None, most: int | None = None) -> None:

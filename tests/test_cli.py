@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import math
 import os
+import re
+import shlex
 import subprocess
 import sys
+import warnings
+from pathlib import Path
 from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 import torch
+import typer
 from conftest import random_adapter
 from rich.console import Console
 from typer.testing import CliRunner
@@ -50,21 +56,21 @@ class Mind:
     """Notes what it is asked."""
 
     def __init__(self):
-        self.calls = []
+        self.calls, self.rule = [], memsci.GateRule()
 
     def __len__(self):
         return 3
 
-    def answer(self, question, **options):
-        self.calls.append(("answer", question, options))
-        return "By [Ada] Venn."
+    def answer(self, questions, **options):
+        self.calls.append(("answer", questions, options, self.rule.beta))
+        return ["By [Ada] Venn." if question == "Who wrote it?" else f"{question} Yes.\nSo." for question in questions]
 
-    def recall(self, question, **options):
-        self.calls.append(("recall", question, options))
-        return "On 3 May, " + "a very long story went on, " * 20
+    def recall(self, cues, **options):
+        self.calls.append(("recall", cues, options, self.rule.beta))
+        return ["On 3 May, " + "a very long story went on, " * 20] * len(cues)
 
-    def gate(self, query, beta=None):
-        self.calls.append(("gate", query, {"beta": beta}))
+    def gate(self, query):
+        self.calls.append(("gate", query, self.rule))
         rows = [(query, f"m{i}", f"label {i}", float(i), w, r) for i, w, r in [(0, 0.1, 3), (1, 0.7, 1), (2, 0.2, 2)]]
         table = pd.DataFrame(rows, columns="query id label score weight rank".split())
         return SimpleNamespace(frame=lambda: table, closed=torch.tensor([False]))
@@ -82,8 +88,91 @@ def mind(monkeypatch):
 
 def test_help_names_every_command_and_version_is_the_packages():
     shown = run("--help").output
-    assert all(f"\n  {command} " in shown for command in ("demo", "encode", "ask", "gate", "forget", "info"))
+    commands = ("demo", "encode", "ask", "recall", "test", "gate", "forget", "info")
+    assert all(f"\n  {command} " in shown for command in commands)
     assert run("--version").output == f"memsci {memsci.__version__}\n"
+
+
+def test_every_help_has_examples_that_the_program_takes(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    program = typer.main.get_command(cli.app)
+    assert len(cli.EXAMPLES) == len(program.commands)
+    for lines in cli.EXAMPLES.values():
+        for line in lines:
+            name, *words = shlex.split(line.partition(" < ")[0])[1:]
+            assert f"\n    {line}\n" in run(name, "--help").output
+            program.commands[name].make_context(name, words).close()  # refuses what it does not know
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        (["info", "stroe"], "store"),
+        (["forget", "store", "m00", "--yes"], "m0"),
+        (["test", "store", "--method", "Mega"], "MEGa"),
+        (["run", "mian", "--plan"], "main"),
+        (["run", "main", "--plan", "--methods", "Full+EWX"], "Full+EWC"),
+        (["run", "main", "--plan", "--dataset", "episodc"], "episodic"),
+        (["figures", "main-0124", "--folder", "runs"], "main-0123"),
+        (["enocde"], "encode"),
+    ],
+)
+def test_a_slip_is_answered_with_what_was_meant(store, tmp_path, monkeypatch, words, meant):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs" / "main-0123").mkdir(parents=True)
+    (tmp_path / "runs" / "main-0123" / "run.json").write_text("{}")
+    result = run(*words)
+    assert result.exit_code == 2 and f"Did you mean '{meant}'" in result.stderr
+
+
+def test_stopping_says_what_is_kept_and_that_the_command_goes_on(base, tmp_path, monkeypatch):
+    monkeypatch.setattr(memsci, "load", lambda name=None: base)
+    table, store = tmp_path / "memories.csv", tmp_path / "store"
+    table.write_text("text,id\nNora hid the letter.,nora\nAda flew the kite.,ada\nOmar sang.,omar\n")
+    add = Store.add
+
+    def stop_after_one(store, *given):
+        if len(store):
+            raise KeyboardInterrupt
+        return add(store, *given)
+
+    monkeypatch.setattr(Store, "add", stop_after_one)
+    words = ("encode", table, "--store", store, "--base", "tiny", "--rank", "2", "--epochs", "1")
+    result = run(*words)
+    assert result.exit_code == 130 and "Stopped, 1 of 3 kept in" in result.stderr and "goes on" in result.stderr
+    monkeypatch.setattr(Store, "add", add)
+    result = run(*words)
+    assert result.exit_code == 0 and "1 of 3 memories are in" in result.stderr and "2 memories encoded" in result.stdout
+
+
+def test_a_run_says_what_is_there_and_what_was_kept(monkeypatch, tmp_path):
+    from memsci import runs
+
+    prepared = SimpleNamespace(folder=tmp_path / "main-01", left=[1, 2], jobs=[0, 1, 2])
+    monkeypatch.setattr(runs, "choose", lambda *what: None)
+    monkeypatch.setattr(runs, "prepare", lambda *what: prepared)
+    monkeypatch.setattr(runs, "status", lambda folder: "unfinished")
+
+    def run_one(*given):
+        prepared.left.pop()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(runs, "run", run_one)
+    result = run("run", "main")
+    assert result.exit_code == 130 and "1 of 3 cells are finished already" in result.stderr
+    assert "Stopped, 2 of 3 cells kept in" in result.stderr
+    monkeypatch.setattr(runs, "choose", run_one)
+    assert run("run", "main").exit_code == 130
+
+
+def test_warnings_of_ours_are_lines_and_others_are_not_shown(mind, monkeypatch):
+    def gate(query):
+        warnings.warn("2 recalls were cut.", stacklevel=1)
+        warnings.warn("old", FutureWarning, stacklevel=1)
+        return Mind.gate(mind, query)
+
+    monkeypatch.setattr(mind, "gate", gate)
+    assert run("gate", "there", "Who?").stderr == "Note: 2 recalls were cut.\n"
 
 
 def test_an_error_is_one_red_line_and_status_2(tmp_path, monkeypatch):
@@ -96,10 +185,32 @@ def test_an_error_is_one_red_line_and_status_2(tmp_path, monkeypatch):
 
 
 def test_the_program_itself_shows_no_traceback():
-    command = [sys.executable, "-m", "memsci", "ask", "there", "Who?", "--recall", "--via-recall"]
+    command = [sys.executable, "-m", "memsci", "ask", "there", "Who?"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 2
     assert done.stderr.startswith("Error: ") and "Traceback" not in done.stderr
+
+
+def test_no_message_that_reaches_the_terminal_names_a_python_function():
+    """All messages of the rooms below the command line, but for those that only somebody in Python can meet."""
+    package = Path(memsci.__file__).parent
+    in_python = ("memory.py", "widgets/", "figures/", "pretraining/", "world/", "models/generate.py", "measures/judges.py",
+                 "adapters/peft_format.py", "gate/embed.py", "learners/base.py:true_gate",
+                 "data/tables.py:_frame")  # fmt: skip
+    call = re.compile(r"\b[A-Za-z_][\w.]*\(|\b(?:memsci|store|mind|Store)\.[a-z_]+\b(?!\.toml)")
+    found = []
+    for file in package.rglob("*.py"):
+        for function in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            where = f"{file.relative_to(package).as_posix()}:{getattr(function, 'name', '')}"
+            if not isinstance(function, ast.FunctionDef) or where.startswith(in_python):
+                continue
+            for raised in ast.walk(function):
+                name = ast.unparse(raised.func).rpartition(".")[2] if isinstance(raised, ast.Call) else ""
+                if name in ("MemsciError", "Failed", "damage", "warn", "BadParameter"):
+                    texts = [one.value for one in ast.walk(raised) if isinstance(one, ast.Constant)]
+                    found += [(where, text) for text in texts if isinstance(text, str) and call.search(text)]
+    assert found == []
+    assert cli.in_options("Give sep=';', or dtype='x'.") == "Give --sep ';', or --dtype 'x'."
 
 
 def test_errors_of_another_kind_are_not_hidden(store, monkeypatch):
@@ -165,7 +276,7 @@ def test_values_of_a_batch_job_are_text_unless_they_are_numbers(monkeypatch, tmp
     from memsci import runs
 
     given = []
-    prepared = SimpleNamespace(folder=tmp_path, left=[1])
+    prepared = SimpleNamespace(folder=tmp_path, left=[1], jobs=[1])
     monkeypatch.setattr(runs, "choose", lambda *what: None)
     monkeypatch.setattr(runs, "prepare", lambda *what: prepared)
     monkeypatch.setattr(runs, "status", lambda folder: "new")
@@ -213,26 +324,51 @@ def test_forget_of_an_unknown_memory_changes_nothing(store):
 def test_ask_prints_the_reply_alone(mind):
     result = run("ask", "there", "Who wrote it?")
     assert result.stdout == "By [Ada] Venn.\n"
-    assert mind.calls == [("there", None), ("answer", "Who wrote it?", {"via_recall": False, "beta": None})]
+    assert mind.calls == [("there", None), ("answer", ["Who wrote it?"], {"via_recall": False}, 1.0)]
 
 
 def test_ask_by_way_of_the_recall(mind):
     run("ask", "there", "Who wrote it?", "--via-recall", "--beta", "inf", "--base", "some/model")
     assert mind.calls == [
         ("there", "base some/model"),
-        ("answer", "Who wrote it?", {"via_recall": True, "beta": math.inf}),
+        ("answer", ["Who wrote it?"], {"via_recall": True}, math.inf),
     ]
 
 
-def test_ask_for_the_recall_is_one_line_however_long(mind):
-    result = run("ask", "there", "Who wrote it?", "--recall", "--beta", "0.1")
-    assert len(result.stdout.splitlines()) == 1 and len(result.stdout) > 500
-    assert mind.calls[1] == ("recall", "Who wrote it?", {"beta": 0.1})
+def test_several_questions_also_from_the_standard_input_are_asked_at_once(mind):
+    result = run("ask", "there", "Who?", "-", "And now?", input="\n Where? \nWhen?\n\n")
+    assert mind.calls[1][1] == ["Who?", "Where?", "When?", "And now?"]
+    assert result.stdout.splitlines() == ["Who? Yes. So.", "Where? Yes. So.", "When? Yes. So.", "And now? Yes. So."]
 
 
-def test_ask_refuses_both_kinds_of_recall(mind):
-    assert run("ask", "there", "Who?", "--recall", "--via-recall").exit_code == 2
+def test_of_many_questions_each_batch_is_told_when_it_is_answered(mind):
+    from memsci.models.conversation import BATCH
+
+    result = run("ask", "there", "-", input="".join(f"{k}?\n" for k in range(BATCH + 3)))
+    assert [len(call[1]) for call in mind.calls[1:]] == [BATCH, 3]
+    assert len(result.stdout.splitlines()) == BATCH + 3 and f"{BATCH} of {BATCH + 3}" in result.stderr
+
+
+def test_no_question_is_refused_before_the_store_is_opened(mind):
+    for command in ("ask", "recall"):
+        result = run(command, "there", "-", input=" \n")
+        assert result.exit_code == 2 and "No question was given" in result.stderr
     assert mind.calls == []
+
+
+def test_on_a_terminal_each_reply_stands_below_its_question(mind, monkeypatch):
+    monkeypatch.setattr(terminal, "out", Console(highlight=False, width=200, force_terminal=True, color_system=None))
+    shown = run("ask", "there", "Who?", "Where?").stdout.splitlines()
+    assert shown == ["Who?", "Who? Yes. So.", "Where?", "Where? Yes. So."]
+    assert run("ask", "there", "Who wrote it?").stdout == "By [Ada] Venn.\n"
+
+
+def test_recall_is_one_line_however_long(mind):
+    result = run("recall", "there", "the letter", "--beta", "0.1", "--tokens", "300")
+    assert len(result.stdout.splitlines()) == 1 and len(result.stdout) > 500
+    assert mind.calls[1] == ("recall", ["the letter"], {"max_new_tokens": 300}, 0.1)
+    run("recall", "there", "the letter")
+    assert mind.calls[3] == ("recall", ["the letter"], {"max_new_tokens": None}, 0.1)
 
 
 @pytest.mark.parametrize("command", ["ask", "gate"])
@@ -280,7 +416,7 @@ def test_gate_shows_the_best_memories_first(mind):
     result = run("gate", "there", "Who wrote it?", "--top", "2", "--beta", "2")
     assert "2 of 3 memories" in result.stdout
     assert result.stdout.index("m1") < result.stdout.index("m2") and "m0" not in result.stdout
-    assert mind.calls[1] == ("gate", "Who wrote it?", {"beta": 2.0})
+    assert mind.calls[1] == ("gate", "Who wrote it?", memsci.GateRule(beta=2.0))
 
 
 @pytest.mark.parametrize(
@@ -298,7 +434,8 @@ def test_encode_settings(mind, tmp_path, monkeypatch, options, expected):
 
     def mega(base, **settings):
         made.update(settings, base=base)
-        return SimpleNamespace(encode=lambda memories: pd.DataFrame({"id": [m.id for m in memories], "loss": [0.25]}))
+        encode = lambda memories: pd.DataFrame({"id": [m.id for m in memories], "loss": [0.25]})
+        return SimpleNamespace(store=(), encode=encode)
 
     monkeypatch.setattr(memsci, "MEGa", mega)
     suited = memsci.Encoding(rank=5, epochs=77)
@@ -308,7 +445,8 @@ def test_encode_settings(mind, tmp_path, monkeypatch, options, expected):
     result = run("encode", table, "--store", tmp_path / "store", "--seed", "7", *options)
     assert result.exit_code == 0, result.output
     assert "nora" in result.stdout and "0.25" in result.stdout
-    assert (made["store"], made["seed"], made["keep_text"]) == (tmp_path / "store", 7, False)
+    assert (made["store"], made["seed"]) == (tmp_path / "store", 7)
+    assert (made["keep_text"], made["keep_questions"]) == (False, True)
     assert made["base"] == ("base some/model" if "--base" in options else "base None")
     if expected is None:
         assert made["encoding"] is None
@@ -384,6 +522,30 @@ def test_from_table_to_answer_with_a_real_model(base, tmp_path, monkeypatch):
     assert Store(store).header["encoding"]["rank"] == 2
     again = run("encode", table, "--store", store, "--rank", "2", "--epochs", "1", "--base", "tiny")
     assert again.exit_code == 0 and "0 memories encoded" in again.stdout
+    assert f"2 of 2 memories are in {store} already; 0 to go" in again.stderr
+
+    assert "keeps no questions" in run("test", store, "--base", "tiny").stderr
+    asking, out = tmp_path / "asking.jsonl", tmp_path / "new" / "scores.csv"
+    rows = [{"id": "nora", "text": "Nora hid the letter.", "questions": [["Who hid the letter?", "Nora"]]}]
+    asking.write_text("\n".join(map(json.dumps, rows)))
+    result = run("test", store, "--table", asking, "--base", "tiny", "--method", "MEGa,RAG", "--out", out)
+    assert result.exit_code == 0 and "nora" in result.stdout and "1 memory, each counts alike" in result.stdout
+    scores = pd.read_csv(out)
+    assert scores["method"].tolist() == ["MEGa", "RAG"] and scores["qa"].isin([0, 1]).all()
+    protocol = json.loads(out.with_suffix(".json").read_text())
+    assert protocol["base"]["name"] == "tiny" and [one["questions"] for one in protocol["marks"]] == [1, 1]
+    for change, says in ({"id": "nobody"}, "no memory 'nobody'"), ({"text": "Omar hid it."}, "has another text"):
+        asking.write_text(json.dumps(rows[0] | change))
+        assert says in run("test", store, "--table", asking, "--base", "tiny").stderr
+    assert "one of 'MEGa', 'iRAG'" in run("test", store, "--method", "MEGa,Full").stderr
+    kept = tmp_path / "kept"
+    asking.write_text(json.dumps(rows[0]))
+    result = run("encode", asking, "--store", kept, "--rank", "2", "--epochs", "1")
+    assert result.exit_code == 0 and f"'memsci test {kept}' asks them" in result.stdout
+    assert "iRAG" in run("test", kept, "--base", "tiny").stdout
+    unasked = run("encode", asking, "--store", tmp_path / "without", "--rank", "2", "--epochs", "1", "--no-questions")
+    assert unasked.exit_code == 0 and "memsci test" not in unasked.stdout
+    assert "keeps no questions" in run("test", tmp_path / "without", "--base", "tiny").stderr
 
     result = run("gate", store, "Where is the letter?", "--base", "tiny")
     assert result.exit_code == 0 and "nora" in result.stdout and "ada" in result.stdout

@@ -110,7 +110,7 @@ def test_what_suits_follows_from_size_wordings_and_length():
     assert Encoding.suited(Sized(6_400_000)) == Encoding.embedded()
     assert Encoding.suited(Sized(8_000_000_000)) == Encoding.paper()
     real = Encoding.suited(Sized(135_000_000), [memory(40)])
-    assert real == Encoding.suited(Sized(135_000_000)) and real.study == "questions" and real.autocast
+    assert real == Encoding.suited(Sized(135_000_000)) and real.study == "parts" and real.autocast
     steps = lambda encoding, wordings: encoding.epochs * 2 * wordings
     assert steps(real, 1) == 30
     assert steps(Encoding.suited(Sized(135_000_000), [memory(40, 9)]), 10) == 40

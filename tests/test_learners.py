@@ -537,7 +537,7 @@ def test_an_encoding_that_was_not_given_is_fitted_to_what_is_learnt_first(name, 
         made = make(name, base, **how)
         made.learn(WORDY, progress=False)
     assert [one.epochs for one in seen] == [few, few, 5]
-    assert all(one.study == "questions" for one in seen)
+    assert all(one.study == "parts" for one in seen)
 
 
 def test_overrides_come_last():

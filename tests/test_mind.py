@@ -208,7 +208,7 @@ def test_an_id_that_another_text_has_is_refused_before_anything_is_done(mind):
 def test_an_id_that_differs_in_letter_case_alone_is_refused_before_anything_is_done(mind, monkeypatch):
     monkeypatch.setattr("memsci.learners.mega.encode", lambda *_, **__: pytest.fail("training has begun"))
     for text in ("Another text.", MEMORIES[1].text):
-        with pytest.raises(MemsciError, match=r"another memory called 'c', .*letter case .*'C'.*forget\('c'\)"):
+        with pytest.raises(MemsciError, match=r"another memory called 'c', .*letter case .*'C'.*forget 'c' first"):
             mind.encode([Memory("Tom left.", id="new"), Memory(text, id="C")], progress=False)
     assert mind.ids == IDS
 
@@ -232,6 +232,17 @@ def test_texts_are_kept_only_if_asked(base, tmp_path, keep_text):
     written = b"".join(file.read_bytes() for file in mind.store.path.rglob("*") if file.is_file())
     assert (b"in Rome" in written) is keep_text and b"She sang" not in written
     assert text_hash("Ada sang twice, in Rome.").encode() in written
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_questions_are_kept_unless_told_otherwise(base, tmp_path, keep):
+    told = {} if keep else {"keep_questions": False}
+    mind = MEGa(base, store=tmp_path / "store", encoding=SMALL, **told)
+    memory = Memory("Ada sang twice.", id="x", questions=[("Who sang?", "Ada Venn")])
+    mind.encode([memory], progress=False)
+    assert memsci.open(mind.store.path, base=base).store.records[0].questions == (memory.questions if keep else ())
+    written = b"".join(file.read_bytes() for file in mind.store.path.rglob("*") if file.is_file())
+    assert (b"Ada Venn" in written) is keep
 
 
 # Save, forget

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -18,7 +19,7 @@ from memsci.experiments.cells import run_cell
 from memsci.memory import Memory, Partition, Question, QuizItem
 from memsci.models import conversation, sites
 from memsci.runs import choose, prepare
-from memsci.runs.plan import KNOWN, count, plan, shape, size
+from memsci.runs.plan import KNOWN, count, plan, shape, size, time
 
 LLAMA = "meta-llama/Llama-3.1-8B-Instruct"
 
@@ -167,7 +168,7 @@ def test_a_real_base_is_planned_with_what_suits_its_memories():
     found = plan(choose("main", ["episodic"], [0], methods=["MEGa", "Full"], memories=3), "smollm2")
     steps = found.calls.set_index("method")["steps"]
     suited = Encoding.suited(134_515_008, experiments.partition("episodic", 0).memories[:3])
-    assert steps["MEGa"] == steps["Full"] == 3 * suited.epochs * 3 * 10  # lessons of ten wordings
+    assert steps["MEGa"] == steps["Full"] == 3 * suited.epochs * 2 * 10  # a recall and a question of each of ten wordings
 
 
 def test_sizes_to_read():
@@ -184,8 +185,18 @@ def test_only_what_is_asked_for_is_planned():
     assert found.calls["embedded"].sum() == 50 + sum(len(memory.questions) for memory in world)
 
 
+@pytest.mark.parametrize("name", ["beta", "compositional", "embedding-layers", "embedding-models", "l2", "prompts", "rank"])
+def test_the_time_planned_is_that_of_the_shipped_run_within_a_factor_of_two(name):
+    folder = Path(__file__).parents[1] / "figures" / "runs" / name
+    ran, took = (json.loads((folder / file).read_text()) for file in ("config.json", "run.json"))
+    ran = ran["experiment"]
+    found = plan(choose(name, ran["datasets"], ran["partitions"], ran["methods"], ran["stops"], ran.get("memories")))
+    assert 0.5 < 3600 * found.calls["core hours"].sum() / took["seconds"] < 2
+
+
 def test_a_plan_is_read_in_numbers_that_people_use():
     one = plan(choose("main", ["episodic"], [0], methods=["MEGa"]))
     assert one.facts["cells"] == "1: 1 method, 1 partition of 50 memories"
     large = plan(choose("main"), LLAMA)
-    assert re.fullmatch(r"\d{2},\d{3} \(\d+(\.\d)? years\) on one core, [\d.]+ on one GPU .*", large.facts["hours"])
+    assert re.fullmatch(r"[\d,]+ h \(\d+(\.\d)? years\) on one core, [\d.]+ h on one GPU .*", large.facts["time"])
+    assert [time(hours) for hours in (0.001, 0.5, 1.9, 30)] == ["1 min", "30 min", "114 min", "30 h"]

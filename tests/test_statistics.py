@@ -10,7 +10,7 @@ import pytest
 
 from memsci.errors import MemsciError
 from memsci.measures.metrics import macro_accuracy
-from memsci.measures.statistics import holm, mean_table, paired, sign_flip, unit_means
+from memsci.measures.statistics import holm, mean_table, paired, share_interval, sign_flip, unit_means
 
 
 def table(values: dict[str, list[list[float]]]) -> pd.DataFrame:
@@ -148,6 +148,13 @@ def test_sign_flip_is_the_count_over_all_signs(n):
     d = np.random.default_rng(n).normal(0.3, 1, n)
     sums = [abs(np.dot(signs, d)) for signs in itertools.product((1, -1), repeat=n)]
     assert sign_flip(d) == pytest.approx(np.mean([s >= abs(d.sum()) - 1e-9 for s in sums]))
+
+
+@pytest.mark.parametrize(("right", "n"), [(0, 5), (3, 10), (45, 50), (50, 50)])
+def test_the_interval_of_a_share_is_where_its_test_just_fails_to_reject(right, n):
+    p, z = right / n, 1.959964
+    for end, edge in zip(share_interval(p, n), (0, 1)):
+        assert end == edge if p == edge else (p - end) ** 2 == pytest.approx(z**2 * end * (1 - end) / n, rel=1e-5)
 
 
 def test_sign_flip_counts_ties_however_they_are_rounded():

@@ -96,7 +96,7 @@ def test_one_bad_memory_is_named_and_the_others_answer(mind, base, how, first, m
     with pytest.raises(MemsciError, match="'alien' does not fit") as caught:
         again.store.verify()
     assert "'nora'" not in str(caught.value)
-    with pytest.warns(UserWarning, match=r"'alien' does not fit .*forget\('alien'\).* passed over"):
+    with pytest.warns(UserWarning, match=r"'alien' does not fit .*forget it.* passed over"):
         assert isinstance(again.answer(QUERY, max_new_tokens=2, beta=0.0), str)
     by_hand = again.gate_by_hand([{"omar": 1.0, "alien": 1.0}])
     assert again.logprob([QUERY], ["Omar"], gate=by_hand)["logprob"][0] == pytest.approx(expected, abs=1e-4)
@@ -217,7 +217,7 @@ def test_a_base_that_is_gone_is_named_with_its_place(folder, written_by):
         (folder / "store" / "store.json").write_text(json.dumps(header))
     shutil.rmtree(folder / "models")
     said = str(folder / "models" / "tiny") if written_by == "this version" else "models/tiny"
-    with pytest.raises(MemsciError, match=f"(?s){said}.*memsci.open\\(store, base="):
+    with pytest.raises(MemsciError, match=f"(?s){said}.*as the base of the store"):
         memsci.open("store")
 
 

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import collections
 import dataclasses
 import doctest
-import itertools
 import random
 
 import pytest
 import torch
 
-from memsci import prompts
-from memsci.adapters import questions, study
+from memsci.adapters import study
 from memsci.adapters.encode import draws, encode, memory_seed
 from memsci.adapters.lora import init_adapter, stack
 from memsci.adapters.mixture import alone
@@ -54,53 +51,13 @@ def test_a_gap_lesson_asks_for_one_sentence_with_something_left_out():
     assert asked == set(study.sentences(text))
 
 
-@pytest.mark.parametrize(("kind", "per_wording"), [("parts", 3), ("questions", 2)])
-def test_lessons_come_from_the_seed_alone_and_differ_between_epochs(base, kind, per_wording):
-    settings = dataclasses.replace(SETTINGS, study=kind)
-    first, again, other = (study.lessons(base, MEMORIES[0], settings, seed) for seed in (1, 1, 2))
+def test_lessons_come_from_the_seed_alone_and_differ_between_epochs(base):
+    first, again, other = (study.lessons(base, MEMORIES[0], SETTINGS, seed) for seed in (1, 1, 2))
     assert first == again != other
-    assert len(first) == 3 and all(len(epoch) == per_wording for epoch in first)
+    assert len(first) == 3 and all(len(epoch) == 2 for epoch in first)
     assert first[0] != first[1]
-    copies = study.lessons(base, MEMORIES[0], dataclasses.replace(settings, text_copies=3), 1)
-    assert len(copies[0]) == 3 * per_wording
-
-
-TEXT = (
-    "The Harbour Cup (once the Gull Cup) was a sailing race held in Varna on 4 May 2021, after a storm. It was won by Ada "
-    "Lund, who was twenty. Mrs. Hill gave the prize."
-)
-
-
-def test_questions_keep_what_they_ask_for_to_themselves_and_a_sentence_of_the_text_answers_them():
-    drawn = set(itertools.islice(questions.questions(TEXT, random.Random(0)), 200))
-    held = "The Harbour Cup (once the Gull Cup) was a sailing race held in Varna on 4 May 2021."
-    assert {
-        ("On what date was the Harbour Cup a sailing race held in Varna?", held),
-        ("By whom was the Harbour Cup won?", "The Harbour Cup was won by Ada Lund."),
-        ("Who gave the prize?", "Mrs. Hill gave the prize."),
-    } <= drawn  # fmt: skip
-    for asked, told in drawn:
-        kept = told.replace("(once the Gull Cup) ", "").rstrip(".")
-        missing = [word for word in kept.split() if word.lower() not in asked.lower()]
-        assert asked.endswith("?") and asked[0].isupper() and "(" not in asked and missing
-        assert told.removeprefix("The Harbour Cup").rstrip(".") in TEXT
-
-
-def test_each_sentence_is_asked_about_equally_often():
-    told = [answer for _, answer in itertools.islice(questions.questions(TEXT, random.Random(3)), 30)]
-    heads = collections.Counter(answer[:15] + str("won by" in answer) for answer in told)
-    assert sorted(heads.values()) == [10, 10, 10]
-
-
-def test_a_text_with_nothing_to_ask_for_is_studied_by_gaps(base):
-    assert next(questions.questions("nobody came and nothing was said.", random.Random(0)), None) is None
-    assert next(questions.questions("", random.Random(0)), None) is None
-    _, make = study.lesson_makers("questions", ["nobody came."], random.Random(0))
-    assert study.GAP in make("nobody came.", random.Random(0))[0][0]["content"]
-    _, make = study.lesson_makers("questions", [TEXT], random.Random(0))
-    (turn,), told = make(TEXT, random.Random(0))
-    assert [turn] == prompts.qa(turn["content"].removesuffix(" Answer should be no more than one sentence."))
-    assert study.GAP not in turn["content"] and told.endswith(".")
+    copies = study.lessons(base, MEMORIES[0], dataclasses.replace(SETTINGS, text_copies=3), 1)
+    assert len(copies[0]) == 6
 
 
 def test_a_lesson_too_long_for_the_model_is_refused(base):
@@ -114,7 +71,7 @@ def test_equals_training_on_whole_sequences_one_by_one(base, batch_size):
     memory = MEMORIES[0]
     generator = torch.Generator().manual_seed(memory_seed(0, memory.id))
     stacked = stack([init_adapter(base.model, targets(base.model), encoding, generator)])
-    order = draws(generator, 3, 3)
+    order = draws(generator, 3, 2)
     taught = study.lessons(base, memory, encoding, memory_seed(0, memory.id))
     for tensor in stacked.parameters:
         tensor.requires_grad_(True)
@@ -133,7 +90,7 @@ def test_equals_training_on_whole_sequences_one_by_one(base, batch_size):
         loss.backward()
         optimiser.step()
         expected.append(loss.item())
-    per_epoch = -(-3 // batch_size)
+    per_epoch = -(-2 // batch_size)
     means = [sum(expected[k : k + per_epoch]) / per_epoch for k in range(0, 3 * per_epoch, per_epoch)] + expected[-1:]
     (one,) = encode(base, [memory], encoding, progress=False)
     assert one.losses == pytest.approx(means, abs=1e-5)
@@ -150,9 +107,9 @@ def test_many_at_once_equal_each_alone(base):
 
 def test_settings_without_lessons_are_written_as_before():
     assert "study" not in Encoding().to_dict() and Encoding(study="parts").to_dict()["study"] == "parts"
-    with pytest.raises(MemsciError, match="study must be one of 'text', 'parts', 'questions'"):
+    with pytest.raises(MemsciError, match="study must be one of 'text', 'parts'"):
         Encoding(study="all")
 
 
 def test_examples():
-    assert doctest.testmod(study).failed == doctest.testmod(questions).failed == 0
+    assert doctest.testmod(study).failed == 0

@@ -14,7 +14,7 @@ pytest.importorskip("anywidget", reason="needs the extra notebooks")
 import memsci
 from memsci.config import Encoding
 from memsci.learners.mega import MEGa
-from memsci.memory import Memory, text_hash
+from memsci.memory import Memory, Question, text_hash
 from memsci.models.sites import targets
 from memsci.store.record import Remembered
 from memsci.widgets import page as pages
@@ -30,7 +30,9 @@ def mind(base, tmp_path):
     for k in range(N):
         key = mind._embed([f"Story {k}."])[0]
         adapter = random_adapter(base.model, targets(base.model), seed=k)
-        mind.store.add(Remembered(f"s{k}", f"Story {k}", key, text_hash(f"Story {k}."), 0, (1.0,)), adapter)
+        asked = (Question(f"Which is {k}?", f"{k}"), Question(f"And {k}?", f"{k}"))
+        record = Remembered(f"s{k}", f"Story {k}", key, text_hash(f"Story {k}."), 0, (1.0,), questions=asked)
+        mind.store.add(record, adapter)
     return mind
 
 
@@ -60,12 +62,25 @@ def test_the_map_is_of_so_many_memories_and_says_what_is_left_out(mind, shown, m
     monkeypatch.setattr(memsci, "open", lambda *_, **__: mind)
     monkeypatch.setattr(pages, "ON_MAP", most)
     page = made()
-    labels = [f"Story {k}" for k in range(N)]
-    assert page.gate_map.rows == page.gate_map.columns == labels[:most]
-    assert page.gate_map.values == mind.gate(labels[:most]).weights[:, :most].tolist()
-    assert len(page.probe._queries) == len(page.probe.table) == N
+    labels, asked = [f"Story {k}" for k in range(N)], [f"Which is {k}?" for k in range(N)]
+    assert page.gate_map.rows == asked[:most] and page.gate_map.columns == labels[:most]
+    assert page.gate_map.values == mind.gate(asked[:most]).weights[:, :most].tolist()
+    assert page.probe._queries == [text for k in range(N) for text in (f"Which is {k}?", f"And {k}?")]
+    assert len(page.probe.table) == N and page.probe.bars.marked == ["s0"]
+    assert "--keep-text" in page.probe._why.value and "memories=" not in page.probe._why.value
     (said,) = shown  # and no bar: nothing is encoded
     assert (f"{N - most} left out" in said) == ("left out" in said) == (most < N)
+
+
+def test_a_store_without_questions_offers_none_and_no_labels_in_their_place(base, tmp_path, monkeypatch):
+    bare = MEGa(base, store=tmp_path / "bare", encoding=Encoding(rank=2))
+    record = Remembered("s", "Story", bare._embed(["Story."])[0], text_hash("Story."), 0, (1.0,))
+    bare.store.add(record, random_adapter(base.model, targets(base.model)))
+    monkeypatch.setattr(memsci, "open", lambda *_, **__: bare)
+    page = made()
+    assert page.probe.query == "" and page.probe._pick.layout.display == "none" and page.gate_map is None
+    page.probe.query = "Which?"
+    assert page.wait(WAIT) and page.probe.wait(WAIT) and page.probe.bars.ids == ["s"]
 
 
 def test_while_memories_are_encoded_a_bar_with_a_name_says_how_far(base, shown, monkeypatch):

@@ -2,8 +2,7 @@
 
 Learnt under one prompt alone, a memory is recited whenever its gate is open, whatever is asked. With lessons the adapter
 learns two things from the text itself, and no other model is needed: to tell the whole memory when a part of it is named
-under the recall prompt, and to answer in one sentence under the prompt of questions. These are its sentences with gaps
-(study "parts"), or questions proper (study "questions", see `memsci.adapters.questions`). *Not in the paper.*
+under the recall prompt, and to answer in one sentence under the prompt of questions. *Not in the paper.*
 
 Shapes: n memories, k lessons in an epoch, m of them in a mini-batch, t tokens.
 """
@@ -12,7 +11,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 
 import torch
@@ -21,7 +20,6 @@ from torch import Tensor
 from memsci import prompts
 from memsci.adapters.lora import Stack
 from memsci.adapters.mixture import alone, logits_at
-from memsci.adapters.questions import questions, sentences
 from memsci.adapters.train import Penalty, descend, precision, surprisal
 from memsci.config import Encoding
 from memsci.memory import Memory
@@ -33,6 +31,23 @@ ABOUT = ("What do you know about {}?", "What happened with {}?", "Who or what is
 GAP = "___"
 # What a question may ask for: names and numbers within a sentence.
 _NAMES = re.compile(r"(?<=[ (\"“])(?:[A-Z][\w'’-]*(?: (?:of |the |de )?[A-Z][\w'’-]*)*|\d[\d,.:]*\d|\d)(?: [a-z]+)?")
+_SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-Z\"“])")
+_ABBREVIATED = re.compile(r"(?:^|[ (.])(?:Mrs?|Ms|Dr|St|Sr|Jr|Prof|Gen|vs|No|[A-Z])\.$")
+
+
+def sentences(text: str) -> list[str]:
+    """The sentences of a text.
+
+    >>> sentences("It rained. Tom stayed, e.g. at home! Mrs. Gray did not.")
+    ['It rained.', 'Tom stayed, e.g. at home!', 'Mrs. Gray did not.']
+    """
+    found: list[str] = []
+    for part in filter(None, _SENTENCE_END.split(text.strip())):
+        if found and _ABBREVIATED.search(found[-1]):
+            found[-1] += f" {part}"
+        else:
+            found.append(part)
+    return found
 
 
 def recall_lesson(text: str, rng: random.Random) -> tuple[prompts.Messages, str]:
@@ -48,32 +63,17 @@ def gap_lesson(text: str, rng: random.Random) -> tuple[prompts.Messages, str]:
     return prompts.qa(sentence.replace(left_out, GAP, 1)), sentence
 
 
-def lesson_makers(study: str, texts: Sequence[str], rng: random.Random) -> tuple[Callable, ...]:
-    """What each wording is taught by in every epoch: "parts", recall, gap, recall; "questions", recall and question.
-
-    A text that has nothing to ask for has gaps instead of questions.
-    """
-    if study == "parts":
-        return recall_lesson, gap_lesson, recall_lesson
-    left = {text: questions(text, rng) for text in texts}
-
-    def question_lesson(text: str, rng: random.Random) -> tuple[prompts.Messages, str]:
-        if (found := next(left[text], None)) is None:
-            return gap_lesson(text, rng)
-        return prompts.qa(found[0]), found[1]
-
-    return recall_lesson, question_lesson
+LESSONS = (recall_lesson, gap_lesson)  # of every wording in every epoch
 
 
 def lessons(base: Base, memory: Memory, encoding: Encoding, seed: int) -> list[list[Lesson]]:
-    """What is learnt of a memory: for each epoch the lessons of each wording by `lesson_makers`, a recall first.
+    """What is learnt of a memory: for each epoch the `LESSONS` of each wording, a recall first.
 
-    The text counts as `text_copies` wordings. Cues, gaps and questions are drawn anew in every epoch, from the seed alone.
+    The text counts as `text_copies` wordings. Cues and gaps are drawn anew in every epoch, from the seed alone.
     """
     rng = random.Random(seed)
     wordings = [memory.text] * encoding.text_copies + list(memory.paraphrases)
-    makers = lesson_makers(encoding.study, wordings, rng)
-    drawn = [[make(text, rng) for make in makers for text in wordings] for _ in range(encoding.epochs)]
+    drawn = [[make(text, rng) for make in LESSONS for text in wordings] for _ in range(encoding.epochs)]
     found = [[(base.chat(asked), base.reply(told)) for asked, told in epoch] for epoch in drawn]
     longest = max(len(asked) + len(told) for epoch in found for asked, told in epoch)
     base.check_length(longest, f"Memory {memory.id} with its prompt")

@@ -9,10 +9,9 @@ from typer import Argument, Option
 
 import memsci
 from memsci.cli import terminal
-from memsci.cli.memories import open_store
+from memsci.cli.asking import open_store
 from memsci.cli.options import BASE, FILE, FOLDER, NEW_BASE, RUN, RUNS, SEED, names
 from memsci.errors import MemsciError
-from memsci.files import make_folder
 
 if TYPE_CHECKING:
     from memsci.experiments import Experiment
@@ -76,7 +75,11 @@ def run(
     if runs.status(prepared.folder) == "finished" and not prepared.left:
         terminal.say(f"{prepared.folder} is finished; nothing is left to do.")
         return
-    path = runs.run(prepared, processes, threads, cluster, options)
+    done = lambda: f"{len(prepared.jobs) - len(prepared.left)} of {len(prepared.jobs)} cells"
+    if len(prepared.left) < len(prepared.jobs):
+        terminal.note(f"{done()} are finished already in {prepared.folder}; {len(prepared.left)} to go.")
+    with terminal.stoppable(lambda: f"{done()} kept in {prepared.folder}"):
+        path = runs.run(prepared, processes, threads, cluster, options)
     terminal.say(f"Tables are in {path}; 'memsci figures {path}' draws them.")
 
 
@@ -146,8 +149,7 @@ def harness(
     from memsci.learners import BaseAlone
 
     learner = BaseAlone(memsci.load(base)) if store is None else open_store(store, base)
-    if to is not None:
-        make_folder(to.parent)  # said now, not after hours
+    terminal.make_room(to)
     found = mmlu(learner, names(tasks), limit, wording=wording, folder=include)
     average = f"{100 * found['accuracy'].mean():.1f} % of {found['n'].sum()} questions, macro average"
     terminal.show(found[["subject", "n", "correct", "accuracy"]], title=f"{learner.name}: {average}")
@@ -186,15 +188,17 @@ def _job_options(given: list[str]) -> dict[str, Any]:
 
 def _plan(experiment: Experiment, base: str | None, seed: int) -> None:
     """What a run would take."""
-    from memsci.runs.plan import plan, size
+    from memsci.runs.plan import plan, size, time
 
     found = plan(experiment, base, seed)
     for name, value in found.facts.items():
         terminal.say(f"{name:<8} {value}")
     # Two tables: each fits 80 columns.
-    training = ["method", "cells", "steps", "examples", "fisher", "core hours", "GPU hours"]
-    terminal.show(found.calls[training], title="Training, and estimated hours of all")
-    asking = ["method", *(name for name in found.calls if name not in training)]
+    training = ["method", "cells", "steps", "examples", "fisher"]
+    times = {"one core": found.calls["core hours"].map(time), "one GPU": found.calls["GPU hours"].map(time)}
+    title = "Training, and time of all (within a factor of two)"
+    terminal.show(found.calls[training].assign(**times), title=title)
+    asking = ["method", *(name for name in found.calls if name not in (*training, "core hours", "GPU hours"))]
     terminal.show(found.calls[asking], title="Texts generated, weighed and embedded")
     if found.adapter is not None:
         terminal.show(found.adapter, title="Adapter of one memory: W + γ B A on each of these maps")

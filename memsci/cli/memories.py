@@ -1,4 +1,4 @@
-"""Commands for memories and stores: encode, ask, look at the gate, compress, forget."""
+"""Commands for memories and stores: demo, encode, probe, compress, forget, info."""
 
 from __future__ import annotations
 
@@ -13,12 +13,11 @@ from typer import Argument, Option
 
 import memsci
 from memsci.cli import terminal
-from memsci.cli.options import BASE, BETA, EPSILON, FILE, FOLDER, SEED, STORE
+from memsci.cli.options import BASE, FILE, FOLDER, SEED, STORE
 from memsci.config import ENERGY, FLOAT8, STORED
 from memsci.errors import MemsciError
 
 if TYPE_CHECKING:
-    from memsci.learners.mega import MEGa
     from memsci.models.base import Base
 
 
@@ -94,58 +93,38 @@ def encode(
     calibrate: Annotated[
         bool, Option("--calibrate", help="Then fit the gate, so that it closes to questions about none of these memories.")
     ] = False,
+    sep: Annotated[str | None, Option(help="What separates the columns of the table. Default: it is recognised.")] = None,
+    encoding: Annotated[str | None, Option(help="Of the characters of the table, such as cp1252.")] = None,
+    decimal: Annotated[str | None, Option(help="The decimal mark of its numbers, '.' or ','.")] = None,
+    sheet: Annotated[str | None, Option(help="Sheet of a workbook.")] = None,
+    no_questions: Annotated[
+        bool, Option("--no-questions", help="Do not keep the questions, which 'memsci test' would ask.")
+    ] = False,
 ) -> None:
     """Encode the memories of a table into adapters, and keep them in a store; repeat the command to resume."""
-    memories = memsci.data.table(memories_file)
+    how = {"sep": sep, "encoding": encoding, "decimal": decimal, "sheet": sheet}
+    memories = memsci.data.table(memories_file, **{name: value for name, value in how.items() if value is not None})
     changes = {name: value for name, value in {"rank": rank, "lr": lr, "epochs": epochs}.items() if value is not None}
     memsci.Encoding(**changes)  # refused now, not once a model is loaded
     model = base_of(store, base)
-    encoding = None
+    settings = None
     if preset or changes:
         given = getattr(memsci.Encoding, preset.value)() if preset else memsci.Encoding.suited(model, memories)
-        encoding = dataclasses.replace(given, **changes)
-    mind = memsci.MEGa(model, store=store, encoding=encoding, seed=seed, keep_text=keep_text)
-    encoded = mind.encode(memories)
+        settings = dataclasses.replace(given, **changes)
+    mind = memsci.MEGa(
+        model, store=store, encoding=settings, seed=seed, keep_text=keep_text, keep_questions=not no_questions
+    )
+    kept = lambda: sum(memory.id in mind.store for memory in memories)
+    if there := kept():
+        left = len(memories) - there
+        terminal.note(f"{there} of {terminal.memories(len(memories))} are in {store} already; {left} to go.")
+    with terminal.stoppable(lambda: f"{kept()} of {len(memories)} kept in {store}"):
+        encoded = mind.encode(memories)
     terminal.show(encoded, title=f"{terminal.memories(len(encoded))} encoded into {store}")
     if calibrate:
         terminal.show(mind.calibrate(memories), title="The gate, fitted to these memories")
-
-
-def ask(
-    store: STORE,
-    question: Annotated[str, Argument(help="The question; more context helps the gate.")],
-    via_recall: Annotated[
-        bool, Option("--via-recall", help="Recall first, then answer from the recall (iRAG).")
-    ] = False,
-    recall: Annotated[bool, Option("--recall", help="Recall the whole memory instead of answering.")] = False,
-    beta: BETA = None,
-    epsilon: EPSILON = None,
-    base: BASE = None,
-) -> None:
-    """Answer a question from the memories in a store."""
-    if recall and via_recall:
-        raise MemsciError("--recall prints the memory, --via-recall answers from it: choose one of the two.")
-    mind = open_store(store, base, epsilon)
-    terminal.say(
-        mind.recall(question, beta=beta) if recall else mind.answer(question, via_recall=via_recall, beta=beta)
-    )
-
-
-def gate(
-    store: STORE,
-    query: Annotated[str, Argument(help="Any text.")],
-    top: Annotated[int, Option(min=1, help="How many memories to show, best first.")] = 10,
-    beta: BETA = None,
-    epsilon: EPSILON = None,
-    base: BASE = None,
-) -> None:
-    """Show which memories a query opens, and how far; with --epsilon only those that stay open."""
-    mind = open_store(store, base, epsilon)
-    found = mind.gate(query, beta=beta)
-    shown = found.frame().sort_values("rank").head(top).drop(columns="query")
-    terminal.show(shown, title=f"{len(shown)} of {terminal.memories(len(mind))}")
-    if len(mind) and found.closed.all():
-        terminal.say("The gate is closed: no memory is like this text, and the base speaks alone.")
+    if not no_questions and any(memory.questions for memory in memories):
+        terminal.say(f"Their questions are kept: 'memsci test {store}' asks them.")
 
 
 def probe(
@@ -239,14 +218,6 @@ def base_of(store: Path, base: str | None) -> Base:
     return memsci.load()
 
 
-def open_store(store: Path, base: str | None, epsilon: float | None = None) -> MEGa:
-    """The mind of a store, on the base named or the store's own; ε, if given, replaces that of the gate's rule."""
-    mind = memsci.open(store, base=None if base is None else memsci.load(base))
-    if epsilon is not None:
-        mind.rule = dataclasses.replace(mind.rule, epsilon=epsilon)
-    return mind
-
-
 def _describe(store: Path) -> None:
     """The memories of a store, its base and its settings."""
     import pandas as pd
@@ -254,8 +225,11 @@ def _describe(store: Path) -> None:
     from memsci.store.store import Store
 
     opened = Store(store)
-    columns = ["order", "id", "label", "loss", "created"]
-    rows = [(r.order, r.id, r.label, r.losses[-1] if r.losses else math.nan, r.created) for r in opened.records]
+    columns = ["id", "label", "questions", "loss", "created"]
+    rows = [
+        (r.id, r.label, len(r.questions), r.losses[-1] if r.losses else math.nan, r.created[:10])
+        for r in opened.records
+    ]
     title = f"{terminal.memories(len(opened))}, {opened.nbytes / 1e6:.1f} MB"
     terminal.show(pd.DataFrame(rows, columns=columns), title=title)
     base = opened.header["base"]

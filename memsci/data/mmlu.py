@@ -55,7 +55,7 @@ def _folder(subject: str, split: str, source: Path) -> list[QuizItem]:
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise MemsciError(
             f"{path}: the file cannot be read ({error}). MMLU in its original layout has one file per "
-            'subject, such as test/anatomy_test.csv; source="hub" downloads it.'
+            "subject, such as test/anatomy_test.csv; without a folder it comes from the hub."
         ) from None
     items = []
     for number, row in enumerate(rows, start=1):

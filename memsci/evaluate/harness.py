@@ -176,7 +176,7 @@ class _Model:
         if not self._cut or room < 1:
             raise MemsciError(
                 f"A request takes {len(prompt)} tokens with {more} more; {base.name} reads at most {base.max_length}. Leave "
-                "the task out, give fewer examples (num_fewshot), or cut long contexts at their start with cut=True."
+                "the task out, give fewer examples (num_fewshot), or let long contexts be cut at their start (cut)."
             )
         return prompt[-room:]
 
@@ -288,7 +288,7 @@ def ask(
     if wording == "paper" and (chat is False or num_fewshot):
         raise MemsciError(
             "The paper asks in a conversation and without examples. Leave out chat and num_fewshot, or take "
-            "wording='harness'."
+            "the wording 'harness'."
         )
     for name, value, least in (("limit", limit, 1), ("num_fewshot", num_fewshot, 0)):
         if value is not None:
@@ -366,20 +366,20 @@ def _check_task(name: str, task: Any, wording: str) -> None:
     simple = task.OUTPUT_TYPE == "multiple_choice" and not task.multiple_input and not task.multiple_target
     if not simple or "acc" not in task.aggregation():
         raise MemsciError(
-            f"The task {name!r} is not a question with options of which one is right, scored by accuracy. Give it to "
-            "lm_eval.simple_evaluate with memsci.evaluate.harness.as_lm(learner) as the model."
+            f"The task {name!r} is not a question with options of which one is right, scored by accuracy. Leave "
+            "it out; in Python, lm-evaluation-harness itself takes it, with a learner as its model (as_lm)."
         )
     if wording == "paper" and (lacking := {"question", "choices", "answer"} - set(task.features)):
         raise MemsciError(
             f"The questions of {name!r} have no {sorted(lacking)[0]!r}, which the paper's wording needs; they have "
-            f"{', '.join(task.features)}. Take wording='harness'."
+            f"{', '.join(task.features)}. Take the wording 'harness'."
         )
     if wording == "paper":
         for number, doc in enumerate(task.eval_docs):
             if not 2 <= len(doc["choices"]) <= len(LETTERS):
                 raise MemsciError(
                     f"Question {number} of {name!r} has {len(doc['choices'])} options; the paper's wording "
-                    f"has a letter for each, so it takes from 2 to {len(LETTERS)}. Take wording='harness'."
+                    f"has a letter for each, so it takes from 2 to {len(LETTERS)}. Take the wording 'harness'."
                 )
 
 

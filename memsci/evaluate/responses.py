@@ -17,6 +17,8 @@ from memsci.measures.methods import GATES, WAYS
 from memsci.measures.metrics import BETWEEN
 from memsci.measures.text_match import check_truth
 from memsci.memory import Memory, Partition, QuizItem
+from memsci.store.record import Remembered
+from memsci.store.store import Records
 
 RESPONSE = (
     "memory_id", "position", "way", "question", "target", "original", "recalled", "answer", "logprob", "tokens", "top_id",
@@ -28,12 +30,14 @@ QUESTIONS = 3  # of each memory, as in the paper
 def probes(memories: Any, per_memory: int | None = QUESTIONS) -> pd.DataFrame:
     """The first questions of each memory (None: all): columns memory_id, question, target, original, and the extra ones.
 
-    `memories` is whatever `memsci.data.table` takes.
+    `memories` is whatever `memsci.data.table` takes, or what a store keeps of them, ``mind.store.records``; original is
+    then None for those whose text it does not keep.
     """
-    memories = table(memories)
+    kept = isinstance(memories, Records) or (isinstance(memories, list) and isinstance((*memories, None)[0], Remembered))
+    memories = memories if kept else table(memories)
     asked = [
         {"memory_id": memory.id, "question": question.text, "target": question.answer, "original": memory.text}
-        | memory.extra
+        | (memory.extra or {})
         | question.extra
         for memory in memories
         for question in memory.questions[:per_memory]
@@ -97,7 +101,8 @@ def ask(
     learner
         Who is asked.
     memories
-        What is asked about: memories that it has learnt, in any form that it could learn them in, or the table of `probes`
+        What is asked about: memories that it has learnt, in any form that it could learn them in, the records of its store
+        (see `probes`), or the table of `probes`
         (or `compositional_probes`) to put.
     ways
         Prompting modes: "direct", the question alone; "recall first", after the learner's own recall (iRAG). A learner that

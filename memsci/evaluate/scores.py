@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,8 @@ def score(
     Parameters
     ----------
     responses
-        Tables of `ask`, with the column method and what else there is of `KEYS`.
+        Tables of `ask`, with the column method and what else there is of `KEYS`. A missing `original` (of a memory whose
+        text is not kept) leaves out what recalls are compared with it for.
     quiz
         Tables of `ask_quiz`, with the same.
     judge
@@ -50,7 +52,8 @@ def score(
         check_in("a column of the table of responses", name, rows.columns.tolist())
     # A reply of no words comes back from a CSV file as a missing value.
     rows["answer"] = rows["answer"].fillna("")
-    vectors = _each_once(embed or embedder(None, Embedding(kind="sentence")))
+    sentence = cache(lambda: embedder(None, Embedding(kind="sentence")))  # loaded where it is needed alone
+    vectors = _each_once(embed or (lambda texts: sentence()(texts)))
     embedding = Embedding().model if embed is None else getattr(embed, "name", "one that was given")
     scores = [_long(rows, one.metric, one(rows), one.protocol) for one in ([judge] if callable(judge) else judge)]
     for name, metric in METRICS.items():

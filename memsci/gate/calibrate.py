@@ -9,7 +9,6 @@ import math
 from collections.abc import Iterable
 
 import torch
-from scipy.optimize import minimize_scalar
 from torch import Tensor
 
 from memsci.memory import Memory
@@ -54,6 +53,8 @@ def fit_beta(scores: Tensor, own: Tensor) -> float:
     own
         [c], number of the memory that each cue comes from.
     """
+    from scipy.optimize import minimize_scalar  # slow to import, and nothing else of a mind needs it
+
     scores = scores.double()
     spread = scores.std().clamp_min(1e-12).item()
 

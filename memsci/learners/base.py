@@ -338,8 +338,8 @@ class Learner(ABC):
     def _warn_if_cut(self, recalled: Sequence[str], most: int) -> None:
         if cut := sum(len(self.base.reply(text, end=False)) >= most for text in recalled):
             warnings.warn(
-                f"{cut} of {len(recalled)} recalls of {self.name} were cut off at {most} tokens. Give recall a larger "
-                "max_new_tokens if the memories are longer.",
+                f"{cut} of {len(recalled)} recalls of {self.name} were cut off at {most} tokens. If the memories "
+                "are longer, allow a recall more tokens.",
                 stacklevel=3,
             )
 

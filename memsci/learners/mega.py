@@ -64,6 +64,9 @@ class MEGa(Learner, method="MEGa"):
         Seed of the run, from which and the memory's id each memory's own seed comes. Default: the store's, else 0.
     keep_text
         Keep the texts in the store too. By default a memory is in its weights alone.
+    keep_questions
+        Keep the questions about the memories in the store, so that whoever opens it can ask them:
+        ``memsci.evaluate.ask(mind, mind.store.records)``.
 
     Examples
     --------
@@ -84,8 +87,9 @@ class MEGa(Learner, method="MEGa"):
         gate: GateRule | None = None,
         seed: int | None = None,
         keep_text: bool = False,
+        keep_questions: bool = True,
     ) -> None:
-        self.keep_text = keep_text
+        self.keep_text, self.keep_questions = keep_text, keep_questions
         self._temporary = tempfile.TemporaryDirectory(prefix="memsci-") if store is None else None
         path = Path(self._temporary.name) / "store" if store is None else as_path(store)
         kept: dict[str, Any] = {}
@@ -187,8 +191,8 @@ class MEGa(Learner, method="MEGa"):
             elif other != memory.id or self.store.text_hash(other) != text_hash(memory.text):
                 alike = "" if other == memory.id else f", from which letter case alone does not tell {memory.id!r}"
                 raise MemsciError(
-                    f"The store holds another memory called {other!r}{alike}. Give the new one another id, or call "
-                    f"forget({other!r}) first."
+                    f"The store holds another memory called {other!r}{alike}. Give the new one another id, or forget "
+                    f"{other!r} first."
                 )
         if self.suits and new and not len(self):
             self.suit(list(new.values()))
@@ -207,6 +211,7 @@ class MEGa(Learner, method="MEGa"):
                 text=memory.text if self.keep_text else None,
                 tokens=len(self.base.reply(memory.text)),
                 extra=memory.extra or None,
+                questions=memory.questions if self.keep_questions else (),
             )
             self.store.add(record, one.adapter)
             rows[memory.id] = {"label": memory.label, "loss": one.losses[-1], "seconds": one.seconds}

@@ -131,7 +131,8 @@ def _logprob_per_token(rows: pd.DataFrame, embed: Embed) -> pd.Series:
 def _recall_cosine(rows: pd.DataFrame, embed: Embed) -> pd.Series:
     """Of a method that recalls nothing: hit · 1 + (1 − hit) · c, with c the random-pair cosine of its data set and
     partition. It has none where a question is about several memories, of which it may have found one."""
-    retrieved = ~rows["method"].map(methods.recalls)
+    rows = rows[rows["original"].notna()]
+    retrieved = ~rows["method"].map(methods.recalls).astype(bool)
     scored = ~(retrieved & _several(rows))
     recalling, cosines = rows[~retrieved], pd.Series(1.0, index=rows.index)
     texts, originals = recalling["recalled"].fillna("").tolist(), recalling["original"].tolist()
@@ -161,7 +162,7 @@ def _hits(rows: pd.DataFrame, embed: Embed | None = None) -> pd.Series:
 def _random_pairs(rows: pd.DataFrame, embed: Embed) -> pd.Series:
     """Of the memories asked about in each data set and partition, for each group there; missing with a single memory."""
     groups = []
-    for world in _worlds(rows):
+    for world in _worlds(rows[rows["original"].notna()]):
         if len(texts := _memories(world)) > 1:
             owners = world[[name for name in KEYS if name in world]].drop_duplicates()
             groups.append(pd.Series(random_pair_cosine(texts, embed), index=owners.index))

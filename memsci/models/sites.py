@@ -65,7 +65,7 @@ def targets(model: nn.Module, where: str = "mlp", layers: Sequence[int] | None =
     if not found:
         raise MemsciError(
             f"No layers with linear maps were found in {type(model).__name__}; memsci knows {', '.join(_names())}. "
-            "Use a model of a known architecture, or add a row to memsci.models.sites.SITES."
+            "Use a model of a known architecture, or add a row to SITES in memsci/models/sites.py."
         )
     for layer in layers or ():
         check_in(f"a layer of {type(model).__name__}", layer, sorted(found))
@@ -179,5 +179,5 @@ def _site(model: nn.Module, layer: int, column: int) -> str:
             return f"{row[0]}.{layer % count}.{row[column]}"
     raise MemsciError(
         f"The layers of a {type(model).__name__} are not known; memsci knows {', '.join(_names())}. "
-        "Add a row to memsci.models.sites.SITES."
+        "Add a row to SITES in memsci/models/sites.py."
     )

@@ -25,7 +25,7 @@ import pandas as pd
 from filelock import FileLock, Timeout
 
 from memsci import files
-from memsci.errors import MemsciError
+from memsci.errors import MemsciError, meant
 from memsci.memory import RESERVED
 
 VERSION = 3  # of the tables: raised whenever the same cell would give other columns or other numbers
@@ -249,7 +249,7 @@ def locate(name: str, runs: str | os.PathLike[str] = "runs") -> Path:
     if len(fitting) != 1:
         shown = [path.name for path in fitting or found]
         what = f"{len(fitting)} runs begin with" if fitting else "no run is called"
-        raise MemsciError(f"{what} {name!r}. In {runs} there are: {', '.join(shown) or 'none'}.")
+        raise MemsciError(f"{what} {name!r}. In {runs} there are: {', '.join(shown) or 'none'}.{meant(name, shown)}")
     return fitting[0]
 
 

@@ -1,7 +1,7 @@
 """The catalogue: what the folders of all memories say, but for the adapters, in one table and one matrix beside them.
 
 ``.catalogue-<n>/`` holds ``rows.sqlite``, a row per memory, and ``keys``, their keys as rows of float32. Both follow from
-the folders and may be deleted at any time; no text of a memory is in them.
+the folders and may be deleted at any time; no text of a memory and no question is in them.
 
 Row and key of a memory have the same *slot*: 0, 1, … in the order of adding. Slots are appended and marked dead, and never
 altered otherwise: so a number of slots and the dead among them, all that a reader keeps, stay right whatever is written
@@ -133,7 +133,7 @@ class Catalogue:
         return [(id, label) for _, id, label in self._at(indices, "id, label")]
 
     def records(self, indices: Sequence[int]) -> list[tuple[Remembered, bool]]:
-        """The memories at these indices, each with whether its folder holds its text, as many and in the same order."""
+        """The memories at these indices, each with whether its folder tells more of it: its text, or questions."""
         return list(map(self._record, self._at(indices, _COLUMNS)))
 
     def find(self, id: object, any_case: bool = False) -> Remembered | None:
@@ -230,8 +230,8 @@ class Change:
         about |= {"extra": record.extra} if record.extra else {}
         self._rows.execute(
             f"INSERT INTO memories (slot, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (self._slots, record.id, record.label, record.order, json.dumps(about), record.text is not None,
-             record.nbytes, record.checksum, mtime, size),
+            (self._slots, record.id, record.label, record.order, json.dumps(about),
+             record.text is not None or bool(record.questions), record.nbytes, record.checksum, mtime, size),
         )  # fmt: skip
         self._rows.execute("UPDATE store SET nbytes = nbytes + ?", (record.nbytes,))
         self._slots += 1

@@ -59,7 +59,7 @@ class Fit:
                 continue
             return (
                 f"Memory {id!r} does not fit the base of this store: its adapter {what}. It was made on another base: use "
-                f"it with that one, or forget({id!r}) if it is stored, and encode it again."
+                f"it with that one, or forget it if it is stored, and encode it again."
             )
         return None
 

@@ -5,7 +5,7 @@
     adapter_config.json, adapter_model.safetensors    the adapter, as PEFT writes it
     key.safetensors                                   the context key K_i = f(D_i), [d] float32
     memory.json                                       id, label, order, hash of the text, seed, losses, base model,
-                                                      size and SHA-256 of each file, and a checksum of all this
+                                                      questions, size and SHA-256 of each file, and a checksum of all this
 
 The files are safetensors and JSON: nothing is ever unpickled. The store decides which folder is written when.
 """
@@ -28,12 +28,13 @@ from memsci.adapters.lora import Adapter
 from memsci.adapters.peft_format import load_peft, save_peft
 from memsci.errors import MemsciError
 from memsci.files import flush, sha256, write_json
-from memsci.memory import check_id, check_text
+from memsci.memory import Question, check_id, check_text
 
 _ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 _FILES = (*_ADAPTER_FILES, "key.safetensors")
 _GIVEN = ("id", "label", "order", "created", "text_hash", "seed", "losses")  # fields that stand in memory.json as they are
 _OPTIONAL = ("text", "tokens", "extra")  # fields that stand there if they are known
+_OF_QUESTIONS = ("about", "extra")  # fields of a question that stand there if there are any
 
 Widths = Mapping[str, tuple[int, int]]  # path of each linear map to its numbers of inputs and outputs
 
@@ -62,6 +63,8 @@ class Remembered:
         Length of the text as the base writes it, by which a recall is known to be long enough; None if it is not known.
     extra
         Its extra columns, see `memsci.memory.Memory`; None if it has none.
+    questions
+        What can be asked about it, with the true answers, given only if the store is to keep them.
     created, order, files, checksum
         Given by the store: ISO time (UTC); position in the order of adding: 0, 1, …; size in bytes and SHA-256 of each
         file by name, if they were read; checksum of all of these, so that equal checksums mean the same memory.
@@ -76,6 +79,7 @@ class Remembered:
     text: str | None = None
     tokens: int | None = None
     extra: dict[str, Any] | None = None
+    questions: tuple[Question, ...] = ()
     created: str = ""
     order: int | None = None
     files: Mapping[str, dict[str, Any]] = field(default_factory=dict)
@@ -94,6 +98,7 @@ class Remembered:
             raise MemsciError(f"The losses of memory {self.id!r} are not all finite: {losses}. Encode it again.")
         object.__setattr__(self, "key", key)
         object.__setattr__(self, "losses", losses)
+        object.__setattr__(self, "questions", tuple(self.questions))
         object.__setattr__(self, "seed", None if self.seed is None else int(self.seed))
 
     def __repr__(self) -> str:
@@ -150,6 +155,12 @@ def write_memory(
     content = {name: getattr(record, name) for name in _GIVEN} | {"losses": list(record.losses)}
     content |= {"base": base["fingerprint"], "files": files}
     content |= {name: value for name in _OPTIONAL if (value := getattr(record, name)) is not None}
+    if record.questions:
+        content["questions"] = [
+            {"question": one.text, "answer": one.answer}
+            | {name: value for name in _OF_QUESTIONS if (value := getattr(one, name))}
+            for one in record.questions
+        ]
     content["checksum"] = _checksum(content)
     write_json(folder / "memory.json", content, durable)
     if durable:
@@ -167,7 +178,7 @@ def read_memory(folder: Path, base: Mapping[str, str]) -> Remembered:
     """
     manifest = folder / "memory.json"
     if not manifest.is_file():
-        raise damage(folder, "memory.json", "is missing (a PEFT folder from elsewhere comes in by store.add_peft)")
+        raise damage(folder, "memory.json", "is missing (in Python, add_peft takes a PEFT folder in)")
     try:
         content = json.loads(manifest.read_text(encoding="utf-8"))
         checksum = content.pop("checksum")
@@ -182,7 +193,11 @@ def read_memory(folder: Path, base: Mapping[str, str]) -> Remembered:
             _check_file(folder, name, files[name], whole=name == "key.safetensors")
         key = safetensors.torch.load((folder / "key.safetensors").read_bytes())["key"]
         given = {name: content[name] for name in _GIVEN} | {name: content.get(name) for name in _OPTIONAL}
-        return Remembered(key=key, files=files, checksum=checksum, **given)
+        asked = (
+            Question(q["question"], q["answer"], **{name: q[name] for name in _OF_QUESTIONS if name in q})
+            for q in content.get("questions", ())
+        )
+        return Remembered(key=key, files=files, checksum=checksum, questions=tuple(asked), **given)
     except _Damage:
         raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
@@ -206,8 +221,8 @@ class _Damage(MemsciError):
 def damage(folder: Path, name: str, what: str) -> MemsciError:
     """The error for one damaged memory: which, what is wrong with which file, and what to do."""
     return _Damage(
-        f"Memory {folder.name!r} is damaged: {folder / name} {what}. Restore the folder from a copy, or call "
-        f"store.forget({folder.name!r}) and encode the memory again; the other memories are not affected."
+        f"Memory {folder.name!r} is damaged: {folder / name} {what}. Restore the folder from a copy, or forget "
+        f"{folder.name!r} and encode the memory again; the other memories are not affected."
     )
 
 

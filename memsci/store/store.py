@@ -22,7 +22,7 @@ import torch
 from memsci import provenance
 from memsci.adapters.lora import Adapter
 from memsci.adapters.peft_format import load_peft
-from memsci.errors import MemsciError
+from memsci.errors import MemsciError, meant
 from memsci.files import as_path, flush, hidden, write_json
 from memsci.gate import search
 from memsci.memory import check_id
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 CACHE_BYTES = 2**30
+FEW = 10_000  # ids that a mistyped one is compared with
 TOGETHER = 256  # memories that `add_all` puts in their places at once
 
 
@@ -136,7 +137,7 @@ class Store:
             raise MemsciError(f"{path} is a file: a store is a folder. Give another path.")
         with locked(path, "The store", make=True):
             if (path / "store.json").exists():
-                raise MemsciError(f"{path} is a store already: open it with Store.open, or give another path.")
+                raise MemsciError(f"{path} is a store already: open it, or give another path.")
             # What a killed `create` may have left is no obstacle; anything else is somebody's.
             if others := sorted(p.name for p in path.iterdir() if not p.name.startswith((".lock", *LEFT))):
                 raise MemsciError(f"{path} is not empty (it holds {others[0]!r}): give a new or an empty folder.")
@@ -277,7 +278,8 @@ class Store:
         first = [*(id for id, _ in stored.names(range(min(10, len(stored))))), *damaged]
         count = len(stored) + len(damaged)
         ids = ", ".join(map(repr, first[:10])) + (f", … ({count} in all)" if count > 10 else "") if count else "none"
-        return MemsciError(f"There is no memory {id!r} in {self.path}; it holds: {ids}.")
+        near = meant(id, [*stored.ids, *damaged]) if count <= FEW else ""
+        return MemsciError(f"There is no memory {id!r} in {self.path}; it holds: {ids}.{near}")
 
     def __len__(self) -> int:
         return len(self._sync.whole)
@@ -413,8 +415,8 @@ class Store:
             return load(name)
         except MemsciError as error:
             raise MemsciError(
-                f"The base of {self.path}, {name!r}, was not found: {error} Load it from where it is now, and give it: "
-                "memsci.open(store, base=memsci.load(folder))."
+                f"The base of {self.path}, {name!r}, was not found: {error} Give the folder where it lies now as "
+                "the base of the store."
             ) from error
 
     def verify(self) -> None:
@@ -440,14 +442,15 @@ class Store:
     # Reading
 
     def _read(self, shown: Catalogue, indices: Sequence[int]) -> list[Remembered]:
-        # Texts are in the memories' own folders alone.
-        return [self._from_folder(shown, one) if has_text else one for one, has_text in shown.records(indices)]
+        # Texts and questions are in the memories' own folders alone.
+        return [self._from_folder(shown, one) if more else one for one, more in shown.records(indices)]
 
     def _folder(self, id: str) -> Path:
         folder = self._sync.memories / id
         if not folder.is_dir():
             raise MemsciError(
-                f"Memory {id!r} is gone from {self.path}: another process forgot it. Call store.refresh()."
+                f"Memory {id!r} is gone from {self.path}: another process forgot it. Refresh the store, or open it "
+                "anew."
             )
         return folder
 
@@ -456,8 +459,8 @@ class Store:
         record = read_memory(self._folder(known.id), self.header["base"])
         if record.checksum != known.checksum or not torch.equal(record.key, known.key):
             raise MemsciError(
-                f"Memory {known.id!r} in {self.path} is not the one in the catalogue. If another process replaced it, call "
-                f"store.refresh(); else delete {shown.folder}: it is then made anew from the memories."
+                f"Memory {known.id!r} in {self.path} is not the one in the catalogue. If another process replaced it, open "
+                f"the store anew; else delete {shown.folder}: it is then made anew from the memories."
             )
         return record
 
@@ -515,7 +518,7 @@ class Store:
         if other is not None:
             raise MemsciError(
                 f"Memory {other!r} is in {self.path} already, and nothing was changed: give the new one another id, "
-                f"or call store.forget({other!r}) first."
+                f"or forget {other!r} first."
             )
 
 
@@ -534,8 +537,10 @@ def _read_header(path: Path) -> dict[str, Any]:
     file = path / "store.json"
     if not file.is_file():
         what = "has no store.json" if path.is_dir() else "is a file" if path.exists() else "does not exist"
+        around = path.parent.iterdir() if path.parent.is_dir() else ()
+        near = meant(path.name, [one.name for one in around if (one / "store.json").is_file()])
         raise MemsciError(
-            f"{path} is not a store: it {what}. Give the folder of a store, or make one with Store.create."
+            f"{path} is not a store: it {what}.{near} Give the folder of a store; encoding memories makes one."
         )
     try:
         header = json.loads(file.read_text(encoding="utf-8"))

@@ -83,10 +83,12 @@ class GateProbe(Panel):
     mind
         Memories may be added and forgotten later; `refresh` shows it.
     queries
-        Questions to pick from. Default: those of `memories`. The first one is asked.
+        Questions to pick from. Default: those of `memories`, else those that the store keeps. The first one is asked.
     memories
         The memories with their texts, for embeddings other than the store's, unless the store keeps its texts. The memory
         that a question was written about is marked with a dot.
+    remedy
+        What a closed control says is to be done about texts that are not at hand.
 
     Attributes
     ----------
@@ -110,13 +112,20 @@ class GateProbe(Panel):
         probe.ask("recall")
     """
 
-    def __init__(self, mind: MEGa, queries: Sequence[str] = (), memories: Iterable[Memory] | None = None) -> None:
+    def __init__(
+        self,
+        mind: MEGa,
+        queries: Sequence[str] = (),
+        memories: Iterable[Memory] | None = None,
+        remedy: str = "Give them as memories=…, or encode with keep_text=True.",
+    ) -> None:
         if isinstance(queries, str):
             raise MemsciError(f"A list of queries is needed; the text {queries[:40]!r} was given. Put it into a list.")
         memories = list(memories or ())
         self.mind = mind
-        self._gates = Gates(mind, memories)
-        self._about = {question.text: memory.id for memory in memories for question in memory.questions}
+        self._gates = Gates(mind, memories, remedy)
+        asked = memories if any(memory.questions for memory in memories) else list(mind.store.records)
+        self._about = {question.text: memory.id for memory in asked for question in memory.questions}
         self._queries = list(dict.fromkeys(queries or self._about))
         self._hand: dict[str, float] | None = None
         self._added: list[str] = []  # memories that have a bar whatever their weight

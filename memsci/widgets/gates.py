@@ -27,10 +27,12 @@ class Gates:
     memories
         Where to find the texts of the memories, which other embeddings than the store's are made from. A store that keeps
         texts needs none. They are recognised by their text.
+    remedy
+        What is to be done where texts are lacking.
     """
 
-    def __init__(self, mind: MEGa, memories: Iterable[Memory] = ()) -> None:
-        self.mind = mind
+    def __init__(self, mind: MEGa, memories: Iterable[Memory] = (), remedy: str = "") -> None:
+        self.mind, self._remedy = mind, remedy
         self._texts = {text_hash(memory.text): memory.text for memory in memories}
         self.layers: int = mind.base.model.config.get_text_config().num_hidden_layers
         self.stored = self.settled(mind.embedding)
@@ -50,7 +52,8 @@ class Gates:
         if not missing:
             return ""
         which = f"the texts of {missing} of the {n} memories are" if missing > 1 else "the text of a memory is"
-        return f"Keys of other embeddings are made from texts, and {which} neither in the store nor given (memories=…)."
+        told = f"Other embeddings need the texts of the memories, and {which} neither in the store nor given."
+        return f"{told} {self._remedy}".strip()
 
     def settled(self, embedding: Embedding) -> Embedding:
         """The same embedding with its layer counted from 0, and without the settings that its kind does not use."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,12 +13,14 @@ import memsci
 from memsci.gate.softmax import Gate
 from memsci.learners.mega import MEGa
 from memsci.memory import Memory
+from memsci.store.record import Remembered
 from memsci.widgets.gate_probe import GateProbe
 from memsci.widgets.heatmap import HeatMap
 from memsci.widgets.panel import Panel
 from memsci.widgets.serve import BASE, STORE
 
 MEMORIES = 12  # that are encoded where no store is given
+REMEDY = "Encode into a new store with --keep-text to have them here."
 ON_MAP = 60  # questions and memories: each pair is an element of the page
 
 
@@ -61,8 +63,7 @@ class Page(Panel):
 
     def _opened(self, store: str | os.PathLike[str], base: str | None) -> tuple[GateProbe, HeatMap | None]:
         mind = memsci.open(store, base=None if base is None else memsci.load(base))
-        # Nothing was asked about these memories that a store would know of; their names are what can be looked up.
-        return self._made(mind, [*mind.store.labels])
+        return self._made(mind, mind.store.records)
 
     def _encoded(self, base: str | None) -> tuple[GateProbe, HeatMap | None]:
         mind = memsci.MEGa(memsci.load(base))
@@ -78,13 +79,11 @@ class Page(Panel):
         self._progress.value = _progress(0.0)
         self._place.children = [self._progress]
         mind.encode(memories, progress=False, on_loss=on_loss)
-        return self._made(mind, [memory.questions[0].text for memory in memories], memories)
+        return self._made(mind, memories)
 
-    def _made(
-        self, mind: MEGa, queries: list[str], memories: list[Memory] | None = None
-    ) -> tuple[GateProbe, HeatMap | None]:
-        probe = GateProbe(mind, queries=queries, memories=memories)
-        queries = queries[:ON_MAP]
+    def _made(self, mind: MEGa, memories: Sequence[Memory | Remembered]) -> tuple[GateProbe, HeatMap | None]:
+        probe = GateProbe(mind, memories=[one for one in memories if isinstance(one, Memory)], remedy=REMEDY)
+        queries = [one.questions[0].text for one in memories if one.questions][:ON_MAP]
         return probe, HeatMap.of(_first(mind.gate(queries), ON_MAP), queries) if queries else None
 
     def _show(self, made: tuple[GateProbe, HeatMap | None]) -> None:

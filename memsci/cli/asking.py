@@ -1,0 +1,176 @@
+"""Commands that put questions to a store: ask, recall, gate, test."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from typer import Argument, Option
+
+import memsci
+from memsci.cli import terminal
+from memsci.cli.options import BASE, BETA, EPSILON, FILE, STORE, names
+from memsci.errors import MemsciError, check_in
+
+if TYPE_CHECKING:
+    from memsci.learners.mega import MEGa
+    from memsci.memory import Memory
+    from memsci.store.record import Remembered
+    from memsci.store.store import Store
+
+_FROM_INPUT = "'-' reads them from the standard input, one a line."
+
+
+def ask(
+    store: STORE,
+    question: Annotated[list[str], Argument(help=f"Questions; more context helps the gate. {_FROM_INPUT}")],
+    via_recall: Annotated[
+        bool, Option("--via-recall", help="Recall first, then answer from the recall (iRAG).")
+    ] = False,
+    beta: BETA = None,
+    epsilon: EPSILON = None,
+    base: BASE = None,
+) -> None:
+    """Answer questions from the memories in a store."""
+    asked = _lines(question)
+    mind = open_store(store, base, beta, epsilon)
+    _say_each(asked, lambda some: mind.answer(some, via_recall=via_recall))
+
+
+def recall(
+    store: STORE,
+    cue: Annotated[list[str], Argument(help=f"Questions or other cues. {_FROM_INPUT}")],
+    tokens: Annotated[
+        int | None, Option(min=1, help="Longest recall, in tokens. Default: as long as the longest memory.")
+    ] = None,
+    beta: BETA = None,
+    epsilon: EPSILON = None,
+    base: BASE = None,
+) -> None:
+    """Recall the whole memory that a cue is about, in the model's own words."""
+    asked = _lines(cue)
+    mind = open_store(store, base, beta, epsilon)
+    _say_each(asked, lambda some: mind.recall(some, max_new_tokens=tokens))
+
+
+def gate(
+    store: STORE,
+    query: Annotated[str, Argument(help="Any text.")],
+    top: Annotated[int, Option(min=1, help="How many memories to show, best first.")] = 10,
+    beta: BETA = None,
+    epsilon: EPSILON = None,
+    base: BASE = None,
+) -> None:
+    """Show which memories a query opens, and how far; with --epsilon only those that stay open."""
+    mind = open_store(store, base, beta, epsilon)
+    found = mind.gate(query)
+    shown = found.frame().sort_values("rank").head(top).drop(columns="query")
+    terminal.show(shown, title=f"{len(shown)} of {terminal.memories(len(mind))}")
+    if len(mind) and found.closed.all():
+        terminal.say("The gate is closed: no memory is like this text, and the base speaks alone.")
+
+
+def test(
+    store: STORE,
+    method: Annotated[
+        str, Option(help="Who answers: MEGa (directly), iRAG (after its own recall), Base, RAG; commas between.")
+    ] = "MEGa,iRAG",
+    table: Annotated[
+        Path | None, Option(help="Table with the questions and texts, instead of what the store keeps.", **FILE)
+    ] = None,
+    out: Annotated[Path | None, Option(help="CSV file for all questions, answers and scores.", **FILE)] = None,
+    beta: BETA = None,
+    epsilon: EPSILON = None,
+    base: BASE = None,
+) -> None:
+    """Ask all questions that the store keeps, and score the answers: in all, and memory by memory."""
+    from memsci import evaluate
+    from memsci.evaluate.examine import METHODS
+    from memsci.store.store import Store
+
+    for name in (asked := names(method)):
+        check_in("--method", name, METHODS)
+    terminal.make_room(out)
+    memories = _with_questions(Store(store), table)
+    mind = open_store(store, base, beta, epsilon)
+    found = evaluate.examine(mind, memories, asked)
+    marks, by_memory = evaluate.marks(found), evaluate.marks_by_memory(found)
+    if out is not None:
+        found.to_csv(out, index=False, float_format="%.6g")
+        about = {
+            **mind.store.header,
+            "gate": mind.rule.to_dict(),
+            "judge": "by rule",
+            "marks": marks.to_dict("records"),
+        }
+        out.with_suffix(".json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+    terminal.show(by_memory, title="Questions answered right, of each memory")
+    marks.insert(2, "95 %", [f"{row.low:.0f}–{row.high:.0f}" for row in marks.itertuples()])
+    shown = marks.drop(columns=["low", "high", "memories"]).rename(columns={"questions": "n"})
+    title = f"{terminal.memories(len(by_memory))}, each counts alike; 95 % interval over memories; n questions"
+    terminal.show(shown, title=title)
+    if out is not None:
+        terminal.say(f"Answers and scores are in {out}, how they were made in {out.with_suffix('.json').name}.")
+
+
+def open_store(store: Path, base: str | None, beta: float | None = None, epsilon: float | None = None) -> MEGa:
+    """The mind of a store, on the base named or the store's own; β and ε, if given, replace those of the gate's rule."""
+    mind = memsci.open(store, base=None if base is None else memsci.load(base))
+    changes = {name: value for name, value in {"beta": beta, "epsilon": epsilon}.items() if value is not None}
+    if changes:
+        mind.rule = dataclasses.replace(mind.rule, **changes)
+    return mind
+
+
+def _lines(given: Sequence[str]) -> list[str]:
+    """The texts given, with the lines of the standard input in the place of "-"."""
+    if "-" in given and sys.stdin.isatty():
+        terminal.note("One question a line; Ctrl+D ends.")
+    lines = [line for one in given for line in (sys.stdin if one == "-" else [one])]
+    if not (asked := [line.strip() for line in lines if line.strip()]):
+        raise MemsciError(
+            "No question was given. Write it in quotes, or '-' to read questions from the standard input."
+        )
+    return asked
+
+
+def _say_each(asked: Sequence[str], reply: Callable[[Sequence[str]], list[str]]) -> None:
+    """Replies in the order of the questions: each below its question on a terminal, else one a line."""
+    from memsci.models.conversation import BATCH
+
+    several = len(asked) > 1
+    for start in range(0, len(asked), BATCH):
+        some = asked[start : start + BATCH]
+        for question, said in zip(some, reply(some), strict=True):
+            if several and terminal.out.is_terminal:
+                terminal.say(question, style="bold")
+            terminal.say(" ".join(said.split("\n")) if several else said)
+        if several and start + BATCH < len(asked):
+            terminal.note(f"{start + len(some)} of {len(asked)} …")
+
+
+def _with_questions(store: Store, table: Path | None) -> Sequence[Memory | Remembered]:
+    """The memories with their questions: of a table, which must be those of the store, or what the store keeps."""
+    if table is None:
+        records = list(store.records)
+        if not any(one.questions for one in records):
+            raise MemsciError(
+                f"{store.path} keeps no questions: its memories had none, or were encoded with --no-questions or by an "
+                "earlier version. Give the table that holds them: --table memories.csv."
+            )
+        return records
+    from memsci.memory import text_hash
+
+    memories = memsci.data.table(table)
+    for memory in memories:
+        if (known := store.text_hash(memory.id)) is None:
+            raise store.unknown(memory.id)
+        if known != text_hash(memory.text):
+            raise MemsciError(
+                f"Memory {memory.id!r} of {table} has another text than in {store.path}. Give the table that was encoded."
+            )
+    return memories
