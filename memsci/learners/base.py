@@ -262,7 +262,7 @@ class Learner(ABC):
         within = self.within([item.question for item in items], turns, beta, gate)
         if by == "text":
             return conversation.choose_text(self.base, items, within)
-        return conversation.choose(self.base, items, within)
+        return conversation.choose(self.base, turns, within, [len(item.options) for item in items])
 
     def within(
         self,

@@ -102,13 +102,15 @@ def logprob(base: Base, turns: Sequence[Messages], answers: Sequence[str], withi
     return pd.DataFrame(scored, columns=["logprob", "tokens"])
 
 
-def choose(base: Base, items: Sequence[QuizItem], within: Within = as_it_is) -> list[int]:
-    """Index of the letter that comes next in the conversation of `memsci.prompts.mmlu` about each item (paper, MMLU
-    protocol)."""
-    rows = [base.chat(prompts.mmlu(item.subject, item.question, item.options)) for item in items]
+def choose(
+    base: Base, turns: Sequence[Messages], within: Within = as_it_is, options: Sequence[int] | None = None
+) -> list[int]:
+    """Index of the letter that comes next in each conversation of `memsci.prompts.mmlu` (paper, MMLU protocol); `options`
+    are the numbers of options to choose from, four each if not given."""
+    rows, options = [base.chat(turn) for turn in turns], options or [4] * len(turns)
     chosen = [0] * len(rows)
-    for n in sorted({len(item.options) for item in items}):
-        alike = [k for k, item in enumerate(items) if len(item.options) == n]
+    for n in sorted(set(options)):
+        alike = [k for k, number in enumerate(options) if number == n]
         run = lambda group: generate.choose(base, _take(rows, _take(alike, group)), prompts.MMLU_LETTERS[:n])  # noqa: B023
         inside = lambda group: within(_take(alike, group))  # noqa: B023
         for k, letter in zip(alike, _in_batches(_take(rows, alike), inside, run), strict=True):
