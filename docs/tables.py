@@ -132,6 +132,20 @@ def layers(run: str) -> pd.DataFrame:
     return rows.pivot_table("value", "layer", "column", aggfunc="first", sort=False).reset_index()
 
 
+def claims(run: str) -> pd.DataFrame:
+    """What a phenomenon was said to show, and what the test said."""
+    (path,) = (ROOT / "figures" / "runs" / run).glob("*_tests.csv")
+    rows = pd.read_csv(path)
+    number = lambda value: "–" if pd.isna(value) else f"{value:.3g}"
+    verdicts = [f"{row.verdict}{', by construction' if row.by_construction else ''}" for row in rows.itertuples()]
+    spread = [f"{number(row.low)} to {number(row.high)}" for row in rows.itertuples()]
+    p = rows["p_holm"].map(number)
+    return pd.DataFrame(
+        {"claim": rows["claim"], "estimate": rows["estimate"].map(number), "interval": spread, "lists": rows["n"],
+         "p (Holm)": p, "verdict": verdicts}
+    )  # fmt: skip
+
+
 def file(path: str) -> pd.DataFrame:
     """A table as it lies in the repository."""
     table = pd.read_csv(ROOT / path)
@@ -142,7 +156,7 @@ def file(path: str) -> pd.DataFrame:
     return table.assign(**texts)
 
 
-KINDS = {one.__name__: one for one in (main, settings, categories, beside, gates, layers, file)}
+KINDS = {one.__name__: one for one in (main, settings, categories, beside, gates, layers, claims, file)}
 
 if __name__ == "__main__":
     PAGE.write_text(page(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
