@@ -8,7 +8,6 @@ arithmetic and bytes moved; they are right to a factor of two or so.
 from __future__ import annotations
 
 import math
-import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -24,7 +23,7 @@ from transformers.utils import cached_file
 from memsci.adapters import lora
 from memsci.adapters.encode import PASS_TOKENS, TRAINING_BYTES, side_by_side
 from memsci.adapters.mixture import ROW_BYTES
-from memsci.adapters.study import lesson_makers
+from memsci.adapters.study import LESSONS
 from memsci.config import Encoding
 from memsci.errors import MemsciError
 from memsci.experiments import Cell, Experiment, Task, parse
@@ -297,7 +296,7 @@ def count(cell: Cell, partitions: Sequence[Partition], encoding: Encoding | None
         keep = parse(cell.setting).get("paraphrases")
         lessons = encoding.study != "text"  # several of every wording, each with a prompt of its own
         wordings = [encoding.text_copies + len(memory.paraphrases[:keep]) for memory in partitions[0]]
-        sizes = [k * _lessons(encoding) for k in wordings] if lessons else wordings
+        sizes = [k * len(LESSONS) for k in wordings] if lessons else wordings
         for stop in stops if method.jointly else [n]:
             learnt = [sum(sizes[:stop])] if method.jointly else sizes[:stop]
             calls.steps += encoding.epochs * sum(math.ceil(k / encoding.batch_size) for k in learnt)
@@ -343,15 +342,10 @@ def _of_a_list(cell: Cell, memories: int, encoding: Encoding | None) -> Calls:
         learnt = memories if method.trains == "memories" else known.studies
         texts, read = encoding.text_copies + PARAPHRASES, 1 + PARAPHRASES
         if encoding.study != "text":
-            texts = read = texts * _lessons(encoding)
+            texts = read = texts * len(LESSONS)
         calls.steps = learnt * (encoding.epochs * math.ceil(texts / encoding.batch_size) + encoding.text_epochs)
         calls.examples = learnt * (encoding.epochs * read + encoding.text_epochs)
     return calls
-
-
-def _lessons(encoding: Encoding) -> int:
-    """Lessons of each wording in an epoch."""
-    return len(lesson_makers(encoding.study, (), random.Random(0)))
 
 
 def seconds(work: Planned, about: Shape, machine: Machine) -> float:
