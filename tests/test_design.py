@@ -83,11 +83,10 @@ def test_what_cannot_be_a_design_is_refused(change, says):
 
 @pytest.fixture
 def quick(monkeypatch):
-    from memsci.config import Encoding
     from memsci.learners.mega import MEGa
 
     monkeypatch.setattr(MEGa, "recall_tokens", 3)
-    monkeypatch.setattr(Encoding, "suited", classmethod(lambda cls, base, memories=(): cls(rank=2, epochs=1)))
+    return {"encoding": memsci.Encoding(rank=2, epochs=1), "progress": False}
 
 
 def scored(answers: pd.DataFrame) -> pd.DataFrame:
@@ -100,7 +99,7 @@ def test_from_a_table_to_a_figure_and_a_mixed_model(base, quick):
     smf = pytest.importorskip("statsmodels.formula.api")
     matplotlib.use("Agg")
     design = memsci.Design(ROWS, participants=6, item="item")
-    answers = design.run(base, progress=False)
+    answers = design.run(base, **quick)
     assert list(answers)[:6] == ["participant", "group", "seed", "condition", "item", "method"]
     assert len(answers) == 36 and set(answers["participant"]) == {f"P{k:02}" for k in range(1, 7)}
     plan = design.table.set_index(["participant", "memory_id"])
@@ -127,7 +126,7 @@ def test_settings_are_those_of_the_condition(base, quick, monkeypatch):
     monkeypatch.setattr(module.registry, "make", lambda *what, **how: seen.append(how) or make(*what, **how))
     items = ROWS[ROWS["condition"] == "near"].drop(columns=["condition", "item"])
     design = Design(items, 2, conditions={"flat": {"beta": 0.0}, "sharp": {"beta": 9.0}}, seed=5)
-    answers = design.run(base, progress=False, ways=("direct", "recall first"), similarity="cosine")
+    answers = design.run(base, ways=("direct", "recall first"), similarity="cosine", **quick)
     assert [(how["beta"], how["seed"]) for how in seen] == [(0.0, 5), (9.0, 5), (0.0, 6), (9.0, 6)]
     assert all(how["similarity"] == "cosine" for how in seen) and len(answers) == 2 * 6 * 2
     assert answers.groupby(["participant", "way"])["condition"].value_counts().eq(3).all()

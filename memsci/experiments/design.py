@@ -13,10 +13,9 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from memsci import evaluate
-from memsci.config import Encoding
 from memsci.data import table
-from memsci.errors import MemsciError, check_whole
-from memsci.learners import MEGa, registry
+from memsci.errors import MemsciError, check_in, check_whole
+from memsci.learners import registry
 from memsci.memory import Memory
 from memsci.models.base import Base
 
@@ -154,8 +153,9 @@ class Design:
             then what `memsci.evaluate.ask` gives, position being that in the participant's order. `memsci.evaluate.score`
             scores it as it is.
         """
-        for more in (self._settings or {"": {}}).values():  # every setting must be one that there is
-            registry.resolve(method, base.name, **{**settings, **more})
+        whole = ("encoding", "embedding", "rule", "tuning")
+        for name in (name for more in (settings, *(self._settings or {}).values()) for name in more):
+            check_in(f"a setting of {method}", name, [*registry.settings(method), *whole])
         parts = []
         for plan, memories in tqdm(self._assigned, desc="participants", disable=not progress):
             said = []
@@ -164,7 +164,8 @@ class Design:
                 shares = [one for one in memories if name is None or named.loc[one.id, self._column] == name]
                 if not shares:
                     continue
-                learner = self._learner(base, method, int(plan["seed"].iloc[0]), {**settings, **more})
+                given = {"seed": int(plan["seed"].iloc[0]), "memories": self.materials, **settings, **more}
+                learner = registry.make(method, base, **given)
                 learner.learn(shares, progress=False)
                 said.append(evaluate.ask(learner, shares, ways, per_memory=None))
             answers = pd.concat(said, ignore_index=True)
@@ -173,14 +174,6 @@ class Design:
             rest = answers.drop(columns=[self._column, "item"], errors="ignore").assign(position=found["position"])
             parts.append(pd.concat([pd.DataFrame(front).assign(method=method), rest], axis=1))
         return pd.concat(parts, ignore_index=True)
-
-    def _learner(self, base: Base, method: str, seed: int, settings: Mapping[str, Any]):
-        """A learner with what suits the base, as `MEGa` has it."""
-        usual, settings = MEGa(base), dict(settings)
-        encoding = settings.pop("encoding", None) or Encoding.suited(base, self.materials)
-        given = {"embedding": usual.embedding, "rule": usual.rule}
-        known = {name: settings.pop(name, value) for name, value in given.items()}
-        return registry.make(method, base, encoding=encoding, seed=seed, **known, **settings)
 
     def _check_names(self) -> None:
         names = dict.fromkeys(name for one in self.materials for name in one.extra)
