@@ -133,12 +133,17 @@ def layers(run: str) -> pd.DataFrame:
 
 
 def claims(run: str) -> pd.DataFrame:
-    """What a run of a phenomenon claims, and what its lists say; what holds by construction is marked."""
-    tests = pd.read_csv(ROOT / "figures" / "runs" / run / f"{run}_tests.csv")
-    spread = [f"{row.estimate:.3f} ({row.low:.3f} to {row.high:.3f})" for row in tests.itertuples()]
-    p = [f"{p:.2g}" if pd.notna(p) else "–" for p in tests["p_holm"]]
-    held = tests["verdict"] + tests["by_construction"].map({True: ", by construction", False: ""})
-    return pd.DataFrame({"claim": tests["claim"], "difference": spread, "lists": tests["n"], "p (Holm)": p, "verdict": held})
+    """What a phenomenon was said to show, and what the test said."""
+    (path,) = (ROOT / "figures" / "runs" / run).glob("*_tests.csv")
+    rows = pd.read_csv(path)
+    number = lambda value: "–" if pd.isna(value) else f"{value:.3g}"
+    verdicts = [f"{row.verdict}{', by construction' if row.by_construction else ''}" for row in rows.itertuples()]
+    spread = [f"{number(row.low)} to {number(row.high)}" for row in rows.itertuples()]
+    p = rows["p_holm"].map(number)
+    return pd.DataFrame(
+        {"claim": rows["claim"], "estimate": rows["estimate"].map(number), "interval": spread, "lists": rows["n"],
+         "p (Holm)": p, "verdict": verdicts}
+    )  # fmt: skip
 
 
 def file(path: str) -> pd.DataFrame:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from .config import Encoding as Encoding
     from .config import GateRule as GateRule
     from .errors import MemsciError as MemsciError
+    from .experiments.design import Design as Design
     from .learners.mega import MEGa as MEGa
     from .learners.mega import open as open
     from .memory import Memory as Memory
@@ -43,6 +44,7 @@ _HOMES = {
     "Encoding": "config",
     "Embedding": "config",
     "GateRule": "config",
+    "Design": "experiments.design",
     "MemsciError": "errors",
 }
 

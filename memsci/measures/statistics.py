@@ -124,6 +124,62 @@ def unit_means(
     return averages.iloc[order].reset_index(drop=True)
 
 
+def within_table(
+    frame: pd.DataFrame,
+    condition: str | Sequence[str] = "condition",
+    value: str = "value",
+    unit: str = "participant",
+    confidence: float = 0.95,
+) -> pd.DataFrame:
+    """Mean of each condition with an interval for comparisons within units (Cousineau 2005, as Morey 2008 corrects it).
+
+    From the average x_uc of each unit in each of k conditions its own level is taken away: y_uc = x_uc − x̄_u + x̄. The
+    interval is the mean of y in a condition ± t · SD(y) · √(k / (k − 1)) / √n, with t of n − 1 degrees of freedom. It tells
+    whether conditions differ in the same units, and nothing of how far units differ.
+
+    Parameters
+    ----------
+    frame
+        Tidy table in which every unit has every condition, e.g. scores of one metric.
+    condition
+        Column or columns whose values make a condition.
+    value, unit, confidence
+        As in `mean_table`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The columns `condition`, then mean, sd (of x, between units), low, high and n (units), conditions in the order of
+        their first rows.
+
+    Examples
+    --------
+    >>> people = pd.DataFrame({"participant": [1, 1, 2, 2, 3, 3], "condition": ["near", "far"] * 3,
+    ...                        "value": [5, 4, 9, 8, 2, 0]})
+    >>> within_table(people).round(2).to_dict("records")[0]
+    {'condition': 'near', 'mean': 5.33, 'sd': 3.51, 'low': 4.32, 'high': 6.35, 'n': 3}
+    """
+    _check_confidence(confidence)
+    by = _columns(condition)
+    _check_free(by, ["mean", "sd", "low", "high", "n"])
+    averages = unit_means(frame, by, value, unit)
+    wide = averages.set_index([unit, *by])[value].unstack(by, sort=False)
+    if (gaps := wide.isna()).any(axis=None):
+        who = gaps.index[gaps.any(axis=1)].tolist()[0]
+        raise MemsciError(
+            f"{unit} {who!r} has no values in condition {gaps.columns[gaps.loc[who]][0]!r}: an interval within units needs "
+            "every unit in every condition. For conditions between units, take mean_table."
+        )
+    n, k = wide.shape
+    if k < 2:
+        raise MemsciError(f"There is one condition only, {wide.columns[0]!r}: there is nothing to compare within units.")
+    own = wide.sub(wide.mean(axis=1), axis=0) + wide.to_numpy().mean()
+    error = own.std(ddof=1) * np.sqrt(k / (k - 1) / n) * stdtrit(n - 1, (1 + confidence) / 2) if n > 1 else np.nan
+    means = wide.mean()
+    made = pd.DataFrame({"mean": means, "sd": wide.std(ddof=1), "low": means - error, "high": means + error})
+    return made.assign(n=n).reset_index().rename_axis(columns=None)
+
+
 def paired(
     frame: pd.DataFrame,
     method: str,

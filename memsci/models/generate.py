@@ -143,6 +143,23 @@ def logprob(base: Base, prompts: Prompts, targets: Prompts, batch_size: int | No
 
 
 @torch.no_grad()
+def first_choices(base: Base, prompts: Prompts, targets: Prompts) -> Tensor:
+    """Share of the tokens of each target that are the model's first choice after its prompt and those before, float32 [b].
+
+    Where it is 1, and the last token ends the turn, a greedy reply is the target. Parameters are those of :func:`logprob`.
+    """
+    _check(base, prompts, max(map(len, targets), default=0))
+    shares = torch.zeros(len(prompts))
+    for group in batches([len(p) + len(y) for p, y in zip(prompts, targets, strict=True)], None):
+        first = min(len(prompts[k]) for k in group)
+        chosen = _logits(base, [[*prompts[k], *targets[k]] for k in group], first).argmax(dim=-1).cpu()
+        for row, k in enumerate(group):
+            start = len(prompts[k]) - first
+            shares[k] = (chosen[row, start : start + len(targets[k])] == torch.tensor(targets[k])).float().mean()
+    return shares
+
+
+@torch.no_grad()
 def weigh(
     base: Base, prompts: Prompts, targets: Sequence[Prompts], batch_size: int | None = None
 ) -> list[list[tuple[float, bool]]]:

@@ -36,7 +36,7 @@ LEAST = 1e-6  # probability of stopping, and of not stopping
 @dataclass(frozen=True)
 class Parameters:
     """Of the gate with a context. What moves the context, and when recall ends, is by default as in one fit to all people of
-    PEERS (docs/notes/people.md).
+    PEERS (docs/notes/phenomena.md).
 
     Attributes
     ----------

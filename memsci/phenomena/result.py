@@ -140,7 +140,7 @@ class Phenomenon:
     def __post_init__(self) -> None:
         check_in("phenomenon", self.name, ABOUT)
         if lacking := [name for name in COLUMNS if name not in self.table.columns]:
-            raise MemsciError(f"The table of a phenomenon needs the column {lacking[0]!r}; see memsci.phenomena.tidy.")
+            raise MemsciError(f"The table of a phenomenon needs the column {lacking[0]!r}, which a tidy one has.")
         if self.events is not None:
             for name in EVENTS:
                 check_in("a column of events", name, self.events.columns.tolist())

@@ -26,9 +26,8 @@ from tqdm.auto import trange
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from ..errors import MemsciError
+from ..models.untrained import untrained
 from . import corpus, vocabulary
-
-ALIKE = 0.9  # cosine above which two embeddings are one
 
 SIZES = {  # width, layers, heads, MLP width
     "tiny": (64, 2, 2, 192),
@@ -248,16 +247,8 @@ def train(out: Path, recipe: Recipe, checkpoint_minutes: float = 5.0, minutes: f
 
 
 def dead_tokens(embedding: torch.Tensor, said: torch.Tensor | None = None) -> torch.Tensor:
-    """Tokens that were never trained, [k]: by use, by a vanishing embedding, or by one that is practically another's.
-
-    A token that is never to be predicted gets the same push away from every hidden state as all others like it, so that
-    untrained tokens end up in one direction; two trained ones do not.
-    """
-    rows = embedding.detach().float()
-    norms = rows.norm(dim=1)
-    near = F.normalize(rows, dim=1)
-    near = torch.cat([(part @ near.T).topk(2, dim=1).values[:, 1] for part in near.split(1024)])
-    dead = (norms < 0.1 * norms.median()) | (near > ALIKE)
+    """Tokens that were never trained, [k]: by use, or by their embedding (`memsci.models.untrained`)."""
+    dead = untrained(embedding)
     dead[: len(vocabulary.CONTROL)] = False  # of these, some open a turn and are never said
     if said is not None:
         dead |= (said == 0) & (torch.arange(len(said)) >= len(vocabulary.CONTROL))

@@ -227,7 +227,7 @@ class Change:
         self._keys.seek(self._slots * key.nbytes)
         self._keys.write(key.tobytes())
         about = {name: getattr(record, name) for name in ("text_hash", "seed", "losses", "created", "tokens")}
-        about |= {"extra": record.extra} if record.extra else {}
+        about |= {name: value for name in ("extra", "learnt") if (value := getattr(record, name)) is not None}
         self._rows.execute(
             f"INSERT INTO memories (slot, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (self._slots, record.id, record.label, record.order, json.dumps(about),

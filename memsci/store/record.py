@@ -33,7 +33,7 @@ from memsci.memory import Question, check_id, check_text
 _ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 _FILES = (*_ADAPTER_FILES, "key.safetensors")
 _GIVEN = ("id", "label", "order", "created", "text_hash", "seed", "losses")  # fields that stand in memory.json as they are
-_OPTIONAL = ("text", "tokens", "extra")  # fields that stand there if they are known
+_OPTIONAL = ("text", "tokens", "extra", "learnt")  # fields that stand there if they are known
 _OF_QUESTIONS = ("about", "extra")  # fields of a question that stand there if there are any
 
 Widths = Mapping[str, tuple[int, int]]  # path of each linear map to its numbers of inputs and outputs
@@ -65,6 +65,8 @@ class Remembered:
         Its extra columns, see `memsci.memory.Memory`; None if it has none.
     questions
         What can be asked about it, with the true answers, given only if the store is to keep them.
+    learnt
+        Whether its adapter gives its text to the letter, see `memsci.MEGa.encode`; None if that is not known.
     created, order, files, checksum
         Given by the store: ISO time (UTC); position in the order of adding: 0, 1, …; size in bytes and SHA-256 of each
         file by name, if they were read; checksum of all of these, so that equal checksums mean the same memory.
@@ -80,6 +82,7 @@ class Remembered:
     tokens: int | None = None
     extra: dict[str, Any] | None = None
     questions: tuple[Question, ...] = ()
+    learnt: bool | None = None
     created: str = ""
     order: int | None = None
     files: Mapping[str, dict[str, Any]] = field(default_factory=dict)

@@ -1,0 +1,243 @@
+"""Experiments with participants: materials × conditions × participants, and one tidy table of all answers.
+
+A participant is a learner with a seed of its own, an order of its own, and its share of the materials. *Not in the paper.*
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+from tqdm.auto import tqdm
+
+from memsci import evaluate
+from memsci.data import table
+from memsci.errors import MemsciError, check_in, check_whole
+from memsci.learners import registry
+from memsci.memory import Memory
+from memsci.models.base import Base
+
+COLUMNS = ("participant", "group", "seed")  # of the table of answers, before those of `memsci.evaluate.ask`
+
+
+class Design:
+    """Who learns what, in which condition and order.
+
+    Conditions are either a column of the materials, or settings of the learner. With k conditions there are k groups of
+    participants, and a Latin square counterbalances the materials: group l has item i in condition (i + l) mod k, so that
+    every item comes in every condition, and every participant has every condition equally often.
+
+    Parameters
+    ----------
+    materials
+        Memories with questions, in any form that `memsci.data.table` takes.
+    participants
+        How many. Where there are groups, a multiple of their number.
+    conditions
+        Name of a column of the materials; or settings by condition, such as ``{"weak": {"epochs": 4}, "strong": {}}``
+        (those of `memsci.learners.settings`). Settings take a learner each, which learns its share of the items.
+    item
+        Column by which rows are versions of one item, one in each condition: they are counterbalanced. Without such a
+        column every participant learns all rows, and each row is an item in the condition that it has.
+    between
+        Each participant is in one condition only: group l has all items in condition l.
+    seed
+        Of orders and learners. Participant p has the seed ``seed + p``.
+
+    Attributes
+    ----------
+    conditions : list of str or values
+        In the order in which they first occur.
+    table : pandas.DataFrame
+        The plan: a row per participant and memory in the order of learning, with participant, group, seed, position,
+        memory_id, item, condition.
+
+    Examples
+    --------
+    Two versions of each item, near and far; four participants in two groups:
+
+    >>> texts = pd.DataFrame({"item": [1, 1, 2, 2], "condition": ["near", "far"] * 2,
+    ...                       "text": ["Ann ran home.", "Ann ran to Rome.", "Ben sat here.", "Ben sat in Rome."],
+    ...                       "question": ["Who ran?"] * 2 + ["Who sat?"] * 2, "answer": ["Ann"] * 2 + ["Ben"] * 2})
+    >>> design = Design(texts, participants=4, item="item")
+    >>> design.table.pivot_table(index="group", columns="item", values="condition", aggfunc="first")
+    item      1     2
+    group
+    1      near   far
+    2       far  near
+
+    From there to a figure with intervals within participants::
+
+        answers = design.run(memsci.load())
+        scores = memsci.evaluate.score(answers)
+        memsci.figures.conditions(scores, "qa")
+
+    In Python, a mixed model of the log probability of the right answers (statsmodels)::
+
+        import statsmodels.formula.api as smf
+        long = scores[scores["metric"] == "logprob"]
+        smf.mixedlm("value ~ condition", long, groups="participant").fit().summary()
+
+    In R, whether answers are right, with participants and items as random effects, after
+    ``scores[scores["metric"] == "qa"].to_csv("qa.csv", index=False)``::
+
+        library(lme4)
+        qa <- read.csv("qa.csv")
+        summary(glmer(value ~ condition + (1 | participant) + (1 | item), data = qa, family = binomial))
+    """
+
+    def __init__(
+        self,
+        materials: Any,
+        participants: int,
+        conditions: str | Mapping[str, Mapping[str, Any]] = "condition",
+        item: str | None = None,
+        between: bool = False,
+        seed: int = 0,
+    ) -> None:
+        self.materials = table(materials)
+        check_whole("participants", participants, 1)
+        check_whole("seed", seed, 0)
+        evaluate.probes(self.materials, None)  # refused now if nothing can be asked
+        self._settings = None if isinstance(conditions, str) else dict(conditions)
+        self._column = conditions if isinstance(conditions, str) else "condition"
+        self._item = item
+        self._check_names()
+        own = [one.extra.get(self._column) for one in self.materials]
+        self.conditions = list(self._settings if self._settings is not None else dict.fromkeys(own))
+        self._items = self._versions()
+        counterbalanced = between or self._settings is not None or item is not None
+        self.groups = len(self.conditions) if counterbalanced else 1
+        if participants % self.groups:
+            raise MemsciError(
+                f"{participants} participants cannot be put into {self.groups} groups of one size, as many as there are "
+                f"conditions. Take {participants - participants % self.groups or self.groups} or "
+                f"{participants + self.groups - participants % self.groups}."
+            )
+        self._assigned = [self._assign(p, p % self.groups, seed + p, between) for p in range(participants)]
+        self.table = pd.concat([one for one, _ in self._assigned], ignore_index=True)
+
+    def __repr__(self) -> str:
+        counts = f"{len(self._assigned)} participants, {self.groups} groups, {len(self._items)} items"
+        return f"Design({counts}, conditions {self.conditions}, {len(self.table)} memories to learn)"
+
+    def run(
+        self,
+        base: Base,
+        method: str = "MEGa",
+        ways: Sequence[str] = ("direct",),
+        progress: bool = True,
+        **settings: Any,
+    ) -> pd.DataFrame:
+        """Let every participant learn and answer: one long table of all answers.
+
+        Parameters
+        ----------
+        base
+            The base of all participants.
+        method
+            Name of the learner.
+        ways
+            Prompting modes, see `memsci.evaluate.ask`.
+        progress
+            Show a progress bar.
+        settings
+            Of all learners (`memsci.learners.make`), in place of what suits the base.
+
+        Returns
+        -------
+        pandas.DataFrame
+            A row per participant, prompting mode and question: participant ("P01", …), group, seed, condition, item, method,
+            then what `memsci.evaluate.ask` gives, position being that in the participant's order. `memsci.evaluate.score`
+            scores it as it is.
+        """
+        whole = ("encoding", "embedding", "rule", "tuning")
+        for name in (name for more in (settings, *(self._settings or {}).values()) for name in more):
+            check_in(f"a setting of {method}", name, [*registry.settings(method), *whole])
+        parts = []
+        for plan, memories in tqdm(self._assigned, desc="participants", disable=not progress):
+            said = []
+            named = plan.set_index("memory_id")
+            for name, more in (self._settings or {None: {}}).items():
+                shares = [one for one in memories if name is None or named.loc[one.id, self._column] == name]
+                if not shares:
+                    continue
+                given = {"seed": int(plan["seed"].iloc[0]), "memories": self.materials, **settings, **more}
+                learner = registry.make(method, base, **given)
+                learner.learn(shares, progress=False)
+                said.append(evaluate.ask(learner, shares, ways, per_memory=None))
+            answers = pd.concat(said, ignore_index=True)
+            found = named.loc[answers["memory_id"]].reset_index(drop=True)
+            front = {name: found[name] for name in (*COLUMNS, self._column, "item")}
+            rest = answers.drop(columns=[self._column, "item"], errors="ignore").assign(position=found["position"])
+            parts.append(pd.concat([pd.DataFrame(front).assign(method=method), rest], axis=1))
+        return pd.concat(parts, ignore_index=True)
+
+    def _check_names(self) -> None:
+        names = dict.fromkeys(name for one in self.materials for name in one.extra)
+        made = [*COLUMNS, *["item"] * (self._item != "item"), *["condition"] * (self._settings is not None)]
+        if taken := [name for name in made if name in names]:
+            hint = " Or is it what counterbalances them: item='item'?" if taken[0] == "item" else ""
+            raise MemsciError(
+                f"The materials have a column {taken[0]!r}, which the design makes itself: rename it.{hint}"
+            )
+        wanted = [name for name in (self._column if self._settings is None else None, self._item) if name is not None]
+        for name in wanted:
+            lacking = [one.label for one in self.materials if name not in one.extra]
+            if name not in names:
+                raise MemsciError(
+                    f"The materials have no extra column {name!r}; they have: {', '.join(names) or 'none'}."
+                )
+            if lacking:
+                raise MemsciError(
+                    f"{len(lacking)} memories have no {name!r}, such as {lacking[0]!r}. Fill the column in."
+                )
+        if self._settings is not None and (len(self._settings) < 2 or not all(self._settings)):
+            raise MemsciError(f"conditions must be two or more, each with a name; {list(self._settings)} was given.")
+
+    def _versions(self) -> list[tuple[Any, dict[Any, Memory]]]:
+        """Each item with its memory in each condition."""
+        items: dict[Any, dict[Any, Memory]] = {}
+        for one in self.materials:
+            name = one.id if self._item is None else one.extra[self._item]
+            versions = items.setdefault(name, {})
+            if self._settings is not None:
+                if versions:
+                    raise MemsciError(f"Item {name!r} has two rows; where conditions are settings, each item has one.")
+                items[name] = dict.fromkeys(self.conditions, one)
+            elif (condition := one.extra[self._column]) in versions:
+                raise MemsciError(f"Item {name!r} has two rows in condition {condition!r}: keep one.")
+            else:
+                versions[condition] = one
+        if self._item is not None:
+            for name, versions in items.items():
+                if lacking := [one for one in self.conditions if one not in versions]:
+                    raise MemsciError(
+                        f"Item {name!r} has no row in condition {lacking[0]!r}: one that is counterbalanced has one in each."
+                    )
+        return list(items.items())
+
+    def _assign(self, p: int, group: int, seed: int, between: bool) -> tuple[pd.DataFrame, list[Memory]]:
+        """The plan of one participant and its memories, in its order."""
+        rows = []
+        for i, (name, versions) in enumerate(self._items):
+            condition = self.conditions[group if between else (i + group) % len(self.conditions)]
+            if self.groups == 1:
+                [condition] = versions
+            if condition in versions:  # else the row is of another group's condition
+                rows.append((name, condition, versions[condition]))
+        random.Random(f"order {seed}").shuffle(rows)
+        plan = pd.DataFrame(
+            {
+                "participant": f"P{p + 1:02}",
+                "group": group + 1,
+                "seed": seed,
+                "position": range(1, len(rows) + 1),
+                "memory_id": [one.id for _, _, one in rows],
+                "item": [name for name, _, _ in rows],
+                self._column: [condition for _, condition, _ in rows],
+            }
+        )
+        return plan, [one for _, _, one in rows]
