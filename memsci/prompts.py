@@ -21,11 +21,11 @@ ENCODING_PROMPTS = {
 }
 
 # Prompts of six categories to learn memories under (Fig. 5), by category and name: "fact-1", ..., "special-characters-10".
-# The paper gives the categories and how many prompts each has, not the prompts: those are ours, see `prompts.toml`.
+# The paper gives the categories and how many prompts each has, not the prompts: those are ours.
 FINE_TUNING_PROMPTS: dict[str, dict[str, str]] = {
     category: {f"{category.replace(' ', '-')}-{k}": text for k, text in enumerate(texts, start=1)}
     for category, texts in tomllib.loads(
-        (resources.files("memsci") / "prompts.toml").read_text(encoding="utf-8")
+        (resources.files("memsci") / "fine_tuning_prompts.toml").read_text(encoding="utf-8")
     ).items()
 }
 LITERAL = "text:"  # what stands before a prompt of the user's own

@@ -122,8 +122,8 @@ def test_from_a_table_to_a_figure_and_a_mixed_model(base, quick):
 @pytest.mark.filterwarnings("ignore")
 def test_settings_are_those_of_the_condition(base, quick, monkeypatch):
     seen = []
-    make = module.registry.make
-    monkeypatch.setattr(module.registry, "make", lambda *what, **how: seen.append(how) or make(*what, **how))
+    make = module.by_name.make
+    monkeypatch.setattr(module.by_name, "make", lambda *what, **how: seen.append(how) or make(*what, **how))
     items = ROWS[ROWS["condition"] == "near"].drop(columns=["condition", "item"])
     design = Design(items, 2, conditions={"flat": {"beta": 0.0}, "sharp": {"beta": 9.0}}, seed=5)
     answers = design.run(base, ways=("direct", "recall first"), similarity="cosine", **quick)

@@ -17,7 +17,7 @@ from memsci.experiments.cells import learner_settings, run_cell
 from memsci.experiments.rehearsal import check_common, rehearse
 from memsci.experiments.settings import region
 from memsci.files import content
-from memsci.learners import registry
+from memsci.learners import by_name
 from memsci.measures import methods
 from memsci.measures.metrics import METRICS
 from memsci.memory import Memory, Partition, Question, QuizItem, to_frame
@@ -358,7 +358,7 @@ class Fake:
     def logprob(self, questions, targets, recalled=None, gate=None):
         return pd.DataFrame({"logprob": [-1.0] * len(questions), "tokens": [2] * len(questions)})
 
-    def choose(self, items):
+    def choose(self, items, by="letter"):
         return [0] * len(items)
 
     def true_gate(self, ids):
@@ -388,7 +388,7 @@ def fake(monkeypatch, base):
         made.append(Fake(name, settings))
         return made[-1]
 
-    monkeypatch.setattr("memsci.learners.registry.make", make)
+    monkeypatch.setattr("memsci.learners.by_name.make", make)
     return made
 
 
@@ -456,10 +456,10 @@ def test_what_all_methods_share_reaches_those_that_read_it(fake, base, world):
 
 def test_a_run_on_a_real_base_says_what_its_learner_has(base, world, monkeypatch):
     """Above the size of toys, defaults are fitted to the memories: those that stand in a run's settings are those used."""
-    monkeypatch.setattr("memsci.learners.registry.SMALL", 1)
+    monkeypatch.setattr("memsci.learners.by_name.SMALL", 1)
     monkeypatch.setattr("memsci.learners.mega.SMALL", 1, raising=False)
-    found, make = [], registry.make
-    monkeypatch.setattr(registry, "make", lambda *how, **what: found.append(make(*how, **what)) or found[-1])
+    found, make = [], by_name.make
+    monkeypatch.setattr(by_name, "make", lambda *how, **what: found.append(make(*how, **what)) or found[-1])
     few = dataclasses.replace(world, memories=world.memories[:1], compositional=())
     told = learner_settings(cell("single", setting="lr=0.001"), few, base.name, 2, base.model.num_parameters())
     monkeypatch.setattr("memsci.learners.base.Learner.learn", lambda *_, **how: (_ for _ in ()).throw(InterruptedError))

@@ -148,7 +148,7 @@ def test_calls_are_those_that_a_cell_makes(world, base, monkeypatch, method, mea
     settings = {"rank": 2, "epochs": 2, "text_copies": 2, "text_epochs": 3, "batch_size": 2}
     resolve, encoding = learners.resolve, Encoding(**settings, study=study)
     changed = lambda name, base, *_, **how: resolve(name, base, encoding, **how)
-    monkeypatch.setattr("memsci.learners.registry.resolve", changed)
+    monkeypatch.setattr("memsci.learners.by_name.resolve", changed)
     step = torch.optim.AdamW.step
     monkeypatch.setattr(
         torch.optim.AdamW, "step", lambda self, *a, **k: made.update(steps=made["steps"] + 1) or step(self)

@@ -15,7 +15,7 @@ from memsci.errors import MemsciError, check_in, check_whole
 from memsci.evaluate import gate_accuracy
 from memsci.experiments.settings import of_learner, parse
 from memsci.experiments.spec import Cell
-from memsci.learners import registry as learners
+from memsci.learners import by_name as learners
 from memsci.measures import paper
 from memsci.memory import Memory, Partition, QuizItem
 from memsci.models.base import SHIPPED, Base, load, without_bars

@@ -15,7 +15,7 @@ from tqdm.auto import tqdm
 from memsci import evaluate
 from memsci.data import table
 from memsci.errors import MemsciError, check_in, check_whole
-from memsci.learners import registry
+from memsci.learners import by_name
 from memsci.memory import Memory
 from memsci.models.base import Base
 
@@ -155,7 +155,7 @@ class Design:
         """
         whole = ("encoding", "embedding", "rule", "tuning")
         for name in (name for more in (settings, *(self._settings or {}).values()) for name in more):
-            check_in(f"a setting of {method}", name, [*registry.settings(method), *whole])
+            check_in(f"a setting of {method}", name, [*by_name.settings(method), *whole])
         parts = []
         for plan, memories in tqdm(self._assigned, desc="participants", disable=not progress):
             said = []
@@ -165,7 +165,7 @@ class Design:
                 if not shares:
                     continue
                 given = {"seed": int(plan["seed"].iloc[0]), "memories": self.materials, **settings, **more}
-                learner = registry.make(method, base, **given)
+                learner = by_name.make(method, base, **given)
                 learner.learn(shares, progress=False)
                 said.append(evaluate.ask(learner, shares, ways, per_memory=None))
             answers = pd.concat(said, ignore_index=True)

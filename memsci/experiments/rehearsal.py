@@ -18,7 +18,7 @@ from memsci.experiments.cells import chosen_memories, gate_rule, layer_count, na
 from memsci.experiments.settings import parse
 from memsci.experiments.spec import Experiment, Task
 from memsci.gate.embed import embedder
-from memsci.learners import registry as learners
+from memsci.learners import by_name as learners
 from memsci.measures import methods
 from memsci.measures.statistics import unit_means
 from memsci.memory import Partition, QuizItem

@@ -80,6 +80,8 @@ def metric(name: str, **about: Any) -> Callable[[Measure], Measure]:
     return enter
 
 
+# The protocols stand in the tables of kept runs, so they keep the names that modules had when they were written:
+# `memsci.metrics` is this module, `memsci.wording` is `memsci.measures.text_match`.
 METRICS["qa"] = Metric(
     "QA accuracy", "share", True,
     "1 if the answer contains the true answer and is at most one sentence, both by rule (memsci.metrics.judge), else 0; "

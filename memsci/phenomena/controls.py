@@ -17,8 +17,8 @@ import torch
 from memsci.errors import MemsciError, check_in
 from memsci.gate.softmax import Gate
 from memsci.learners.base import Learner
+from memsci.learners.by_name import make
 from memsci.learners.mega import MEGa
-from memsci.learners.registry import make
 from memsci.memory import Memory
 from memsci.models.base import SHIPPED, Base
 
