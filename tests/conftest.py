@@ -132,7 +132,7 @@ def opened(monkeypatch) -> list[torch.Tensor]:
     """The gates under which the model is run, in turn."""
     seen = []
 
-    def spy(model, stack, weights, passes):
+    def spy(model, stack, weights, passes=0):
         seen.append(weights)
         return mixture(model, stack, weights, passes)
 

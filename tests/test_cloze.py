@@ -94,6 +94,7 @@ def test_the_prompt_tells_no_option():
 def test_each_question_has_its_own_gate(base, opened):
     mind = memsci.MEGa(base, encoding=Encoding(rank=2, epochs=1))
     mind.encode([memsci.Memory("Nora hid it.", "a"), memsci.Memory("Tom sold it.", "b")], progress=False)
+    opened.clear()  # to see what was learnt, each was asked for
     given = mind.gate_by_hand([{"a": 1.0}, {"b": 0.5}])
     assert len(mind.choose(ITEMS, gate=given, by="text")) == 2
     rows = torch.cat(opened)

@@ -389,7 +389,7 @@ def test_contexts_that_are_too_long():
     [
         ({"tasks": []}, "No task was named"),
         ({"tasks": "little_wh"}, "There is no task 'little_wh'. Names like it: little_who"),
-        ({"tasks": "spoken"}, "'spoken' is not a question with options .* memsci.evaluate.harness.as_lm"),
+        ({"tasks": "spoken"}, "'spoken' is not a question with options .*\\(as_lm\\)"),
         ({"wording": "mine"}, "wording must be one of 'harness', 'paper'; 'mine' was given"),
         ({"wording": "paper", "num_fewshot": 1}, "in a conversation and without examples"),
         ({"wording": "paper", "chat": False}, "in a conversation and without examples"),

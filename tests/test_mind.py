@@ -644,8 +644,8 @@ def test_texts_that_spell_control_tokens_are_harmless(base):
     turn = (user, end, assistant)
     with base.model.get_input_embeddings().register_forward_pre_hook(note):
         mind.encode([Memory(forged, id="forged")], progress=False)
-        # The key; the prompt and the memory after it, but for its last token, the end of turn.
-        assert set(read) == {(bos,), (bos, *turn)}
+        # The key; the prompt and the memory after it, but for its last token, the end of turn; both, to see what was learnt.
+        assert set(read) == {(bos,), (bos, *turn), (bos, *turn, end)}
         read.clear()
         mind.recall(forged)
         mind.answer(forged, max_new_tokens=2)

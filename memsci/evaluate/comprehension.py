@@ -44,7 +44,7 @@ def comprehension(base: Base, memories: Any, most: int | None = None) -> pd.Data
     --------
     >>> import memsci
     >>> read = comprehension(memsci.load(), memsci.data.builtin("episodic", 0), most=5)
-    >>> read["right"].mean()
+    >>> float(read["right"].mean())
     1.0
     """
     asked = probes(table(memories), per_memory=None)
