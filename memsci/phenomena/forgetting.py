@@ -263,5 +263,6 @@ enter(
         material=lambda number: material(number)[0],
         protocol=PROTOCOL,
         probes=48,
+        encodes=False,
     )
 )
