@@ -48,7 +48,7 @@ screenshots: $(VENV)/.installed-dev ## docs/images/, taken anew in a real browse
 # nbval runs the notebooks and compares what they print with what they keep; pictures are not compared. A file is tested by
 # one of WORKERS processes; WORKERS=0 tests all in this one.
 test: $(VENV)/.installed-dev ## all tests, and all notebooks
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --nbval --nbval-current-env --nbval-cell-timeout=300 \
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --nbval --nbval-current-env --nbval-cell-timeout=600 \
 	  --nbval-sanitize-with=tests/nbval_sanitize.cfg $(ARGS)
 
 test-fast: $(VENV)/.installed-dev ## what a developer runs all the time: no browser, no notebooks, no slow tests

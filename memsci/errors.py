@@ -23,6 +23,15 @@ def check_in(name: str, value: object, allowed: Iterable[object]) -> None:
         raise MemsciError(f"{name} must be one of {shown}; {value!r} was given.{meant(value, options)}")
 
 
+def check_columns(what: str, names: Iterable[object], there: Iterable[object]) -> None:
+    """Raise unless a table, which the user calls `what`, has the columns `names` among those that are `there`."""
+    there = list(there)
+    for name in names:
+        if name not in there:
+            shown = ", ".join(map(str, there))
+            raise MemsciError(f"{what} has no column {name!r}; it has: {shown}.{meant(name, there)}")
+
+
 def meant(value: object, allowed: Iterable[object]) -> str:
     """The end of a message: which of the names that there are is nearly the one given; empty if none is.
 

@@ -115,7 +115,7 @@ def test_every_group_and_metric_by_itself():
 @pytest.mark.parametrize(
     ("table", "says"),
     [
-        (scores().drop(columns="stop"), "'stop' was given"),
+        (scores().drop(columns="stop"), "no column 'stop'"),
         (scores(metric="logprob"), "'qa' was given"),
         (pd.concat([scores(), scores(way="recall first")]), "several values of 'way' ('direct', 'recall first')"),
         (scores().assign(position=np.nan), "lack a position"),

@@ -66,7 +66,7 @@ def test_the_rule_reads_a_missing_answer_as_none():
     frame = responses("It was Nora.", "Tom", "Nora. Tom.").assign(answer=["It was Nora.", None, "Nora. Tom."])
     assert rule(frame).tolist() == [True, False, False]
     assert rule(frame.iloc[:0]).shape == (0,)
-    with pytest.raises(MemsciError, match="'answer' was given"):
+    with pytest.raises(MemsciError, match="no column 'answer'"):
         rule(frame.drop(columns="answer"))
 
 
@@ -258,7 +258,7 @@ def test_what_is_wrong_is_said_before_anything_is_asked(endpoint, tmp_path, monk
         make(endpoint, parallel=0)
     with pytest.raises(MemsciError, match="cannot be read"):
         make(endpoint, cache=tmp_path)
-    with pytest.raises(MemsciError, match="'original' was given"):
+    with pytest.raises(MemsciError, match="no column 'original'"):
         make(endpoint)(responses("Nora").drop(columns="original"))
     monkeypatch.setitem(sys.modules, "openai", None)
     with pytest.raises(MemsciError, match="pip install openai"):

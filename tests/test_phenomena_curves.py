@@ -129,7 +129,7 @@ def test_events_that_are_none_are_refused():
         curves.sequences(events)
     with pytest.raises(MemsciError, match="trial_type"):
         curves.sequences(events.assign(trial_type="seen"))
-    with pytest.raises(MemsciError, match="a column of events"):
+    with pytest.raises(MemsciError, match="The table of events has no column"):
         curves.sequences(events.drop(columns="item"))
     with pytest.raises(MemsciError, match="study must be one of"):
         people("mine")

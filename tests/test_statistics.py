@@ -189,8 +189,8 @@ def test_holm_by_hand():
 @pytest.mark.parametrize(
     ("change", "arguments", "says"),
     [
-        ({}, {"by": "methode"}, "'methode' was given"),
-        ({}, {"by": "method", "value": "score"}, "'score' was given"),
+        ({}, {"by": "methode"}, "no column 'methode'"),
+        ({}, {"by": "method", "value": "score"}, "no column 'score'"),
         ({}, {"by": "partition"}, "named twice"),
         ({"n": 1}, {"by": "n"}, "cannot be called 'n'"),
         ({"value": [1.0, np.nan]}, {"by": "method"}, "1 of 2 rows have no finite number"),

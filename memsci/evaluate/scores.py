@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from memsci.config import Embedding
-from memsci.errors import check_in
+from memsci.errors import MemsciError, check_columns
 from memsci.gate.embed import embedder
 from memsci.measures import plugins
 from memsci.measures.judges import Judge, rule
@@ -48,8 +48,12 @@ def score(
     """
     plugins.load()
     rows = responses.reset_index(drop=True)
-    for name in ("method", "memory_id", "way", "gate", "question", "original", "target", "answer", "recalled", "top_id"):
-        check_in("a column of the table of responses", name, rows.columns.tolist())
+    if "method" not in rows:
+        raise MemsciError(
+            'The responses do not say whose they are: add the column, as in responses.assign(method="MEGa").'
+        )
+    needed = ("memory_id", "way", "gate", "question", "original", "target", "answer", "recalled", "top_id")
+    check_columns("The table of responses", needed, rows.columns)
     # A reply of no words comes back from a CSV file as a missing value.
     rows["answer"] = rows["answer"].fillna("")
     sentence = cache(lambda: embedder(None, Embedding(kind="sentence")))  # loaded where it is needed alone

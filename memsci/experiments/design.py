@@ -6,6 +6,7 @@ A participant is a learner with a seed of its own, an order of its own, and its 
 from __future__ import annotations
 
 import random
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -40,7 +41,8 @@ class Design:
         (those of `memsci.learners.settings`). Settings take a learner each, which learns its share of the items.
     item
         Column by which rows are versions of one item, one in each condition: they are counterbalanced. Without such a
-        column every participant learns all rows, and each row is an item in the condition that it has.
+        column every participant learns all rows, and each row is an item in the condition that it has: a
+        difference may then be the items', and no number of participants makes it general.
     between
         Each participant is in one condition only: group l has all items in condition l.
     seed
@@ -151,7 +153,8 @@ class Design:
         pandas.DataFrame
             A row per participant, prompting mode and question: participant ("P01", …), group, seed, condition, item, method,
             then what `memsci.evaluate.ask` gives, position being that in the participant's order. `memsci.evaluate.score`
-            scores it as it is.
+            scores it as it is. Participants who learn the same items differ by orders and seeds alone, often not at
+            all: where all said the same, a warning tells so.
         """
         whole = ("encoding", "embedding", "rule", "tuning")
         for name in (name for more in (settings, *(self._settings or {}).values()) for name in more):
@@ -173,7 +176,17 @@ class Design:
             front = {name: found[name] for name in (*COLUMNS, self._column, "item")}
             rest = answers.drop(columns=[self._column, "item"], errors="ignore").assign(position=found["position"])
             parts.append(pd.concat([pd.DataFrame(front).assign(method=method), rest], axis=1))
-        return pd.concat(parts, ignore_index=True)
+        made = pd.concat(parts, ignore_index=True)
+        place = made[self._column].map(self.conditions.index)  # so that tables and figures have conditions in this order
+        made = made.iloc[place.argsort(kind="stable")].sort_values("participant", kind="stable", ignore_index=True)
+        asked = made.groupby([self._column, "memory_id", "way", "question"])["answer"]
+        if asked.size().max() > 1 and asked.nunique().max() == 1:
+            warnings.warn(
+                f"All {len(parts)} participants said the same to every question, so they count as one: they learnt the same "
+                "items. Let items come in every condition (item=), or test over items.",
+                stacklevel=2,
+            )
+        return made
 
     def _check_names(self) -> None:
         names = dict.fromkeys(name for one in self.materials for name in one.extra)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pandas as pd
 
-from memsci.errors import MemsciError, check_in
+from memsci.errors import MemsciError, check_columns, check_in
 
 # Within one group there is one learner, one prompting mode and one order of memories, hence one matrix per metric.
 GROUP = ("dataset", "partition", "method", "setting", "way", "gate")
@@ -105,7 +105,7 @@ def bin_lags(values: pd.DataFrame, firsts: Sequence[int] = BINS) -> pd.DataFrame
     >>> bin_lags(pd.DataFrame({"lag": [0, 3, 7]})).to_numpy().tolist()
     [[0, 0], [1, 4], [5, 7]]
     """
-    check_in("a column of the table of values", "lag", [*values.columns])
+    check_columns("The table of values", ["lag"], values.columns)
     if values["lag"].isna().any() or (values["lag"] < firsts[0]).any():
         raise MemsciError(f"Every row needs a lag of {firsts[0]} or more to stand in a bin. Choose the rows that have one.")
     lags = values["lag"].to_numpy(int)
@@ -180,5 +180,4 @@ def _cells(rows: pd.DataFrame, group: pd.Series) -> pd.Series:
 
 
 def _check_columns(scores: pd.DataFrame) -> None:
-    for name in (*GROUP, "stop", "position", "question", "metric", "value"):
-        check_in("a column of the table of scores", name, [*scores.columns])
+    check_columns("The table of scores", (*GROUP, "stop", "position", "question", "metric", "value"), scores.columns)

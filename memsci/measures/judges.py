@@ -22,7 +22,7 @@ import pandas as pd
 from filelock import FileLock
 from tqdm.auto import tqdm
 
-from memsci.errors import MemsciError, check_in
+from memsci.errors import MemsciError, check_columns
 from memsci.measures.metrics import METRICS
 from memsci.measures.metrics import judge as _by_rule
 from memsci.measures.text_match import check_truth, without_thoughts
@@ -250,8 +250,7 @@ def _openai() -> Any:
 
 
 def _check_columns(responses: pd.DataFrame, names: list[str]) -> None:
-    for name in names:
-        check_in("a column of the table of responses", name, responses.columns.tolist())
+    check_columns("The table of responses", names, responses.columns)
 
 
 def _read_cache(path: Path) -> dict[str, bool]:

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import ndtr, ndtri, stdtrit
 
-from memsci.errors import MemsciError, check_in
+from memsci.errors import MemsciError, check_columns, check_in
 
 RESAMPLES = 10_000  # of the bootstrap
 FEWEST_UNITS = 5  # that an interval is made of
@@ -99,8 +99,7 @@ def unit_means(
     """
     by, within = _columns(by), _columns(within)
     used = [*by, unit, *within, value]
-    for name in used:
-        check_in("a column of the table", name, frame.columns.tolist())
+    check_columns("The table", used, frame.columns)
     if twice := [name for name in used if used.count(name) > 1]:
         raise MemsciError(f"The column {twice[0]!r} is named twice: by, within, unit and value are different columns.")
     if frame.empty:

@@ -12,15 +12,14 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from memsci.errors import MemsciError, check_in
+from memsci.errors import MemsciError, check_columns
 
 EVENTS = ("subject", "list", "position", "trial_type", "item")  # of psifr
 
 
 def check_events(events: pd.DataFrame) -> None:
     """Raise unless the table is in psifr's form, each list's items studied once."""
-    for name in EVENTS:
-        check_in("a column of events", name, events.columns.tolist())
+    check_columns("The table of events", EVENTS, events.columns)
     if unknown := sorted(set(events["trial_type"]) - {"study", "recall"}):
         raise MemsciError(f"trial_type must be 'study' or 'recall'; {unknown[0]!r} was given.")
     studied = events[events["trial_type"] == "study"]

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from memsci.errors import MemsciError, check_in
+from memsci.errors import MemsciError, check_columns, check_in
 from memsci.files import appearing, as_path, read_json, write_json
 from memsci.measures.statistics import holm, mean_table, sign_flip, unit_means
 from memsci.phenomena import figures, reference
@@ -106,8 +106,7 @@ def tidy(rows: pd.DataFrame | Sequence[Mapping[str, Any]], **constants: Any) -> 
     [[0, 'gate', 1.0]]
     """
     table = pd.DataFrame(rows).assign(**constants)
-    for name in ("phenomenon", "list", "measure", "value"):
-        check_in("a column of the table", name, table.columns.tolist())
+    check_columns("The table", ("phenomenon", "list", "measure", "value"), table.columns)
     table = table.reindex(columns=[*COLUMNS, *(name for name in table.columns if name not in COLUMNS)])
     table[list(_NUMBERS)] = table[list(_NUMBERS)].astype(float)
     table["condition"] = table["condition"].map(str, na_action="ignore")
@@ -142,8 +141,7 @@ class Phenomenon:
         if lacking := [name for name in COLUMNS if name not in self.table.columns]:
             raise MemsciError(f"The table of a phenomenon needs the column {lacking[0]!r}, which a tidy one has.")
         if self.events is not None:
-            for name in EVENTS:
-                check_in("a column of events", name, self.events.columns.tolist())
+            check_columns("The table of events", EVENTS, self.events.columns)
 
     def __repr__(self) -> str:
         methods = ", ".join(map(str, self.table["method"].dropna().unique()))
@@ -209,7 +207,7 @@ class Phenomenon:
     def _side(self, measure: str, which: Mapping[str, Any]) -> pd.Series:
         rows = self.table[self.table["measure"] == measure]
         for name, value in which.items():
-            check_in("a column of the table", name, rows.columns.tolist())
+            check_columns("The table", [name], rows.columns)
             rows = rows[rows[name].isin(value if isinstance(value, tuple) else (value,))]
         return (
             rows.groupby("list")["value"].mean()

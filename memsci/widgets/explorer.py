@@ -15,7 +15,7 @@ from ipywidgets import HTML, Button, Checkbox, Dropdown, HBox, Layout, ToggleBut
 from matplotlib.figure import Figure
 
 from memsci import figures
-from memsci.errors import MemsciError, check_in
+from memsci.errors import MemsciError, check_columns, check_in
 from memsci.measures import paper
 from memsci.measures.forgetting import bin_lags
 from memsci.measures.methods import METHODS
@@ -348,8 +348,8 @@ def _read(run: pd.DataFrame | str | os.PathLike[str]) -> pd.DataFrame:
             )
     # A single score is of a question; a value of a partition is over something.
     of_scores = "over" not in run and "question" in run
-    for name in (*_COLUMNS, *(["position", "memory_id", "subject"] if of_scores else ["over", "lag"])):
-        check_in("a column of the table", name, run.columns.tolist())
+    needed = (*_COLUMNS, *(["position", "memory_id", "subject"] if of_scores else ["over", "lag"]))
+    check_columns("The table", needed, run.columns)
     return per_partition(run) if of_scores else run
 
 
