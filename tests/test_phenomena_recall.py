@@ -13,11 +13,14 @@ import pytest
 import torch
 
 import memsci
+from memsci import experiments
 from memsci.config import Embedding, Encoding, GateRule
 from memsci.errors import MemsciError
 from memsci.phenomena import curves, recall
 from memsci.phenomena.context import Parameters, walk
+from memsci.phenomena.experiment import measure
 from memsci.phenomena.recall import CONTEXT, KEYS, SHUFFLED, circle, free_recall, studied, told
+from memsci.runs.plan import plan
 
 matplotlib.use("Agg")
 
@@ -65,6 +68,26 @@ def test_events_are_psifrs_as_they_are(by_words):
         ours = table[table["list"] == material].set_index("condition")["value"]
         own = theirs[theirs["subject"] == subject].set_index("lag")["prob"]
         assert all(own[float(lag)] == pytest.approx(value) for lag, value in ours.items())
+
+
+def test_a_list_of_a_run_is_a_list_of_the_call(base):
+    whole = free_recall(base, [2, 5], progress=False)
+    for number in (5, 2):
+        alone = measure("free_recall", "MEGa", base, number)
+        own = whole.table[whole.table["list"] == number]
+        for name in ("method", "measure", "condition", "value"):
+            assert alone[name].tolist() == own[name].tolist()
+    assert alone["protocol"].str.contains("nothing encoded").all() and set(alone["method"]) == {KEYS, CONTEXT, SHUFFLED}
+    events = whole.events.groupby("subject")[["method", "material"]].agg(["nunique", "first"])
+    assert events.index.tolist() == [1, 2, 3, 4, 5, 6]  # psifr's subjects: a method of a list
+    assert events["material", "first"].tolist() == [2, 2, 2, 5, 5, 5]
+
+
+def test_a_run_of_keys_alone_is_planned_without_learning():
+    found = plan(experiments.load("free_recall"), "memsci/base")
+    assert found.calls[["steps", "recalls", "answers"]].to_numpy().sum() == 0 and found.adapter is None
+    assert found.calls["embedded"].item() == 20 * 32 and "disk" not in found.facts
+    assert plan(experiments.load("cues"), "memsci/base").calls["steps"].item() > 0
 
 
 def test_the_figure_shows_people_and_the_gate_without_context_in_every_panel(by_words):

@@ -40,6 +40,8 @@ class Experiment:
     probes, studies : int
         About how many questions are put to a learner in a list, and how many memories one learns whose weights remember
         the order of study: what a run is planned by.
+    encodes : bool
+        Whether memories are learnt and recalled at all; else keys and probes are only embedded.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Experiment:
     protocol: str
     probes: int
     studies: int = 0
+    encodes: bool = True
 
 
 EXPERIMENTS: dict[str, Experiment] = {}

@@ -193,5 +193,6 @@ enter(
         material=lambda number: material(number)[0],
         protocol=PROTOCOL,
         probes=50,
+        encodes=False,
     )
 )

@@ -229,7 +229,8 @@ def _draw(result: Phenomenon, size: str) -> Figure:
         axes[0].legend(fontsize="xx-small")
         nats = means[means["measure"] == "nats"]
         figures.points(axes[2], nats, list(CURVES), "held out, nats per recall")
-        axes[2].tick_params(axis="x", labelrotation=20)
+        named = [name.replace(", ", ",\n") for name in CURVES]
+        axes[2].set_xticks(range(len(CURVES)), named, rotation=30, ha="right")
         figures.over_lists(axes[2], nats)
     return figure
 
@@ -263,5 +264,6 @@ enter(
         material=lambda number: material(number)[0],
         protocol=PROTOCOL,
         probes=48,
+        encodes=False,
     )
 )

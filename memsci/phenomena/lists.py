@@ -143,5 +143,6 @@ enter(
         material=lambda number: material(number)[0],
         protocol=PROTOCOL,
         probes=80,
+        encodes=False,
     )
 )

@@ -33,6 +33,8 @@ from memsci.memory import Memory
 from memsci.models.base import Base
 from memsci.phenomena import curves, materials
 from memsci.phenomena.context import Parameters, walk
+from memsci.phenomena.controls import Report
+from memsci.phenomena.experiment import Experiment, enter
 from memsci.phenomena.figures import PEOPLE as PEOPLES_LOOK
 from memsci.phenomena.fit import looks
 from memsci.phenomena.result import Claim, Phenomenon, about, tidy
@@ -45,6 +47,13 @@ KEYS, CONTEXT, SHUFFLED = "MEGa", "MEGa, context", "MEGa, shuffled keys"
 FIRST_CUE = "What do you remember?"
 TOLD = 0.5  # share of a memory's words that its recall must have
 NAME = "free_recall"
+WALKS = 20
+PROTOCOL = (
+    "Lists of 16 stories of one person, four of each of four kinds, in an order that means nothing; 20 walks of the gate "
+    "over each (keys alone, nothing encoded), ended as people end theirs. MEGa: the paper's gate; the key of the memory "
+    "recalled is the next cue. MEGa, context: the context fitted to people's recall of words. MEGa, shuffled keys: each "
+    "memory has the key of another."
+)
 
 
 def studied(number: int, n: int = 16, categories: int = 4, seed: int = 0) -> tuple[Memory, ...]:
@@ -76,7 +85,7 @@ def free_recall(
     lists: int | Sequence[int] = 20,
     n: int = 16,
     categories: int = 4,
-    walks: int = 20,
+    walks: int = WALKS,
     spoken: bool = False,
     context: Parameters | None = None,
     embedding: Embedding | None = None,
@@ -122,33 +131,18 @@ def free_recall(
         raise MemsciError("At least one list is needed.")
     check_whole("walks", walks, 1)
     mind = MEGa(base, embedding=embedding, gate=rule, seed=seed)
-    embed, rule = embedder(base, mind.embedding), mind.rule
+    rule = mind.rule
     if math.isinf(rule.beta):
         raise MemsciError(
             "The walk draws from the gate, so the rule's beta must be finite. Give a large number instead."
         )
     tables, recalls = [], []
-    for number in tqdm(numbers, desc="free recall", unit="list", disable=not progress):
+    for place, number in enumerate(tqdm(numbers, desc="free recall", unit="list", disable=not progress)):
         memories = studied(number, n, categories, seed)
-        scores = likeness(memories, embed, mind.embedding, rule.similarity)
-        order = torch.randperm(n, generator=torch.Generator().manual_seed(number))
-        given = context or replace(PEOPLE, beta=SPREAD / _spread(scores))
-        plain = replace(given, beta=rule.beta).without_context()
         says = Speaker(MEGa(base, None, encoding, mind.embedding, rule, seed), memories, walks) if spoken else None
-        for method, parameters, own in (
-            (KEYS, plain, scores),
-            (CONTEXT, given, scores),
-            (SHUFFLED, plain, scores[order][:, order]),
-        ):
-            if says and method != SHUFFLED:
-                says.restart()
-                walk(says, parameters, seed=number, shape=(walks, n))
-                said = says.said
-            else:
-                said = _ids(memories, walk(own.expand(walks, n, n), parameters, seed=number))
-            subject = len(recalls) + 1
-            recalls.append(_events(memories, said, subject).assign(method=method, material=number))
-            tables.append(_measured(recalls[-1], memories, scores).assign(method=method, list=number))
+        table, events = _walked(mind, memories, number, walks, context, says)
+        tables.append(table.assign(list=number))
+        recalls.append(events.assign(subject=events["subject"] + place * events["subject"].nunique()))
     how = "spoken" if spoken else "by keys"
     protocol = {
         "base": base.name, "fingerprint": base.fingerprint, "lists": numbers, "n": n, "categories": categories,
@@ -158,6 +152,39 @@ def free_recall(
     line = f"{n} memories of {categories} kinds, {walks} walks {how}, recall ends as people's"
     table = tidy(pd.concat(tables, ignore_index=True), phenomenon=NAME, seed=seed, protocol=line)
     return Phenomenon(NAME, table, pd.concat(recalls, ignore_index=True), protocol)
+
+
+def _walked(
+    mind: MEGa,
+    memories: Sequence[Memory],
+    number: int,
+    walks: int = WALKS,
+    context: Parameters | None = None,
+    says: Speaker | None = None,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The measures of one list by each method, and its recalls, of which each method is a subject."""
+    n = len(memories)
+    scores = likeness(memories, embedder(mind.base, mind.embedding), mind.embedding, mind.rule.similarity)
+    order = torch.randperm(n, generator=torch.Generator().manual_seed(number))
+    given = context or replace(PEOPLE, beta=SPREAD / _spread(scores))
+    plain = replace(given, beta=mind.rule.beta).without_context()
+    tables, recalls = [], []
+    for subject, (method, parameters, own) in enumerate(
+        ((KEYS, plain, scores), (CONTEXT, given, scores), (SHUFFLED, plain, scores[order][:, order])), start=1
+    ):
+        if says and method != SHUFFLED:
+            says.restart()
+            walk(says, parameters, seed=number, shape=(walks, n))
+            said = says.said
+        else:
+            said = _ids(memories, walk(own.expand(walks, n, n), parameters, seed=number))
+        recalls.append(_events(memories, said, subject).assign(method=method, material=number))
+        tables.append(_measured(recalls[-1], memories, scores).assign(method=method))
+    return pd.concat(tables, ignore_index=True), pd.concat(recalls, ignore_index=True)
+
+
+def _measure(method: str, base: Base, number: int, seed: int, report: Report) -> pd.DataFrame:
+    return _walked(MEGa(base, seed=seed), studied(number), number)[0]
 
 
 def capacity(
@@ -314,9 +341,7 @@ def draw(result: Phenomenon, size: str = "print") -> Figure:
 
 _KEYS, _CONTEXT, _SHUFFLED = ({"method": method} for method in (KEYS, CONTEXT, SHUFFLED))
 CLAIMS = (
-    Claim(
-        "Without a context recall knows no order in time", "temporal factor", _KEYS, 0.5, "equal", 0.02, True
-    ),
+    Claim("Without a context recall knows no order in time", "temporal factor", _KEYS, 0.5, "equal", 0.02, True),
     Claim("Without a context kinds come together, more than with shuffled keys", "arc", _KEYS, _SHUFFLED),
     Claim("Without a context like follows like, more than with shuffled keys", "semantic factor", _KEYS, _SHUFFLED),
     Claim(
@@ -326,3 +351,4 @@ CLAIMS = (
     Claim("Kinds come together in people's context, too", "arc", _CONTEXT),
 )
 about(NAME, "Free recall", CLAIMS, draw)
+enter(Experiment(NAME, ("MEGa",), _measure, studied, PROTOCOL, probes=16, encodes=False))

@@ -196,5 +196,6 @@ enter(
         material=lambda number: material(number)[0],
         protocol=PROTOCOL,
         probes=7 * STUDIED,
+        encodes=False,
     )
 )

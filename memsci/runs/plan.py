@@ -252,8 +252,9 @@ def plan(experiment: Experiment, base: str | None = None, seed: int = 0, quiz_it
         "A100 class",
         "RAM": f"up to {size(held['RAM'].max())} for each process without a GPU",
         "VRAM": f"up to {size(held['VRAM'].max())} for each process on a GPU",
-        "disk": f"about {size(disk)} of tables; while MEGa learns also {size(largest)} of adapters for each process",
     }
+    if disk:
+        facts["disk"] = f"about {size(disk)} of tables; while MEGa learns also {size(largest)} of adapters for each process"
     if widest is not None:
         facts["adapter"] = f"{widest.numbers:,} numbers for each memory, {size(4 * widest.numbers)} in float32"
     return Plan(table, widest and widest.adapter, held, facts)
@@ -267,7 +268,8 @@ def planned(tasks: Sequence[Task], about: Shape, quiz_items: int | None = None) 
     made = []
     for task in tasks:
         cell, method = task.cell, method_of(task.cell)
-        encoding = Encoding.from_dict(task.learner["encoding"]) if "encoding" in task.learner else None
+        learns = method.trains and "encoding" in task.learner
+        encoding = Encoding.from_dict(task.learner["encoding"]) if learns else None
         items = (4 * cell.quiz if quiz_items is None else quiz_items) if cell.quiz else 0
         adapter = about.adapter(encoding) if method.trains in ("memories", "adapter") else None
         calls = count(cell, task.partitions, encoding, items)
@@ -276,8 +278,9 @@ def planned(tasks: Sequence[Task], about: Shape, quiz_items: int | None = None) 
 
 
 def method_of(cell: Cell) -> Method:
-    """What is known of a cell's method; a comparison of gates is one that does nothing."""
-    return Method(name=cell.method) if cell.measure == "gates" else methods.get(cell.method)
+    """What is known of a cell's method; a comparison of gates, or of keys alone, is one that does nothing."""
+    by_keys = cell.measure == "phenomenon" and not EXPERIMENTS[cell.dataset].encodes
+    return Method(name=cell.method) if by_keys or cell.measure == "gates" else methods.get(cell.method)
 
 
 def count(cell: Cell, partitions: Sequence[Partition], encoding: Encoding | None, quiz_items: int) -> Calls:
@@ -335,6 +338,8 @@ def count(cell: Cell, partitions: Sequence[Partition], encoding: Encoding | None
 def _of_a_list(cell: Cell, memories: int, encoding: Encoding | None) -> Calls:
     """The calls of one list of a phenomenon, as `memsci.phenomena.experiment.Experiment` counts its studies and probes."""
     known, method = EXPERIMENTS[cell.dataset], methods.get(cell.method)
+    if not known.encodes:
+        return Calls(embedded=memories + known.probes)
     probes = known.probes * (3 if method.gated else 1)
     calls = Calls(answers=probes, scored=3 * probes, embedded=probes if "embedding" in method.reads else 0)
     calls.recalls = probes if method.recalls else 0
