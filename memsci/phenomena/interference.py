@@ -155,18 +155,19 @@ def _plane(result: Phenomenon, size: str) -> Figure:
         for ax, measure, title in zip(axes, ("harm", "harm, foil"), ("one reply per cue", "fact against a foil")):
             means = result.means(["method", "condition", "measure"])
             means = means[means["measure"] == measure]
-            reach = max(0.1, means[["mean", "low", "high"]].abs().max().max()) * 1.1
-            ax.plot([-reach, reach], [-reach, reach], zorder=1, **REFERENCE)
+            ends = means[["mean", "low", "high"]].stack()
+            reach = min(-0.1, ends.min()) * 1.1, max(0.1, ends.max()) * 1.1
+            ax.plot(reach, reach, zorder=1, **REFERENCE)
             for method in sorted(means["method"].unique(), key=by_method):
                 at = means[means["method"] == method].set_index("condition")
                 bars = whiskers(at.loc[["PI"]], "x") | whiskers(at.loc[["RI"]], "y")
                 point = at.loc["PI", "mean"], at.loc["RI", "mean"]
                 ax.errorbar(*point, **bars, **look(method) | {"linestyle": ""}, label=method)
-            ax.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal", title=title)
-            ax.set_xlabel("proactive: harm by earlier learning (points)")
+            ax.set(xlim=reach, ylim=reach, aspect="equal", title=title)
+            ax.set_xlabel("harm by earlier learning (points)")
             ax.xaxis.set_major_formatter(per_cent)
             ax.yaxis.set_major_formatter(per_cent)
-        axes[0].set_ylabel("retroactive: harm by later learning (points)")
+        axes[0].set_ylabel("harm by later learning (points)")
         n = int(result.table["list"].nunique())
         told = f"95 % interval over {n} lists" if n > 4 else f"{n} lists: no interval"
         axes[1].legend(title=told, loc="upper left", bbox_to_anchor=(1.01, 1), borderaxespad=0)
