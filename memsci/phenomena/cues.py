@@ -177,13 +177,7 @@ about(
     ],
     _draw,
 )  # fmt: skip
-enter(
-    Experiment(
-        name=NAME,
-        methods=("MEGa",),
-        measure=_measure,
-        material=lambda number: material(number)[0],
-        protocol=PROTOCOL,
-        probes=8 * STUDIED,
-    )
-)
+enter(Experiment(
+    name=NAME, methods=("MEGa",), measure=_measure, material=lambda number: material(number)[0], protocol=PROTOCOL,
+    probes=8 * STUDIED,
+))  # fmt: skip

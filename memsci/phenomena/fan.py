@@ -185,14 +185,7 @@ about(
     [claim for method in ("MEGa", "MiniLM keys", "TF-IDF keys") for claim in _claims(method)],
     _draw,
 )
-enter(
-    Experiment(
-        name=NAME,
-        methods=("MEGa",),
-        measure=_measure,
-        material=lambda number: material(number)[0],
-        protocol=PROTOCOL,
-        probes=50,
-        encodes=False,
-    )
-)
+enter(Experiment(
+    name=NAME, methods=("MEGa",), measure=_measure, material=lambda number: material(number)[0], protocol=PROTOCOL,
+    probes=50, encodes=False,
+))  # fmt: skip

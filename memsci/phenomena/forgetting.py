@@ -256,14 +256,7 @@ about(
     ],
     _draw,
 )  # fmt: skip
-enter(
-    Experiment(
-        name=NAME,
-        methods=("MEGa",),
-        measure=_measure,
-        material=lambda number: material(number)[0],
-        protocol=PROTOCOL,
-        probes=48,
-        encodes=False,
-    )
-)
+enter(Experiment(
+    name=NAME, methods=("MEGa",), measure=_measure, material=lambda number: material(number)[0], protocol=PROTOCOL,
+    probes=48, encodes=False,
+))  # fmt: skip

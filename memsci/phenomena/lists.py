@@ -135,14 +135,7 @@ about(
     [claim for method in ("MEGa", "MiniLM keys", "TF-IDF keys") for claim in _claims(method)],
     _draw,
 )
-enter(
-    Experiment(
-        name=NAME,
-        methods=("MEGa",),
-        measure=_measure,
-        material=lambda number: material(number)[0],
-        protocol=PROTOCOL,
-        probes=80,
-        encodes=False,
-    )
-)
+enter(Experiment(
+    name=NAME, methods=("MEGa",), measure=_measure, material=lambda number: material(number)[0], protocol=PROTOCOL,
+    probes=80, encodes=False,
+))  # fmt: skip
