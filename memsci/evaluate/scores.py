@@ -50,7 +50,7 @@ def score(
     rows = responses.reset_index(drop=True)
     if "method" not in rows:
         raise MemsciError(
-            'The responses do not say whose they are: add the column, as in responses.assign(method="MEGa").'
+            "The responses do not say whose they are: add the column 'method', with the name of who answered in each row."
         )
     needed = ("memory_id", "way", "gate", "question", "original", "target", "answer", "recalled", "top_id")
     check_columns("The table of responses", needed, rows.columns)

@@ -14,6 +14,7 @@ from typing import Any
 import pandas as pd
 from ipywidgets import (
     HTML,
+    Accordion,
     BoundedIntText,
     Button,
     Checkbox,
@@ -199,16 +200,16 @@ class GateProbe(Panel):
             button.on_click(self.handling(lambda _, kind=kind: self._speak(kind)))
 
     def _arranged(self) -> list:
+        compared = row(self._kind, self._layer, self._site, self._pooling, self._similarity, self._whiten)
         return [
             self._question,
             self._pick,
+            row(*self._buttons.values()),  # before the bars, each of which is a stop of the Tab key
             row(self._beta, self._top_k),
-            row(self._kind, self._layer, self._site, self._pooling, self._similarity, self._whiten),
-            self._why,
             VBox([self.bars, self._facts]),
             row(self._own, self._more),
-            row(*self._buttons.values()),
             self._replies,
+            Accordion([VBox([compared, self._why])], titles=["Advanced: how questions and memories are compared"]),
         ]
 
     # What can be set and read from a cell
