@@ -42,7 +42,10 @@ SLOW = (
     "test_a_run_is_drawn_again_without_torch", "test_a_figure_is_drawn_again_from_its_table_without_torch",
     "test_the_demo_on_smollm2", "test_a_writer_killed", "test_writers_killed", "test_training_rows_tell_nothing",
     "test_site", "test_howto",
-    "test_phenomena_fit", "test_phenomena_recall",
+    "test_phenomena_fit", "test_phenomena_recall", "test_the_right_memory_is_found_with_sentence",
+    "test_the_hybrid_on_the_papers",
+    "test_what_the_terminal_cannot_show", "test_the_program_itself_shows", "test_where_torch_came_first",
+    "test_from_the_folder_of_a_model", "test_two_writers_at_once",
     "test_the_order_of_study_is_nothing", "test_each_runs_is_tested", "test_it_runs_is_tested", "test_twins_share_all",
 )  # fmt: skip
 
