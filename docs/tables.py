@@ -135,7 +135,7 @@ def layers(run: str) -> pd.DataFrame:
 def claims(run: str) -> pd.DataFrame:
     """What a phenomenon was said to show, and what the test said."""
     (path,) = (ROOT / "figures" / "runs" / run).glob("*_tests.csv")
-    rows = pd.read_csv(path)
+    rows = pd.read_csv(path).query("verdict != 'not run'")
     number = lambda value: "–" if pd.isna(value) else f"{value:.3g}"
     verdicts = [f"{row.verdict}{', by construction' if row.by_construction else ''}" for row in rows.itertuples()]
     spread = [f"{number(row.low)} to {number(row.high)}" for row in rows.itertuples()]
