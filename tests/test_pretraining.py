@@ -425,6 +425,42 @@ def test_muon_takes_the_matrices_of_the_layers_and_adamw_the_rest():
     assert "model.embed_tokens.weight" in second
 
 
+@pytest.mark.parametrize("shape", [(48, 16), (16, 48), (32, 32)])
+def test_muon_in_float32_is_torchs_but_for_rounding(shape):
+    torch.manual_seed(0)
+    start, settings = torch.randn(shape), dict(lr=3e-3, weight_decay=0.05, momentum=0.95, adjust_lr_fn="match_rms_adamw")
+    ours, theirs = (torch.nn.Parameter(start.clone()) for _ in range(2))
+    optims = train.Muon([ours], **settings), torch.optim.Muon([theirs], **settings)
+    for _ in range(4):
+        ours.grad = theirs.grad = torch.randn(shape)
+        for optim in optims:
+            optim.step()
+    assert (ours - theirs).norm() < 0.05 * (theirs - start).norm()
+
+
+def test_a_run_may_begin_from_another_base(tmp_path, raw):
+    """A token that both have keeps its embedding, another one starts at the mean of its pieces; all else is the same."""
+    other = train.build_model("tiny", 5)
+    train.export(other, raw, tmp_path / "old")
+    text = json.loads((tmp_path / "old" / "tokenizer.json").read_text())
+    # Another vocabulary: the last merge is not there, and what stood behind it has another number.
+    last = max(text["model"]["vocab"], key=text["model"]["vocab"].get)
+    ids = text["model"]["vocab"]
+    one, two = text["model"]["merges"][-1]
+    assert one + two == last
+    del ids[last], text["model"]["merges"][-1]
+    ids["Ġzzzz"] = len(ids)
+    (tmp_path / "old" / "tokenizer.json").write_text(json.dumps(text))
+    model = train.build_model("tiny", 0)
+    train.begin_from(model, raw, tmp_path / "old")
+    rows, was = model.get_input_embeddings().weight, other.get_input_embeddings().weight.bfloat16().float()
+    same = len(rows) - 1
+    assert torch.equal(rows[:same], was[:same])
+    assert torch.allclose(rows[raw.token_to_id(last)], was[[ids[one], ids[two]]].mean(0), atol=1e-6)
+    layers = {name: value for name, value in model.state_dict().items() if "layers" in name}
+    assert layers and all(torch.equal(value, other.state_dict()[name].bfloat16().float()) for name, value in layers.items())
+
+
 def test_the_data_of_a_step_depend_on_seed_and_step_alone(raw):
     recipe = train.Recipe(rows=2, gate_every=3, gate_pairs=4, seed=7)
     batches, fresh = train.Batches(recipe, raw), train.Batches(recipe, raw)

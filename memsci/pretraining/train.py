@@ -16,6 +16,7 @@ import platform
 import random
 import time
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -53,6 +54,7 @@ class Recipe:
     finish: int = 600  # further steps on the last phase of the corpus: a short warm-up, then linear decay to zero
     finish_lr: float = 1e-3
     seed: int = 0
+    start: str = ""  # folder of a base to begin from; empty: from random weights
 
     @property
     def length(self) -> int:
@@ -119,6 +121,25 @@ def build_model(size: str, seed: int) -> LlamaForCausalLM:
     return LlamaForCausalLM(config)
 
 
+def begin_from(model, tokenizer, folder: Path) -> None:
+    """Give the model another base's weights, of the same shape but for the vocabulary.
+
+    A token that both vocabularies have keeps its embedding; another one starts at the mean embedding of the tokens by which
+    the other base writes it.
+    """
+    other = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    old = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    weights, was = other.state_dict(), other.get_input_embeddings().weight.detach()
+    rows = model.get_input_embeddings().weight.detach().clone()
+    for index in range(len(rows)):
+        token = tokenizer.id_to_token(index)
+        same = old.token_to_id(token)
+        pieces = [piece.id for piece in old.model.tokenize(token)] if same is None else [same]
+        rows[index] = was[pieces].mean(0)
+    weights["model.embed_tokens.weight"] = weights["lm_head.weight"] = rows
+    model.load_state_dict(weights)
+
+
 def corpus_loss(model, tokens, positions, next_tokens, weights):
     """Weighted mean of -log p(next token); logits are computed only where the loss looks."""
     hidden = model.model(tokens, use_cache=False).last_hidden_state.flatten(0, 1)[positions]
@@ -145,6 +166,11 @@ def gate_loss(model, cues, texts):
     return F.cross_entropy(scores, right), (scores.argmax(1) == right).float().mean()
 
 
+def fast_bfloat16() -> bool:
+    """Whether this machine multiplies bfloat16 in hardware."""
+    return torch.cuda.is_available() or torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+
+
 def learning_rate(recipe: Recipe, step: int) -> float:
     """Warm-up, constant, linear decay to zero; then the finishing steps."""
     if step < recipe.steps:
@@ -154,12 +180,36 @@ def learning_rate(recipe: Recipe, step: int) -> float:
     return recipe.finish_lr * min(begun / max(1, recipe.warmup), (recipe.length - step) / max(1, recipe.finish))
 
 
+class Muon(torch.optim.Muon):
+    """torch's Muon with the iteration in float32: on a processor without bfloat16, bfloat16 takes eighty times as long."""
+
+    @torch.no_grad()
+    def step(self):
+        """One step: the momentum, orthogonalised by five Newton-Schulz iterations."""
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                state, rate = self.state[parameter], group["momentum"]
+                momentum = state.setdefault("momentum_buffer", torch.zeros_like(parameter))
+                momentum.lerp_(parameter.grad, 1 - rate)
+                update = parameter.grad.lerp(momentum, rate)
+                tall = len(update) > update.shape[1]
+                update = update.T if tall else update
+                update = update / update.norm().clamp(min=group["eps"])
+                a, b, c = group["ns_coefficients"]
+                for _ in range(group["ns_steps"]):
+                    gram = update @ update.T
+                    update = a * update + (b * gram + c * gram @ gram) @ update
+                size = 0.2 * max(parameter.shape) ** 0.5  # the size of AdamW's updates
+                parameter.mul_(1 - group["lr"] * group["weight_decay"])
+                parameter.sub_(update.T if tall else update, alpha=group["lr"] * size)
+
+
 def optimisers(model, recipe: Recipe):
     """Muon for the matrices of the layers, AdamW for the rest."""
     matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and "layers" in name]
     rest = [p for name, p in model.named_parameters() if not (p.ndim == 2 and "layers" in name)]
     return [
-        torch.optim.Muon(
+        (torch.optim.Muon if fast_bfloat16() else Muon)(
             matrices, lr=recipe.lr, weight_decay=recipe.weight_decay, momentum=0.95, adjust_lr_fn="match_rms_adamw"
         ),
         torch.optim.AdamW(rest, lr=recipe.lr, weight_decay=0.0, betas=(0.9, 0.95), fused=True),
@@ -186,6 +236,8 @@ def train(out: Path, recipe: Recipe, checkpoint_minutes: float = 5.0, minutes: f
         for optim, saved in zip(optims, state["optimisers"]):
             optim.load_state_dict(saved)
         start, seconds, said = state["step"], state["seconds"], state["said"].cpu()
+    elif recipe.start:
+        begin_from(model, tokenizer, Path(recipe.start))
     began = last_save = time.monotonic()
     elapsed = lambda: seconds + time.monotonic() - began
 
@@ -195,6 +247,7 @@ def train(out: Path, recipe: Recipe, checkpoint_minutes: float = 5.0, minutes: f
         os.replace(state_file.with_suffix(".new"), state_file)
         export(model, tokenizer, out / "model", said if finished else None)
 
+    autocast = partial(torch.autocast, device, torch.bfloat16, enabled=fast_bfloat16())
     loss_of = torch.compile(corpus_loss, dynamic=False)
     loader = DataLoader(Batches(recipe, tokenizer), batch_size=None, sampler=range(start, recipe.length), num_workers=1)
     log = open(out / "log.jsonl", "a")
@@ -205,11 +258,11 @@ def train(out: Path, recipe: Recipe, checkpoint_minutes: float = 5.0, minutes: f
                 for group in optim.param_groups:
                     group["lr"] = learning_rate(recipe, step)
             if pairs is not None:
-                with torch.autocast(device, torch.bfloat16):
+                with autocast():
                     contrast, accuracy = gate_loss(model, *(tuple(part.to(device) for part in side) for side in pairs))
                 contrast.backward()
                 torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.gate_norm)
-            with torch.autocast(device, torch.bfloat16):
+            with autocast():
                 loss = loss_of(model, *(part.to(device) for part in batch))
             loss.backward()
             norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
