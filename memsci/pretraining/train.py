@@ -27,6 +27,7 @@ from tqdm.auto import trange
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from ..errors import MemsciError
+from ..models.base import load
 from ..models.untrained import untrained
 from . import corpus, vocabulary
 
@@ -127,9 +128,9 @@ def begin_from(model, tokenizer, folder: Path) -> None:
     A token that both vocabularies have keeps its embedding; another one starts at the mean embedding of the tokens by which
     the other base writes it.
     """
-    other = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    old = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    weights, was = other.state_dict(), other.get_input_embeddings().weight.detach()
+    other = load(str(folder), dtype="float32", device="cpu")
+    weights, was = other.model.state_dict(), other.model.get_input_embeddings().weight.detach()
+    old = other.tokenizer.backend_tokenizer
     rows = model.get_input_embeddings().weight.detach().clone()
     for index in range(len(rows)):
         token = tokenizer.id_to_token(index)
