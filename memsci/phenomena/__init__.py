@@ -17,6 +17,7 @@ from memsci.phenomena.cues import cues
 from memsci.phenomena.experiment import EXPERIMENTS, Experiment
 from memsci.phenomena.fan import fan
 from memsci.phenomena.forgetting import activation, forgetting
+from memsci.phenomena.human_qa import human_qa, humanlikeness
 from memsci.phenomena.interference import interference
 from memsci.phenomena.lists import list_length
 from memsci.phenomena.misinformation import misinformation
@@ -28,6 +29,6 @@ from memsci.phenomena.result import ABOUT, COLUMNS, Claim, Phenomenon, about, op
 
 __all__ = [
     "ABOUT", "COLUMNS", "Claim", "EXPERIMENTS", "Experiment", "Parameters", "Phenomenon", "about", "activation", "capacity",
-    "context", "cues", "curves", "fan", "fit", "forgetting", "free_recall", "human", "interference", "list_length", "long",
-    "misinformation", "open", "people", "psych101", "recognition", "tidy",
+    "context", "cues", "curves", "fan", "fit", "forgetting", "free_recall", "human", "human_qa", "humanlikeness",
+    "interference", "list_length", "long", "misinformation", "open", "people", "psych101", "recognition", "tidy",
 ]  # fmt: skip
