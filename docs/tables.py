@@ -19,7 +19,7 @@ from memsci.measures.metrics import METRICS
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "results.md"
 BLOCK = re.compile(r"(<!-- table ([^>]+?) -->\n).*?(<!-- end -->)", re.DOTALL)
-SHOWN = ("qa", "parts", "recall cos", "logprob", "correct gate", "knowledge")
+SHOWN = ("qa", "parts", "all parts", "recall cos", "logprob", "correct gate", "knowledge")
 
 
 def page(text: str) -> str:
@@ -60,7 +60,7 @@ def cells(rows: pd.DataFrame, index: str) -> pd.DataFrame:
     """A row for every value of a column, a column for every metric."""
     value = [written(*one) for one in zip(rows["metric"], rows["mean"], rows["sd"])]
     wide = rows.assign(value=value).pivot_table("value", index, "metric", aggfunc="first", sort=False)
-    columns = {name: METRICS[name].column or "facts said %" for name in SHOWN if name in wide}
+    columns = {name: METRICS[name].column for name in SHOWN if name in wide}
     return wide[list(columns)].rename(columns=columns).fillna("–")
 
 

@@ -339,6 +339,10 @@ class GateRule(Settings):
     closes
         Where no memory's score (before β) reaches this, all are closed and the base speaks alone, see `memsci.gate.null`;
         None never closes, as in the paper.
+    k
+        How many memories are recalled before an answer. 1, the paper's: one recall, in which all that is open speaks
+        together. From 2 on: the k best that are open, each recalled alone, one after another. A number between 0 and 1: as
+        many as hold this share of the gate, each alone. *Only 1 is in the paper.*
 
     Notes
     -----
@@ -353,6 +357,7 @@ class GateRule(Settings):
     top_k: int | None = dataclasses.field(default=None, metadata=_LATER)
     epsilon: float = dataclasses.field(default=0.0, metadata=_LATER)
     closes: float | None = dataclasses.field(default=None, metadata=_LATER)
+    k: int | float = dataclasses.field(default=1, metadata=_LATER)
 
     def __post_init__(self) -> None:
         try:
@@ -368,6 +373,7 @@ class GateRule(Settings):
         _check_number("epsilon", self.epsilon, lambda x: 0 <= x < 1, "a number from 0 up to, but not, 1")
         if self.closes is not None:
             _check_number("closes", self.closes, math.isfinite, "None or a finite number")
+        check_k("k", self.k)
 
     @property
     def sparse(self) -> bool:
@@ -445,6 +451,12 @@ def _layers(layers: object, none: str = "None", least: int | None = None) -> tup
     for layer in numbers:
         check_whole("layers", layer, least=least)
     return numbers
+
+
+def check_k(name: str, k: object) -> None:
+    """Refuse what does not say how many memories are recalled: a whole number from 1 up, or a share between 0 and 1."""
+    whole = isinstance(k, int) and k >= 1
+    _check_number(name, k, lambda x: whole or 0 < x < 1, "a whole number from 1 up, or a share between 0 and 1")
 
 
 def _check_number(name: str, value: object, holds: Callable[[float], bool], allowed: str) -> None:

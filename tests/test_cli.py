@@ -324,15 +324,34 @@ def test_forget_of_an_unknown_memory_changes_nothing(store):
 def test_ask_prints_the_reply_alone(mind):
     result = run("ask", "there", "Who wrote it?")
     assert result.stdout == "By [Ada] Venn.\n"
-    assert mind.calls == [("there", None), ("answer", ["Who wrote it?"], {"via_recall": False}, 1.0)]
+    assert mind.calls == [("there", None), ("answer", ["Who wrote it?"], {"via_recall": False, "in_parts": False}, 1.0)]
 
 
 def test_ask_by_way_of_the_recall(mind):
     run("ask", "there", "Who wrote it?", "--via-recall", "--beta", "inf", "--base", "some/model")
     assert mind.calls == [
         ("there", "base some/model"),
-        ("answer", ["Who wrote it?"], {"via_recall": True}, math.inf),
+        ("answer", ["Who wrote it?"], {"via_recall": True, "in_parts": False}, math.inf),
     ]
+
+
+@pytest.mark.parametrize(("given", "k"), [("3", 3), ("0.9", 0.9)])
+def test_several_memories_are_recalled_for_an_answer(mind, given, k):
+    assert (
+        run("ask", "there", "Who wrote it, and what else?", "--via-recall", "--k", given, "--in-parts").exit_code == 0
+    )
+    assert mind.rule.k == k and type(mind.rule.k) is type(k)
+    assert mind.calls[1][2] == {"via_recall": True, "in_parts": True}
+    assert run("recall", "there", "Who wrote it?", "--k", given).exit_code == 0 and mind.rule.k == k
+
+
+def test_what_no_number_of_recalls_is_is_refused_before_a_model_is_loaded(mind):
+    result = run("ask", "there", "Who wrote it?", "--k", "2")
+    assert result.exit_code == 2 and "together with --via-recall" in result.stderr
+    for k in ("0", "-2", "1.5"):
+        result = run("ask", "there", "Who wrote it?", "--via-recall", "--k", k)
+        assert result.exit_code == 2 and "--k must be a whole number from 1 up" in " ".join(result.stderr.split())
+    assert not mind.calls
 
 
 def test_several_questions_also_from_the_standard_input_are_asked_at_once(mind):

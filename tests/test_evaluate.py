@@ -239,6 +239,7 @@ def test_of_a_question_about_several_memories_the_parts_count():
     )
     # The fourth is no list, the fifth about one memory.
     assert values(evaluate.score(asked, embed=fake), "parts") == [0.5, 1, 0]
+    assert values(evaluate.score(asked, embed=fake), "all parts") == [0, 1, 0]
     assert not values(evaluate.score(RESPONSES, embed=fake), "parts")
 
 
@@ -366,7 +367,7 @@ def test_the_demo_of_the_world_writes_its_tables_and_figures(shown, monkeypatch)
     assert "unanswered" not in tables and mind.rule.closes is None
 
     names = {path.name.removeprefix("demo_world_") for path in folder.iterdir()}
-    assert set(tables["scores"]["metric"]) == set(METRICS) - {"qa by model", "parts"}
+    assert set(tables["scores"]["metric"]) == set(METRICS) - {"qa by model", "parts", "all parts"}
     assert {"gate.png", "gate.pdf", "gate.csv", "recall.csv", "recall.md"} <= names
     drawn = pd.read_csv(folder / "demo_world_gate.csv")
     assert drawn["id"].unique().tolist() == ["m", "c", "x"]  # columns of the figure: the order of encoding

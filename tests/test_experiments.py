@@ -8,19 +8,22 @@ import re
 
 import pandas as pd
 import pytest
+import torch
 from conftest import make_model
 
-from memsci import experiments, runs
+from memsci import experiments, prompts, runs
 from memsci.errors import MemsciError
 from memsci.experiments import Cell, Experiment, cells, load, numbers, parse, show_numbers
 from memsci.experiments.cells import learner_settings, run_cell
 from memsci.experiments.rehearsal import check_common, rehearse
 from memsci.experiments.settings import region
 from memsci.files import content
+from memsci.gate.softmax import Gate
 from memsci.learners import by_name
 from memsci.measures import methods
 from memsci.measures.metrics import METRICS
 from memsci.memory import Memory, Partition, Question, QuizItem, to_frame
+from memsci.models import conversation
 from memsci.runs import choose, lay_out
 
 SHIPPED = (
@@ -362,7 +365,8 @@ class Fake:
         return [0] * len(items)
 
     def true_gate(self, ids):
-        return ids
+        weights = torch.zeros(len(ids), len(self.learnt))
+        return Gate(weights, weights, tuple(self.learnt), tuple(self.learnt), 1.0)
 
     def top(self, questions):
         return [self.learnt[0]] * len(questions)
@@ -434,7 +438,7 @@ def test_settings_reach_the_learner_and_the_data(fake, base, world):
 
 
 def test_what_all_methods_share_reaches_those_that_read_it(fake, base, world):
-    shared = cell("single", common="autocast=true; k=2", setting="rank=4")
+    shared = cell("single", common="autocast=true; newest=2", setting="rank=4")
     run_cell(shared, base, [world])
     assert fake[0].settings == {"autocast": True, "rank": 4}
     assert learner_settings(shared, world, "memsci/base", 5)["encoding"]["autocast"] is True
@@ -445,7 +449,7 @@ def test_what_all_methods_share_reaches_those_that_read_it(fake, base, world):
     assert {one.common for one in chosen.cells()} == {"autocast=true"}
     assert chosen.to_dict()["common"] == "autocast=true" and "common" not in choose("main").to_dict()
     check_common(chosen)
-    check_common(choose("main", common="k=2"))  # of RAG
+    check_common(choose("main", common="k=2"))  # of RAG and of MEGa's gate
     with pytest.raises(MemsciError, match="a setting of Base, RAG, MEGa.*'speed' was given"):
         check_common(choose("main", common="speed=9"))
     with pytest.raises(MemsciError, match="'beta' was given"):
@@ -486,6 +490,64 @@ def test_betas_are_tried_on_one_learner(fake, base, world):
 def test_compositional_questions_are_asked_at_the_end(fake, base, world):
     said = run_cell(cell("compositional", setting="beta=0.1"), base, [world])["responses"]
     assert said["memory_id"].tolist() == ["m1 m3", "m1 m3"] and said["gate"].tolist() == ["own", "true"]
+
+
+def test_gates_of_compositional_questions_are_tried_on_one_learner(fake, base, world):
+    """Under the true gate only what differs in more than whom it opens, and a number of recalls only after recalls."""
+    rules = ("beta=0.1", "beta=0.1; top_k=2", "k=2", "beta=3; k=2")
+    ways = ("direct", "recall first", "recall first, in parts")
+    said = run_cell(cell("compositional", rules=rules, ways=ways), base, [world])["responses"]
+    assert len(fake) == 1 and fake[0].learnt == ["m0", "m1", "m2", "m3"]
+    found = [key for key, _ in said.groupby(["setting", "gate", "way"], sort=False)]
+    expected = [("beta=0.1", gate, way) for gate in ("own", "true") for way in ways]
+    expected += [("beta=0.1; top_k=2", "own", way) for way in ways]
+    expected += [("k=2", gate, way) for gate in ("own", "true") for way in ways[1:]]
+    assert found == expected + [("beta=3; k=2", "own", way) for way in ways[1:]]
+    assert said["answer"].tolist()[-1].endswith("beta 3")
+
+
+def test_a_learner_whose_gate_alone_differs_learns_once():
+    mine = small(measure="compositional", methods=("RAG", "MEGa"), partitions=(0,), datasets=("episodic",))
+    once = dataclasses.replace(mine, settings={"RAG": ("k=1", "k=2"), "MEGa": ("beta=0.1", "k=2; top_k=3")})
+    assert [(c.method, c.setting, c.rules) for c in once.cells()] == [
+        ("RAG", "k=1", ()), ("RAG", "k=2", ()), ("MEGa", "", ("beta=0.1", "k=2; top_k=3")),
+    ]  # fmt: skip
+    for settings in (("beta=0.1",), ("beta=0.1", "rank=4")):
+        each = dataclasses.replace(mine, settings={"MEGa": settings}).cells()
+        assert [c.setting for c in each if c.method == "MEGa"] == list(settings) and not any(c.rules for c in each)
+
+
+def test_the_right_texts_are_read_in_context(base, world):
+    said = run_cell(cell("compositional", method="In context", ways=("direct", "recall first")), base, [world])[
+        "responses"
+    ]
+    assert (
+        said["gate"].tolist() == ["true"] and said["way"].tolist() == ["direct"] and said["top_id"].tolist() == ["m1"]
+    )
+    both = f"{world.memories[1].text}\n\n{world.memories[3].text}"
+    turn = prompts.rag("Which is more?", both)
+    assert said["answer"].tolist() == conversation.say(base, [turn], conversation.ANSWER_TOKENS)
+
+
+@pytest.mark.parametrize(
+    ("k", "holds"), [("2", True), ("3", True), ("4", False), ("0.9", False), ("0.9; top_k=2", True)]
+)
+def test_recalls_that_have_no_room_are_found_before_anything_is_learnt(base, world, k, holds):
+    """The room is that of a question, three recalls of the longest memory, and an answer."""
+    mine = small(
+        measure="compositional", methods=("MEGa",), ways=("recall first",), datasets=("episodic",), partitions=(0,)
+    )
+    mine = dataclasses.replace(mine, settings={"MEGa": (f"k={k}", "beta=2")})
+    (one,) = mine.cells()
+    task = experiments.Task(one, [world], learner_settings(one, world, base.name, 2))
+    longest = max(len(base.reply(memory.text)) for memory in world)
+    frame = len(base.chat(prompts.irag("How many on day 0?", "-")))
+    base.max_length = frame + 3 * longest + conversation.ANSWER_TOKENS
+    if holds:
+        rehearse([task], base)
+    else:
+        with pytest.raises(MemsciError, match="with what stands before it and the longest reply"):
+            rehearse([task], base)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,8 @@ from memsci import prompts
 from memsci.adapters.mixture import mixture
 from memsci.config import Embedding, Encoding, GateRule
 from memsci.errors import MemsciError
-from memsci.gate.softmax import top_k
+from memsci.gate.softmax import best, top_k
+from memsci.learners.base import BaseAlone
 from memsci.learners.mega import MEGa
 from memsci.memory import Memory, Partition, QuizItem, text_hash
 from memsci.models import conversation, generate
@@ -671,3 +672,118 @@ def test_texts_that_spell_control_tokens_are_harmless(base):
         mind.answer([forged], via_recall=True, recalled=[forged], max_new_tokens=2)
         assert set(read) == {(bos,), (bos, *turn, end, *turn)}
     assert len(base.tokens(forged)) == 1 + len(forged)
+
+
+# Several memories recalled one by one
+
+
+def told_alone(mind: MEGa, question: str, ids) -> str:
+    """The recalls of these memories for a question, each under its own gate alone."""
+    return "\n\n".join(mind.recall(question, gate=mind.gate_by_hand([{id: 1.0}])) for id in ids)
+
+
+def test_one_recall_is_that_of_the_gate_to_the_letter(mind, opened):
+    """k = 1 by any of its names: as a number, as the rule's default, and as the truth value that it always was."""
+    expected = mind.answer(QUESTIONS, via_recall=True, max_new_tokens=6)
+    mixed, recalls = list(opened), mind.recall(QUESTIONS)
+    assert all((g > 0).all() for g in mixed)  # all memories have their say in one recall, as in the paper
+    for k in (1, GateRule().k):
+        opened.clear()
+        assert mind.answer(QUESTIONS, via_recall=k, max_new_tokens=6) == expected
+        assert len(opened) == len(mixed) and all(map(torch.equal, opened, mixed))
+        assert mind.recall(QUESTIONS, k=k) == recalls
+    weighed = mind.logprob(QUESTIONS, ANSWERS, via_recall=True)
+    assert mind.logprob(QUESTIONS, ANSWERS, via_recall=1).equals(weighed)
+    assert mind.answer(QUESTIONS, via_recall=0) == mind.answer(QUESTIONS)
+    assert "k" not in mind.rule.to_dict()  # stores and results of before have none
+
+
+def test_the_best_memories_are_recalled_each_alone_and_in_order(mind, opened):
+    order = mind.gate("Who sang?").frame()["id"].tolist()
+    opened.clear()
+    told = mind.recall("Who sang?", k=2)
+    gates = torch.cat(opened)
+    assert gates.tolist() == torch.eye(3)[[IDS.index(id) for id in order[:2]]].tolist()
+    assert told == told_alone(mind, "Who sang?", order[:2]) != told_alone(mind, "Who sang?", order[1::-1])
+    assert mind.recall("Who sang?", k=5) == told_alone(mind, "Who sang?", order)  # there are three
+    # The answer is given from all of them, under the gate of the second turn.
+    turns, gate = [prompts.irag("Who sang?", told)], mind.gate("Who sang?")
+    expected = conversation.say(mind.base, turns, 6, mind._mixed(gate))[0]
+    assert mind.answer("Who sang?", via_recall=2, max_new_tokens=6) == expected
+    assert mind.answer("Who sang?", recalled=told, max_new_tokens=6) == expected
+    mind.rule = GateRule(beta=0.5, k=2)
+    assert mind.recall("Who sang?") == told
+    assert mind.answer("Who sang?", via_recall=True, max_new_tokens=6) == expected
+    assert mind.recall("Who sang?", k=1) == mind.recall("Who sang?", gate=gate, k=1) != told
+
+
+def test_a_share_of_the_gate_says_how_many_are_recalled(mind):
+    mind.rule = GateRule(beta=0.01)
+    for question in QUESTIONS:
+        weights = mind.gate(question).frame()
+        for share in (0.3, 0.5, 0.8, 0.99):
+            held = weights["weight"].cumsum()
+            fewest = weights["id"][: int((held < share).sum()) + 1]
+            assert mind.recall(question, k=share) == told_alone(mind, question, fewest)
+    counts = {len(best(mind.gate(QUESTIONS), share)[0]) for share in (0.3, 0.99)}
+    assert len(counts) == 2  # the gate is soft enough for a share to matter
+    assert best(mind.gate(QUESTIONS, beta=math.inf), 0.99) == [[id] for id in mind.gate(QUESTIONS).top()]
+
+
+def test_what_is_closed_is_not_recalled(mind, opened):
+    for rule in (GateRule(beta=math.inf, k=3), GateRule(beta=0.5, top_k=1, k=3)):
+        mind.rule = rule
+        assert mind.recall(QUESTIONS) == [
+            told_alone(mind, q, [id]) for q, id in zip(QUESTIONS, mind.gate(QUESTIONS).top())
+        ]
+    mind.rule = GateRule(k=3)
+    half = mind.gate_by_hand([{"c": 0.4, "x": 0.6}])
+    assert mind.recall(QUESTIONS[:1], gate=half) == [told_alone(mind, QUESTIONS[0], ["x", "c"])]
+    # Inner products of large models differ by so much that a weight is no number any more; such a memory is not closed.
+    mind.rule = GateRule(beta=1e6, k=2)
+    assert (mind.gate(QUESTIONS).weights == 0).sum() == 6
+    order = [mind.gate(question).frame()["id"].tolist()[:2] for question in QUESTIONS]
+    assert mind.recall(QUESTIONS) == [told_alone(mind, *one) for one in zip(QUESTIONS, order)]
+    # Where no memory is near enough, the base speaks once, as it did.
+    mind.rule = GateRule(closes=1e9, k=3)
+    opened.clear()
+    alone = conversation.say(mind.base, [prompts.recall(text) for text in QUESTIONS], 8)
+    assert mind.recall(QUESTIONS) == alone and not torch.cat(opened).any()
+
+
+def test_recalls_of_a_batch_are_those_of_its_queries(mind, monkeypatch):
+    monkeypatch.setattr("memsci.models.conversation.BATCH", 2)
+    mind.rule = GateRule(beta=0.01)
+    for k in (2, 3, 0.7):
+        assert mind.recall(QUESTIONS, k=k) == [mind.recall(text, k=k) for text in QUESTIONS]
+        said = mind.answer(QUESTIONS, via_recall=k, max_new_tokens=6)
+        assert said == [mind.answer(text, via_recall=k, max_new_tokens=6) for text in QUESTIONS]
+    assert mind.recall([], k=2) == mind.answer([], via_recall=2) == []
+
+
+@pytest.mark.parametrize("k", [0, -1, 1.0, 1.5, float("nan"), "two", None, True])
+def test_how_many_are_recalled_is_checked(k):
+    with pytest.raises(MemsciError, match="k must be a whole number from 1 up, or a share between 0 and 1; "):
+        GateRule(k=k)
+
+
+def test_recalls_that_cannot_be_made_are_refused_before_any_is(mind, opened, monkeypatch):
+    for speak in (mind.answer, lambda *a, **how: mind.logprob(*a, "Ada", **how)):
+        with pytest.raises(MemsciError, match=r"via_recall, if not True or False, must be .* between 0 and 1; 1\.5"):
+            speak("Who sang?", via_recall=1.5)
+    with pytest.raises(MemsciError, match="k must be a whole number from 1 up"):
+        mind.recall("Who sang?", k=0)
+    monkeypatch.setattr(MEGa, "_longest_memory", 20)
+    long = len(mind.base.chat(prompts.irag("Who sang?", "-"))) + 2 * 20 + 6
+    for room in (long, long - 1):
+        monkeypatch.setattr(mind.base, "max_length", room)
+        with pytest.raises(MemsciError, match="with 2 recalls of up to 20 tokens and the answer, takes"):
+            mind.answer("Who sang?", via_recall=2, max_new_tokens=6 if room < long else 7)
+    assert not opened
+
+
+def test_without_a_gate_one_recall_is_all(base):
+    learner = BaseAlone(base)
+    with pytest.raises(MemsciError, match="Base has no gate that could open several memories one by one; k=2"):
+        learner.answer("Who sang?", via_recall=2)
+    assert learner.recall("Who sang?", max_new_tokens=4, k=1) == learner.recall("Who sang?", max_new_tokens=4)

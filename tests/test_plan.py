@@ -123,7 +123,7 @@ def world():
         )
         for k in range(3)
     )
-    return Partition("birds", memories, (Question("Which is more?", "2", ("m1", "m2")),))
+    return Partition("birds", memories, (Question("Which is more, and who saw it?", "2", ("m1", "m2")),))
 
 
 @pytest.mark.parametrize(
@@ -136,6 +136,8 @@ def world():
         ("MEGa", "continual", "text"),
         ("MEGa", "single", "parts"),
         ("Base", "compositional", "text"),
+        ("In context", "compositional", "text"),
+        ("MEGa", "compositional", "text"),
     ],
 )
 def test_calls_are_those_that_a_cell_makes(world, base, monkeypatch, method, measure, study):
@@ -154,7 +156,11 @@ def test_calls_are_those_that_a_cell_makes(world, base, monkeypatch, method, mea
         torch.optim.AdamW, "step", lambda self, *a, **k: made.update(steps=made["steps"] + 1) or step(self)
     )
     monkeypatch.setattr("memsci.adapters.encode.PASS_TOKENS", {"cpu": 1})  # one memory at a time
-    cell = Cell(measure=measure, dataset="d", partitions=(0,), method=method, stops=(1,), questions=2, ways=("direct",))
+    monkeypatch.setattr("memsci.learners.mega.MEGa.recall_tokens", 8)
+    rules = ("beta=0.1", "k=2", "beta=2; k=2") if (method, measure) == ("MEGa", "compositional") else ()
+    ways = ("direct", "recall first", "recall first, in parts") if rules else ("direct",)
+    how = {"stops": (1,), "questions": 2, "ways": ways, "rules": rules}
+    cell = Cell(measure=measure, dataset="d", partitions=(0,), method=method, **how)
     quiz = [QuizItem("sums", "One and one?", ("2", "3", "4", "5"), 0)] * 3 if measure == "continual" else []
     run_cell(cell, base, [world], quiz)
     given = changed(method, base.name)

@@ -13,7 +13,8 @@ from typer import Argument, Option
 
 import memsci
 from memsci.cli import terminal
-from memsci.cli.options import BASE, BETA, EPSILON, FILE, STORE, names
+from memsci.cli.options import BASE, BETA, EPSILON, FILE, STORE, K, names
+from memsci.config import check_k
 from memsci.errors import MemsciError, check_in
 
 if TYPE_CHECKING:
@@ -31,14 +32,23 @@ def ask(
     via_recall: Annotated[
         bool, Option("--via-recall", help="Recall first, then answer from the recall (iRAG).")
     ] = False,
+    k: K = None,
+    in_parts: Annotated[
+        bool,
+        Option("--in-parts", help="Put each part of a question ('Who …, and what …?') by itself; join the answers."),
+    ] = False,
     beta: BETA = None,
     epsilon: EPSILON = None,
     base: BASE = None,
 ) -> None:
     """Answer questions from the memories in a store."""
     asked = _lines(question)
-    mind = open_store(store, base, beta, epsilon)
-    _say_each(asked, lambda some: mind.answer(some, via_recall=via_recall))
+    if k is not None and not via_recall:
+        raise MemsciError(
+            "--k says how many memories are recalled before the answer. Give it together with --via-recall."
+        )
+    mind = open_store(store, base, beta, epsilon, k)
+    _say_each(asked, lambda some: mind.answer(some, via_recall=via_recall, in_parts=in_parts))
 
 
 def recall(
@@ -47,13 +57,14 @@ def recall(
     tokens: Annotated[
         int | None, Option(min=1, help="Longest recall, in tokens. Default: as long as the longest memory.")
     ] = None,
+    k: K = None,
     beta: BETA = None,
     epsilon: EPSILON = None,
     base: BASE = None,
 ) -> None:
     """Recall the whole memory that a cue is about, in the model's own words."""
     asked = _lines(cue)
-    mind = open_store(store, base, beta, epsilon)
+    mind = open_store(store, base, beta, epsilon, k)
     _say_each(asked, lambda some: mind.recall(some, max_new_tokens=tokens))
 
 
@@ -83,6 +94,7 @@ def test(
         Path | None, Option(help="Table with the questions and texts, instead of what the store keeps.", **FILE)
     ] = None,
     out: Annotated[Path | None, Option(help="CSV file for all questions, answers and scores.", **FILE)] = None,
+    k: K = None,
     beta: BETA = None,
     epsilon: EPSILON = None,
     base: BASE = None,
@@ -96,7 +108,7 @@ def test(
         check_in("--method", name, METHODS)
     terminal.make_room(out)
     memories = _with_questions(Store(store), table)
-    mind = open_store(store, base, beta, epsilon)
+    mind = open_store(store, base, beta, epsilon, k)
     found = evaluate.examine(mind, memories, asked)
     marks, by_memory = evaluate.marks(found), evaluate.marks_by_memory(found)
     if out is not None:
@@ -117,10 +129,16 @@ def test(
         terminal.say(f"Answers and scores are in {out}, how they were made in {out.with_suffix('.json').name}.")
 
 
-def open_store(store: Path, base: str | None, beta: float | None = None, epsilon: float | None = None) -> MEGa:
-    """The mind of a store, on the base named or the store's own; β and ε, if given, replace those of the gate's rule."""
+def open_store(
+    store: Path, base: str | None, beta: float | None = None, epsilon: float | None = None, k: float | None = None
+) -> MEGa:
+    """The mind of a store, on the base named or the store's own; β, ε and k, if given, replace those of the gate's rule."""
+    if k is not None:
+        k = int(k) if k.is_integer() else k
+        check_k("--k", k)
     mind = memsci.open(store, base=None if base is None else memsci.load(base))
-    changes = {name: value for name, value in {"beta": beta, "epsilon": epsilon}.items() if value is not None}
+    given = {"beta": beta, "epsilon": epsilon, "k": k}
+    changes = {name: value for name, value in given.items() if value is not None}
     if changes:
         mind.rule = dataclasses.replace(mind.rule, **changes)
     return mind

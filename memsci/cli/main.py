@@ -74,6 +74,7 @@ EXAMPLES = {
     asking.ask: (
         f"memsci ask my-memories {_QUESTION}",
         f"memsci ask my-memories {_QUESTION} --via-recall",
+        'memsci ask my-memories "Who filmed the talent show, and what did Nora lose?" --via-recall --k 2',
         "memsci ask my-memories - < questions.txt > answers.txt",
     ),
     asking.recall: ('memsci recall my-memories "the talent show"', "memsci recall my-memories - < cues.txt"),

@@ -42,6 +42,14 @@ EPSILON = Annotated[
     float | None,
     Option(min=0.0, max=1.0, help="Close the memories that together weigh no more than this: faster for many."),
 ]
+K = Annotated[
+    float | None,
+    Option(
+        "--k",
+        help="How many memories are recalled before the answer, each alone: 2, 3 …; or 0.9: as many as hold this share of "
+        "the gate.",
+    ),
+]
 SEED = Annotated[int, Option(help="Seed of the random numbers.")]
 RUN = Annotated[str, Argument(help="A run: its folder, its name, or the beginning of its name.")]
 RUNS = Annotated[Path, Option(help="Folder that holds the runs.", **FOLDER)]

@@ -13,7 +13,8 @@ import pandas as pd
 from memsci.data import table
 from memsci.errors import MemsciError, check_in
 from memsci.learners.base import Learner
-from memsci.measures.methods import GATES, WAYS
+from memsci.learners.parts import Parts, join
+from memsci.measures.methods import GATES, IN_PARTS, WAYS
 from memsci.measures.metrics import BETWEEN
 from memsci.measures.text_match import check_truth
 from memsci.memory import Memory, Partition, QuizItem
@@ -106,7 +107,8 @@ def ask(
         (or `compositional_probes`) to put.
     ways
         Prompting modes: "direct", the question alone; "recall first", after the learner's own recall (iRAG). A learner that
-        recalls nothing (RAG) is asked directly only.
+        recalls nothing (RAG) is asked directly only. "direct, in parts" and "recall first, in parts" put each part of a
+        question ("Who …, and what …?") by itself and join the answers, see `memsci.learners.parts`.
     per_memory
         How many questions of each memory, None for all; a table is put as it is.
     gate
@@ -119,12 +121,14 @@ def ask(
     -------
     pandas.DataFrame
         One row per prompting mode and question: memory_id, position (in the order of learning, from 1; of several memories
-        the last), way, question, target, original, recalled (None from RAG; the same for both modes), answer, logprob (of
-        the target, nats, sum over its tokens), tokens (of the target), top_id (the memory that the gate opens most, or that
-        was retrieved; None without a gate), gate; then extra columns of the memories and their questions.
+        the last), way, question, target, original, recalled (None from RAG; the same for both modes; of several parts the
+        recalls of all), answer, logprob (of the target, nats, sum over its tokens; of several parts, over what it names for
+        each, missing where it does not name as many), tokens (of the target), top_id (the memory that the gate opens most,
+        or that was retrieved; of several parts that of the first that is wrong, if one is; None without a gate), gate; then
+        extra columns of the memories and their questions.
     """
     for way in ways:
-        check_in("way", way, WAYS)
+        check_in("way", way, (*WAYS, *IN_PARTS))
     check_in("gate", gate, GATES)
     put = isinstance(memories, pd.DataFrame) and "memory_id" in memories
     asked = memories.reset_index(drop=True) if put else probes(memories, per_memory)
@@ -134,13 +138,11 @@ def ask(
         raise MemsciError(
             f"{learner.name} has not learnt the memory {lacking[0]!r}. Let it learn what it is asked about."
         )
-    ways = ways if learner.recalls else [way for way in ways if way == "direct"]
+    ways = ways if learner.recalls else [way for way in ways if way.startswith("direct")]
     if not ways:
         raise MemsciError(f"{learner.name} recalls nothing, so it cannot be asked after a recall. Ask it directly.")
     questions, targets = asked["question"].tolist(), asked["target"].tolist()
     opened = learner.true_gate(about) if gate == "true" else None
-    recalled = learner.recall(questions, gate=opened, max_new_tokens=recall_tokens)
-    top = [ids[0] for ids in about] if opened is not None else learner.top(questions)
     rows = pd.DataFrame(
         {
             "memory_id": asked["memory_id"].tolist(),
@@ -148,19 +150,40 @@ def ask(
             "question": questions,
             "target": targets,
             "original": asked["original"].tolist(),
-            "recalled": pd.Series(recalled, dtype=object),
-            "top_id": pd.Series(top, dtype=object),
             "gate": gate,
         }
     )
     rows = pd.concat([rows, asked[[name for name in asked if name not in RESPONSE]]], axis=1)
     tables = []
-    for way in ways:
-        how = {"gate": opened, "recalled": recalled if way == "recall first" else None}
-        weighed = learner.logprob(questions, targets, **how)
-        answers = learner.answer(questions, **how)
-        tables.append(rows.assign(way=way, answer=answers, logprob=weighed["logprob"], tokens=weighed["tokens"]))
+    for apart, some in (
+        (False, [way for way in ways if way in WAYS]),
+        (True, [way for way in ways if way in IN_PARTS]),
+    ):
+        if not some:
+            continue
+        parts = Parts(questions, apart)
+        how = {"gate": parts.gate(opened)}
+        recalled = learner.recall(parts.questions, **how, max_new_tokens=recall_tokens)
+        told = map(BETWEEN.join, parts.by_question(recalled)) if learner.recalls else [None] * len(asked)
+        tops = [[ids[0]] for ids in about] if opened is not None else parts.by_question(learner.top(parts.questions))
+        top = [next((id for id in ids if id not in of), ids[0]) for ids, of in zip(tops, about, strict=True)]
+        known = rows.assign(recalled=pd.Series(list(told), dtype=object), top_id=pd.Series(top, dtype=object))
+        for way in some:
+            how["recalled"] = recalled if way.startswith("recall first") else None
+            weighed = _weigh(learner, parts, targets, how)
+            answers = map(join, parts.by_question(learner.answer(parts.questions, **how)))
+            tables.append(
+                known.assign(way=way, answer=list(answers), logprob=weighed["logprob"], tokens=weighed["tokens"])
+            )
     return pd.concat(tables, ignore_index=True)[[*RESPONSE, *(name for name in asked if name not in RESPONSE)]]
+
+
+def _weigh(learner: Learner, parts: Parts, targets: Sequence[str], how: dict[str, Any]) -> pd.DataFrame:
+    """Log probability and tokens of the true answer to each question, see `ask`."""
+    items = parts.items(targets)
+    weighed = learner.logprob(parts.questions, [item or "-" for item in items], **how)
+    known = pd.Series([item is not None for item in items])
+    return weighed.where(known).groupby(pd.Series(parts.rows)).agg(lambda some: some.sum(skipna=False))
 
 
 def ask_quiz(learner: Learner, items: Sequence[QuizItem], by: str = "letter") -> pd.DataFrame:

@@ -14,7 +14,7 @@ from memsci.errors import MemsciError, check_columns
 from memsci.gate.embed import embedder
 from memsci.measures import plugins
 from memsci.measures.judges import Judge, rule
-from memsci.measures.methods import GATES, WAYS, label
+from memsci.measures.methods import GATES, IN_PARTS, WAYS, label
 from memsci.measures.metrics import KEYS, METRICS, macro_accuracy, protocol_of
 from memsci.memory import RESERVED
 
@@ -110,7 +110,7 @@ def summary(scores: pd.DataFrame) -> pd.DataFrame:
     order = {name: place for place, name in enumerate(asked["method"].unique())}
     groups = sorted(
         asked.groupby(["method", "way", "gate"], sort=False),
-        key=lambda group: (order[group[0][0]], WAYS.index(group[0][1]), GATES.index(group[0][2])),
+        key=lambda group: (order[group[0][0]], (*WAYS, *IN_PARTS).index(group[0][1]), GATES.index(group[0][2])),
     )
     shown = {name: METRICS[name] for name in METRICS if METRICS[name].column and (scores["metric"] == name).any()}
     of_quiz = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -16,12 +16,19 @@ from memsci.evaluate import gate_accuracy
 from memsci.experiments.settings import of_learner, parse
 from memsci.experiments.spec import Cell
 from memsci.learners import by_name as learners
-from memsci.measures import paper
+from memsci.measures import methods, paper
 from memsci.memory import Memory, Partition, QuizItem
 from memsci.models.base import SHIPPED, Base, load, without_bars
 from memsci.phenomena import experiment as phenomena
 
 KINDS = ("single", "compositional")  # of questions that a setting of the measure "beta" may put
+OPENS = {
+    "beta": 1.0,
+    "similarity": "inner",
+    "top_k": None,
+    "epsilon": 0.0,
+    "closes": None,
+}  # of no account in a true gate
 Report = Callable[[int, int], None]  # steps done and all steps of a cell
 Tables = dict[str, pd.DataFrame]
 
@@ -177,23 +184,56 @@ def _continual(cell, learner, memories, partition, quiz, report) -> Iterator[tup
             yield "quiz", _keyed(evaluate.ask_quiz(learner, quiz, cell.quiz_by), cell, stop)
 
 
-def _at_the_end(cell, learner, memories, partition, quiz, report) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Learn all, then ask: compositional questions, each memory under its true gate, or under each rule of the gate."""
+class Round(NamedTuple):
+    """Questions of one kind that are put to a learner at the end, in some ways, under one gate; `rule` and `setting` are
+    those of the gate, None where there is only one."""
+
+    gate: str
+    kind: str
+    ways: tuple[str, ...]
+    rule: GateRule | None = None
+    setting: str | None = None
+
+
+def rounds(cell: Cell, given: GateRule | None) -> list[Round]:
+    """What is asked at the end: compositional questions, each memory under its true gate, or under each rule of the gate.
+
+    `given` is the learner's own rule. Under the true gate only rules that differ in more than whom they open are tried; one
+    that says how many memories are recalled is asked after recalls alone.
+    """
+    method, asked = methods.get(cell.method), []
+    if cell.measure == "single":
+        return [Round("true", "single", cell.ways)]
     if cell.measure == "beta":
-        rounds = [("own", text, *gate_rule(learner.rule, text)) for text in cell.rules]
-    elif cell.measure == "single":
-        rounds = [("true", None, None, "single")]
-    else:
-        rounds = [(gate, None, None, "compositional") for gate in (("own", "true") if learner.gated else ("own",))]
-    report(0, len(rounds) + 1)
+        ruled = ((text, *gate_rule(given, text)) for text in cell.rules)
+        return [Round("own", kind, cell.ways, rule, text) for text, rule, kind in ruled]
+    gates = ("true",) if method.oracle else ("own", "true") if method.gated else ("own",)
+    if not cell.rules:
+        return [Round(gate, "compositional", cell.ways) for gate in gates]
+    tried = set()
+    for text in cell.rules:
+        rule, _ = gate_rule(given, text)
+        ways = tuple(way for way in cell.ways if not way.startswith("direct")) if "k" in parse(text) else cell.ways
+        alike = dataclasses.replace(rule, **OPENS)
+        for gate in gates if alike not in tried else gates[:1]:
+            asked.append(Round(gate, "compositional", ways, rule, text))
+        tried.add(alike)
+    return asked
+
+
+def _at_the_end(cell, learner, memories, partition, quiz, report) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Learn all, then ask, round by round."""
+    todo = rounds(cell, learner.rule if cell.rules else None)
+    report(0, len(todo) + 1)
     yield "training", _learn(learner, memories, cell)
-    for number, (gate, setting, rule, kind) in enumerate(rounds, start=1):
-        report(number, len(rounds) + 1)
-        if rule is not None:
-            learner.rule = rule
-        single = kind == "single"
+    for number, one in enumerate(todo, start=1):
+        report(number, len(todo) + 1)
+        if one.rule is not None:
+            learner.rule = one.rule
+        single = one.kind == "single"
         asked = evaluate.probes(memories, cell.questions) if single else evaluate.compositional_probes(partition)
-        yield "responses", _keyed(evaluate.ask(learner, asked, cell.ways, gate=gate), cell, len(memories), setting)
+        said = evaluate.ask(learner, asked, one.ways, gate=one.gate)
+        yield "responses", _keyed(said, cell, len(memories), one.setting)
 
 
 def _gates(cell: Cell, base: Base, partitions: Sequence[Partition]) -> pd.DataFrame:

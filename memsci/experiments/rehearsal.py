@@ -20,6 +20,7 @@ from memsci.experiments.spec import Experiment, Task
 from memsci.gate.embed import embedder
 from memsci.learners import by_name as learners
 from memsci.measures import methods
+from memsci.measures.metrics import BETWEEN
 from memsci.measures.statistics import unit_means
 from memsci.memory import Partition, QuizItem
 from memsci.models import generate, sites
@@ -131,7 +132,13 @@ def _try_lengths(task: Task, base: Base, fit: Callable[[Messages, int, str], Non
         for memory in memories:
             for text in (memory.text, *memory.paraphrases):
                 fit([*prompt, {"role": "assistant", "content": text}], 1, f"Memory {memory.id} with its prompt")
-    passage = "\n\n".join(sorted((memory.text for memory in memories), key=len)[-task.learner.get("k", 1) :])
+    rules = [GateRule.from_dict(task.learner["rule"])] if "rule" in task.learner else []
+    rules = [gate_rule(rules[0], text)[0] for text in cell.rules] or rules
+    recalls = max((_most_recalls(rule, len(memories)) for rule in rules), default=1)
+    together = max((len(one.about) for one in world.compositional), default=1) if methods.get(cell.method).oracle else 1
+    texts = sorted((memory.text for memory in memories), key=len)[-max(task.learner.get("k", 1), together) :]
+    passage = BETWEEN.join(texts)
+    longest = RECALL_TOKENS if recalls == 1 else max(len(base.reply(memory.text)) for memory in memories)
     for question in (*world.compositional, *(one for memory in memories for one in memory.questions[: cell.questions])):
         what = f"The question {question.text!r}, with what stands before it and the longest reply,"
         said = question.answer if len(question.answer) > ANSWER_TOKENS else ""
@@ -139,9 +146,15 @@ def _try_lengths(task: Task, base: Base, fit: Callable[[Messages, int, str], Non
         if not recalls:
             fit(prompts.rag(question.text, passage), answer, what)
         elif "recall first" in cell.ways:
-            fit(prompts.irag(question.text, "-"), RECALL_TOKENS + answer, what)
+            fit(prompts.irag(question.text, "-"), recalls * longest + answer, what)
         else:
             fit(prompts.recall(question.text), max(RECALL_TOKENS, answer), what)
+
+
+def _most_recalls(rule: GateRule, memories: int) -> int:
+    """How many memories one question may recall under a rule."""
+    most = rule.k if rule.k >= 1 else memories  # a share may take them all
+    return min(most, rule.top_k or memories, memories)
 
 
 def _try_scoring(tasks: Sequence[Task]) -> None:

@@ -14,6 +14,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from memsci.config import GateRule
 from memsci.errors import MemsciError, check_in, check_whole
 from memsci.experiments.settings import numbers, parse, prompt_categories, show_numbers
 from memsci.experiments.sources import BUILT_IN, PARTITIONS, PHENOMENA, dataset_name, partition
@@ -104,7 +105,8 @@ class Experiment:
     measure
         "continual": memories are learnt one after another; at each stop one question of every memory learnt so far and
         all questions of the first, at the last stop all questions of all, and the quiz at each.
-        "compositional": all memories are learnt, then the partition's compositional questions are asked.
+        "compositional": all memories are learnt, then the partition's compositional questions are asked; where the settings
+        of a gated learner are all of its gate, it learns once and is asked under each. "In context" reads the right texts.
         "single": a gated learner, every memory asked under its true gate alone: what one adapter holds, without continual
         learning (adapters are independent of one another, so they are learnt side by side).
         "beta": a gated learner learns all memories once and is asked under each setting of its gate.
@@ -185,7 +187,7 @@ class Experiment:
             check_in(f"a figure of the measure {self.measure!r}", figure, GATE_FIGURES if gates else FIGURES)
         check_in("paper_table", self.paper_table, (None, 1, 2, 3, 4))
         for way in self.ways:
-            check_in("way", way, methods.WAYS)
+            check_in("way", way, (*methods.WAYS, *methods.IN_PARTS))
         check_in("quiz_by", self.quiz_by, methods.CHOICES)
         for stop in self.stops:
             check_whole("stops", stop, 1)
@@ -210,9 +212,8 @@ class Experiment:
                     stops = () if method in self.only_last else self.stops
                     where = {"dataset": dataset, "partitions": (number,), "method": method, "stops": stops}
                     tried = self.settings.get(method, ("",))
-                    varied = (
-                        [{"rules": tried}] if self.measure == "beta" else [{"setting": setting} for setting in tried]
-                    )
+                    once = self.measure == "beta" or self.measure == "compositional" and _of_gate(method, tried)
+                    varied = [{"rules": tried}] if once else [{"setting": setting} for setting in tried]
                     cells += [Cell(**common, **where, quiz=self.quiz, **one) for one in varied]
             if "by count" in self.methods:
                 where = {"dataset": dataset, "partitions": self.partitions, "method": "by count"}
@@ -243,6 +244,12 @@ class Experiment:
         told = {key: value for key, value in values.items() if key not in shown and value is not None}
         usual = {"common": "", "quiz_by": "letter"}  # they came after runs had been kept
         return {key: value for key, value in told.items() if value != usual.get(key)}
+
+
+def _of_gate(method: str, settings: Sequence[str]) -> bool:
+    """Whether a learner is tried under several settings, all of them of its gate."""
+    of_gate = {field.name for field in dataclasses.fields(GateRule)}
+    return methods.get(method).gated and len(settings) > 1 and all(of_gate >= parse(one).keys() for one in settings)
 
 
 def names() -> list[str]:

@@ -183,6 +183,39 @@ def top_k(gate: Gate, k: int) -> Gate:
     return replace(gate, weights=kept * scale)
 
 
+def best(gate: Gate, k: int | float, closed: bool = True) -> list[list[str]]:
+    """Ids of the memories of each query that are recalled one by one, the most open first. *Not in the paper.*
+
+    Parameters
+    ----------
+    gate : Gate
+        Of any number of queries.
+    k : int or float
+        The k best of those that are open; or, between 0 and 1, the fewest whose weights sum to this share of Σ_i g_i.
+    closed : bool
+        A memory of weight 0 is closed. False: its weight may be too small for a number, so only a query without any weight
+        has closed memories.
+
+    Examples
+    --------
+    >>> import torch
+    >>> weighed = gate(torch.tensor([[1.0]]), torch.tensor([[2.0], [1.0], [0.0]]), ids=["nora", "omar", "ada"])
+    >>> weighed.weights.round(decimals=2).tolist(), best(weighed, 2), best(weighed, 0.9), best(weighed, 0.6)
+    ([[0.67, 0.24, 0.09]], [['nora', 'omar']], [['nora', 'omar']], [['nora']])
+    """
+    if not gate.ids:
+        return [[] for _ in gate.weights]
+    by_score = gate.scores.argsort(dim=1, descending=True, stable=True)
+    weights, place = gate.weights.gather(1, by_score).sort(dim=1, descending=True, stable=True)
+    order, held = by_score.gather(1, place), weights.cumsum(dim=1)
+    found = []
+    for row in range(len(weights)):
+        many = k if k >= 1 else int((held[row] < k * held[row, -1]).sum()) + 1
+        open_ = weights[row] != 0 if closed else held[row, -1:].ne(0).expand_as(weights[row])
+        found.append([gate.ids[i] for i in order[row][open_][:many].tolist()])
+    return found
+
+
 def nucleus(gate: Gate, epsilon: float) -> Gate:
     """The same gate with the memories of least weight closed, as many as together weigh at most ε of each query's sum.
 

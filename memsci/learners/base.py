@@ -9,17 +9,21 @@ from __future__ import annotations
 import math
 import warnings
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import pandas as pd
 
 from memsci import prompts
+from memsci.config import check_k
 from memsci.data import table
 from memsci.errors import MemsciError, check_in
 from memsci.gate.softmax import Gate
+from memsci.learners.parts import Parts, join
 from memsci.measures import methods
 from memsci.measures.methods import CHOICES, Method
+from memsci.measures.metrics import BETWEEN
 from memsci.memory import Memory, QuizItem
 from memsci.models import conversation
 from memsci.models.base import Base
@@ -139,9 +143,14 @@ class Learner(ABC):
     # Speaking
 
     @property
+    def _longest_memory(self) -> int:
+        """Tokens of the longest memory learnt."""
+        return self._longest
+
+    @property
     def recall_tokens(self) -> int:
         """Longest recall, in tokens: as long as the longest memory learnt, and at least `RECALL_TOKENS`."""
-        return max(RECALL_TOKENS, self._longest)
+        return max(RECALL_TOKENS, self._longest_memory)
 
     def recall(
         self,
@@ -149,6 +158,7 @@ class Learner(ABC):
         beta: float | None = None,
         gate: Gate | None = None,
         max_new_tokens: int | None = None,
+        k: int | float | None = None,
     ) -> Any:
         """The whole memory that a question is about, in the model's own words.
 
@@ -161,31 +171,31 @@ class Learner(ABC):
         gate
             Instead of the gate that the questions open: one of `true_gate` or `gate_by_hand`; only for learners with a gate.
         max_new_tokens
-            Longest reply, in tokens. Default: `recall_tokens`; a warning then tells how many recalls were cut off.
+            Longest recall, in tokens. Default: `recall_tokens`; a warning then tells how many recalls were cut off.
+        k
+            Instead of the k of the gate's rule: from 2 on so many memories are recalled, each alone, or as many as hold a
+            share of the gate (between 0 and 1). Only for learners with a gate. *Not in the paper.*
 
         Returns
         -------
         str or list of str
-            As many as were asked for; None in their place from a learner that recalls nothing (RAG).
+            As many as were asked for; None in their place from a learner that recalls nothing (RAG). Several recalls for
+            one question are one text, the memory that is most open first, with blank lines between.
         """
         queries = several(query)
         if not self.recalls:
             return _like(query, [None] * len(queries))
-        turns = [prompts.recall(text) for text in queries]
-        most = max_new_tokens or self._recall_length(turns)
-        recalled = conversation.say(self.base, turns, most, self.within(queries, turns, beta, gate, passes=most))
-        if max_new_tokens is None:
-            self._warn_if_cut(recalled, most)
-        return _like(query, recalled)
+        return _like(query, self._recalled(queries, beta, gate, k, max_new_tokens))
 
     def answer(
         self,
         query: str | Sequence[str],
-        via_recall: bool = False,
+        via_recall: bool | int | float = False,
         beta: float | None = None,
         gate: Gate | None = None,
         recalled: str | Sequence[str] | None = None,
         max_new_tokens: int = ANSWER_TOKENS,
+        in_parts: bool = False,
     ) -> Any:
         """Answer a question from the memories, in one sentence.
 
@@ -194,11 +204,15 @@ class Learner(ABC):
         query, beta, gate
             As in `recall`. The second turn of iRAG has a gate of its own, from what the rule's `second_turn` names.
         via_recall
-            iRAG: recall the memory first, keep the recall as the assistant's turn, then answer (paper, 3.3.2).
+            iRAG: recall the memory first, keep the recall as the assistant's turn, then answer (paper, 3.3.2). A number
+            is the k of `recall`: ``via_recall=2`` answers from the recalls of the two best memories.
         recalled
             iRAG from recalls that were made before, one per query.
         max_new_tokens
             Longest answer, in tokens.
+        in_parts
+            Put each part of a question ("Who …, and what …?") by itself, with a gate and a recall of its own, and join the
+            answers; see `memsci.learners.parts`. *Not in the paper.*
 
         Returns
         -------
@@ -206,7 +220,11 @@ class Learner(ABC):
             As many as were asked for.
         """
         queries = several(query)
-        if via_recall and recalled is None and self.recalls and self._one_gate(gate):
+        if in_parts:
+            parts, recalled = Parts(queries), None if recalled is None else several(recalled)
+            how = (via_recall, beta, parts.gate(gate), parts.each(recalled), max_new_tokens)
+            return _like(query, [join(some) for some in parts.by_question(self.answer(parts.questions, *how))])
+        if via_recall and recalled is None and self.recalls and self._one_gate(gate, _k(via_recall)):
             turns = [prompts.recall(text) for text in queries]
             most = self._recall_length(turns), max_new_tokens
             follow = lambda k, recall: prompts.irag(queries[k], recall)
@@ -221,7 +239,7 @@ class Learner(ABC):
         self,
         query: str | Sequence[str],
         answers: str | Sequence[str],
-        via_recall: bool = False,
+        via_recall: bool | int | float = False,
         beta: float | None = None,
         gate: Gate | None = None,
         recalled: str | Sequence[str] | None = None,
@@ -319,14 +337,42 @@ class Learner(ABC):
         if (via_recall or recalled is not None) and not self.recalls:
             raise MemsciError(f"{self.name} recalls nothing, so it cannot answer from a recall. Ask it directly.")
         if via_recall and recalled is None:
-            recalled = self.recall(queries, beta, gate)
+            recalled = self._recalled(queries, beta, gate, _k(via_recall), then=passes or ANSWER_TOKENS)
         recalled = None if recalled is None else several(recalled)
         turns = self._turns(queries, recalled)
         return turns, self.within(queries, turns, beta, gate, recalled, passes)
 
-    def _one_gate(self, gate: Gate | None) -> bool:
+    def _recalled(self, queries, beta, gate, k=None, max_new_tokens: int | None = None, then: int = 0) -> list[str]:
+        """The recalls for each question, as one text; `then`: tokens of the answer that is to follow them, if one is."""
+        turns = [prompts.recall(text) for text in queries]
+        most = max_new_tokens or self._recall_length(turns)
+        owners = range(len(queries))
+        if (apart := self._apart(queries, turns, beta, gate, k)) is not None:
+            owners, gate = apart
+            for row, count in Counter(owners).items() if then else ():
+                what = f"A question, with {count} recalls of up to {self._longest_memory} tokens and the answer,"
+                asked = self.base.chat(prompts.irag(queries[row], "-"))
+                self.base.check_length(len(asked) + count * self._longest_memory + then, what)
+        asked, turns = [queries[row] for row in owners], [turns[row] for row in owners]
+        recalled = conversation.say(self.base, turns, most, self.within(asked, turns, beta, gate, passes=most))
+        if max_new_tokens is None:
+            self._warn_if_cut(recalled, most, level=4)
+        told: list[list[str]] = [[] for _ in queries]
+        for row, recall in zip(owners, recalled, strict=True):
+            told[row].append(recall)
+        return [BETWEEN.join(some) for some in told]
+
+    def _apart(self, queries, turns, beta, gate, k) -> tuple[list[int], Gate] | None:
+        """Where memories are recalled each alone: of which query each recall is, and its gate, a row for each recall."""
+        if k not in (None, 1):
+            raise MemsciError(
+                f"{self.name} has no gate that could open several memories one by one; k={k!r} was given. Leave it out."
+            )
+        return None
+
+    def _one_gate(self, gate: Gate | None, k: int | float | None) -> bool:
         """Whether both turns of iRAG run under one gate, so that the second need not read the first again."""
-        return True
+        return k in (None, 1)
 
     def _recall_length(self, turns: Sequence[prompts.Messages]) -> int:
         """`recall_tokens`, or what the model has room for; `RECALL_TOKENS` at least."""
@@ -335,12 +381,12 @@ class Learner(ABC):
         room = self.base.max_length - max((len(self.base.chat(turn)) for turn in turns), default=0)
         return max(RECALL_TOKENS, min(self.recall_tokens, room))
 
-    def _warn_if_cut(self, recalled: Sequence[str], most: int) -> None:
+    def _warn_if_cut(self, recalled: Sequence[str], most: int, level: int = 3) -> None:
         if cut := sum(len(self.base.reply(text, end=False)) >= most for text in recalled):
             warnings.warn(
                 f"{cut} of {len(recalled)} recalls of {self.name} were cut off at {most} tokens. If the memories "
                 "are longer, allow a recall more tokens.",
-                stacklevel=3,
+                stacklevel=level,
             )
 
 
@@ -354,6 +400,14 @@ class BaseAlone(Learner, method="Base"):
 def several(query: str | Sequence[str]) -> list[str]:
     """A list of texts, also of one."""
     return [query] if isinstance(query, str) else list(query)
+
+
+def _k(via_recall: bool | int | float) -> int | float | None:
+    """The number that stands for `via_recall`, checked; None for True."""
+    if isinstance(via_recall, bool):
+        return None
+    check_k("via_recall, if not True or False,", via_recall)
+    return via_recall
 
 
 def _like(query: str | Sequence[str], replies: list) -> Any:

@@ -6,6 +6,7 @@ It is put together from the modules below it: keys from `gate.embed`, adapters f
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import tempfile
@@ -25,7 +26,7 @@ from memsci.adapters import study
 from memsci.adapters.encode import Encoded, encode
 from memsci.adapters.lora import Adapter, Stack, stack
 from memsci.adapters.mixture import mixture
-from memsci.config import SMALL, Embedding, Encoding, GateRule
+from memsci.config import SMALL, Embedding, Encoding, GateRule, check_k
 from memsci.data import quiz as builtin_quiz
 from memsci.data import table
 from memsci.errors import MemsciError
@@ -38,7 +39,7 @@ from memsci.learners.base import Learner, Trained, several
 from memsci.memory import Memory, short, text_hash
 from memsci.models import generate
 from memsci.models.base import SHIPPED, Base
-from memsci.models.conversation import RECALL_TOKENS, Within
+from memsci.models.conversation import Within
 from memsci.models.sites import targets
 from memsci.models.untrained import unwritable
 from memsci.store.record import Remembered
@@ -151,8 +152,8 @@ class MEGa(Learner, method="MEGa"):
         return list(self.ids)
 
     @property
-    def recall_tokens(self) -> int:
-        return max(RECALL_TOKENS, self.store.tokens)
+    def _longest_memory(self) -> int:
+        return self.store.tokens
 
     # Writing
 
@@ -477,8 +478,21 @@ class MEGa(Learner, method="MEGa"):
         # The last turn may be words put into the assistant's mouth.
         return self.gate([next(m["content"] for m in reversed(turn) if m["role"] == "user") for turn in turns], beta)
 
-    def _one_gate(self, gate: Gate | None) -> bool:
-        if self.rule.second_turn == "closed":
+    def _apart(self, queries, turns, beta, gate: Gate | None, k) -> tuple[list[int], Gate] | None:
+        k = self.rule.k if k is None else k
+        check_k("k", k)
+        if k == 1:
+            return None
+        found = self._opened(queries, turns, beta, gate, None)
+        meant = gate is not None or self.rule.sparse or math.isinf(found.beta)  # else a weight of 0 is a very small one
+        each = [
+            ids or [None] for ids in softmax.best(found, k, closed=meant)
+        ]  # where all are closed, the base speaks once
+        alone = self.gate_by_hand([{} if id is None else {id: 1.0} for ids in each for id in ids])
+        return [row for row, ids in enumerate(each) for _ in ids], alone
+
+    def _one_gate(self, gate: Gate | None, k: int | float | None) -> bool:
+        if self.rule.second_turn == "closed" or (self.rule.k if k is None else k) != 1:
             return False
         return gate is not None or self.rule.second_turn == self.rule.cue == "question"
 

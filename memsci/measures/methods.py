@@ -15,6 +15,9 @@ from memsci.errors import MemsciError, check_in
 from memsci.measures import plugins
 
 WAYS = ("direct", "recall first")  # prompting modes: the question alone, or after the learner's own recall (iRAG)
+IN_PARTS = tuple(
+    f"{way}, in parts" for way in WAYS
+)  # the same, each part of a question put by itself (*not in the paper*)
 CHOICES = ("letter", "text")  # how a quiz is put: its options by letters (the paper), or each as the text of a reply
 GATES = ("own", "true")  # what the learner's gate opens, or the right memory alone
 
@@ -41,6 +44,8 @@ class Method:
         Whether it can recall a memory, and so be asked "recall first".
     gated
         Whether it has a gate that can be set from outside, and so a true gate.
+    oracle
+        Whether questions that need several memories are put to it with the right ones opened alone, not with its own choice.
     is_method
         Whether it is a learner; False for a prompting mode that has a name of its own.
     """
@@ -52,6 +57,7 @@ class Method:
     jointly: bool = False
     recalls: bool = True
     gated: bool = False
+    oracle: bool = False
     is_method: bool = True
 
     @property
@@ -110,7 +116,7 @@ def recalls(name: str) -> bool:
 
 
 def order(label: str) -> tuple[int, str]:
-    """What methods are sorted by: "iRAG on X" and "X, true gate" stand with X, and unknown names last, by letters.
+    """What methods are sorted by: "iRAG on X", "X, in parts", "X, true gate" stand with X, unknown names last, by letters.
 
     Examples
     --------
@@ -128,10 +134,10 @@ def learner_of(label: str) -> str:
 
     Examples
     --------
-    >>> learner_of("iRAG on Full"), learner_of("MEGa, true gate"), learner_of("iRAG, true gate")
+    >>> learner_of("iRAG on Full"), learner_of("MEGa, in parts, true gate"), learner_of("iRAG, true gate")
     ('Full', 'MEGa', 'iRAG')
     """
-    return label.removesuffix(", true gate").removeprefix("iRAG on ")
+    return label.removesuffix(", true gate").removesuffix(", in parts").removeprefix("iRAG on ")
 
 
 def label(method: str, way: str = "direct", gate: str = "own") -> str:
@@ -142,7 +148,8 @@ def label(method: str, way: str = "direct", gate: str = "own") -> str:
     method
         Name of a learner.
     way
-        The prompting mode, one of `WAYS`; "recall first" is "iRAG" of MEGa and "iRAG on X" of any other learner X.
+        The prompting mode, one of `WAYS` or `IN_PARTS`; "recall first" is "iRAG" of MEGa and "iRAG on X" of any other
+        learner X.
     gate
         One of `GATES`.
 
@@ -150,11 +157,15 @@ def label(method: str, way: str = "direct", gate: str = "own") -> str:
     --------
     >>> label("MEGa", "recall first"), label("Full", "recall first"), label("MEGa", gate="true")
     ('iRAG', 'iRAG on Full', 'MEGa, true gate')
+    >>> label("MEGa", "recall first, in parts", "true")
+    'iRAG, in parts, true gate'
     """
-    check_in("way", way, WAYS)
+    check_in("way", way, (*WAYS, *IN_PARTS))
     check_in("gate", gate, GATES)
-    if way == "recall first":
+    whole, comma, parts = way.partition(",")
+    if whole == "recall first":
         method = "iRAG" if method == "MEGa" else f"iRAG on {method}"
+    method = f"{method}{comma}{parts}"
     return f"{method}, true gate" if gate == "true" else method
 
 
@@ -180,7 +191,7 @@ for _method in (
     Method(name="LoRA+L2", reads=(*_ENCODED, "strength"), trains="adapter", penalty="L2"),
     Method(name="MEGa", reads=("encoding", "embedding", "rule"), trains="memories", gated=True),
     Method(name="iRAG", is_method=False, gated=True),
-    Method(name="In context", reads=("newest",), recalls=False),  # not in the paper
+    Method(name="In context", reads=("newest",), recalls=False, oracle=True),  # not in the paper
 ):
     add(_method)
 METHODS = tuple(_METHODS)

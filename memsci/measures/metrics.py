@@ -97,14 +97,28 @@ METRICS["qa by model"] = Metric(
 
 
 @metric(
-    "parts", label="parts of the answer", unit="share", higher_is_better=True,
+    "parts", label="parts of the answer", unit="share", higher_is_better=True, column="facts said %",
     protocol="Share of the items of a true answer to a question about several memories (A and B) that stand in the answer "
     "(memsci.wording.parts), however long it is.",
 )  # fmt: skip
 def _parts(rows: pd.DataFrame, embed: Embed) -> pd.Series:
+    return _said(rows).map(np.mean)
+
+
+@metric(
+    "all parts", label="all parts of the answer", unit="share", higher_is_better=True, column="all facts %",
+    protocol="1 if every item of a true answer to a question about several memories (A and B) stands in the answer "
+    "(memsci.wording.parts), however long it is, else 0.",
+)  # fmt: skip
+def _all_parts(rows: pd.DataFrame, embed: Embed) -> pd.Series:
+    return _said(rows).map(all).astype(float)
+
+
+def _said(rows: pd.DataFrame) -> pd.Series:
+    """Of each response to a question about several memories whose true answer is a list: which of its items were said."""
     joint = rows[_several(rows)]
     items = pd.Series([parts(*pair) for pair in zip(joint["answer"], joint["target"])], index=joint.index, dtype=object)
-    return items[items.map(len) > 1].map(np.mean)
+    return items[items.map(len) > 1]
 
 
 @metric(

@@ -24,12 +24,13 @@ from memsci.adapters import lora
 from memsci.adapters.encode import PASS_TOKENS, TRAINING_BYTES, side_by_side
 from memsci.adapters.mixture import ROW_BYTES
 from memsci.adapters.study import LESSONS
-from memsci.config import Encoding
+from memsci.config import Encoding, GateRule
 from memsci.errors import MemsciError
 from memsci.experiments import Cell, Experiment, Task, parse
-from memsci.experiments.cells import learner_settings
+from memsci.experiments.cells import learner_settings, rounds
 from memsci.experiments.rehearsal import check_common
 from memsci.files import as_path, read_json
+from memsci.learners.parts import Parts
 from memsci.measures import methods
 from memsci.measures.methods import Method
 from memsci.memory import Partition
@@ -311,27 +312,28 @@ def count(cell: Cell, partitions: Sequence[Partition], encoding: Encoding | None
             calls.examples += encoding.text_epochs * n
         if method.penalty == "EWC":
             calls.fisher = sum(sizes) if lessons else sum(k - encoding.text_copies + 1 for k in sizes)
-    ways = [way for way in cell.ways if way == "direct" or method.recalls]
 
-    def asked(questions: int) -> None:
-        calls.recalls += questions if method.recalls else 0
-        calls.answers += questions * len(ways)
-        calls.scored += questions * len(ways)
-        calls.embedded += questions * (2 * len(ways) + 1) if embeds else 0  # each turn is gated anew
+    def asked(questions: int, parts: int, ways: Sequence[str] = cell.ways, recalls: int = 1) -> None:
+        for put, all_ways in ((questions, methods.WAYS), (parts, methods.IN_PARTS)):
+            count = sum(way in all_ways and (way.startswith("direct") or method.recalls) for way in ways)
+            calls.recalls += put * recalls if count and method.recalls else 0
+            calls.answers += put * count
+            calls.scored += put * count
+            calls.embedded += put * (2 * count + recalls) if count and embeds else 0  # each turn is gated anew
 
-    twice = 2 if method.gated else 1  # also under the true gate
     if cell.measure == "continual":
+        twice = 2 if method.gated else 1  # also under the true gate
         for stop in stops:
-            asked(twice * sum(questions) if stop == n else questions[0] + sum(min(q, 1) for q in questions[1:stop]))
+            several = twice * sum(questions) if stop == n else questions[0] + sum(min(q, 1) for q in questions[1:stop])
+            asked(several, several)
             calls.quiz += quiz_items
-    elif cell.measure == "compositional":
-        asked(twice * len(partitions[0].compositional))
-    elif cell.measure == "single":
-        asked(sum(questions))
     else:
-        for rule in cell.rules:
-            compositional = parse(rule).get("questions") == "compositional"
-            asked(len(partitions[0].compositional) if compositional else sum(questions))
+        single = [question.text for memory in partitions[0] for question in memory.questions[: cell.questions]]
+        texts = {"single": single, "compositional": [question.text for question in partitions[0].compositional]}
+        for one in rounds(cell, GateRule()):
+            k = one.rule.k if one.rule is not None else parse(cell.setting).get("k", 1)
+            recalls = math.ceil(k) if method.gated else 1  # a share opens one at least
+            asked(len(texts[one.kind]), len(Parts(texts[one.kind]).questions), one.ways, recalls)
     return calls
 
 
