@@ -29,6 +29,7 @@ SIMILARITIES = ("inner", "cosine")
 SCHEDULES = ("constant", "linear")
 STUDIES = ("text", "parts")
 SMALL, LARGE = 20_000_000, 1_000_000_000  # parameters of a base, see `Encoding.suited`
+GAIN = 5.0  # nats by which a correction goes before what it corrects
 STEPS, WORDS_A_STEP = 20, 4  # with rank 16 and lr 1e-3, see there
 
 
@@ -339,6 +340,10 @@ class GateRule(Settings):
     closes
         Where no memory's score (before β) reaches this, all are closed and the base speaks alone, see `memsci.gate.null`;
         None never closes, as in the paper.
+    gain
+        λ in nats by which a memory that corrects another (`memsci.MEGa.encode`) goes before it: it opens at least e^λ times
+        as wide, whatever the cue, see `memsci.gate.newer`. None: both open by their keys alone. Without corrections it
+        changes nothing. *Not in the paper.*
 
     Notes
     -----
@@ -353,6 +358,7 @@ class GateRule(Settings):
     top_k: int | None = dataclasses.field(default=None, metadata=_LATER)
     epsilon: float = dataclasses.field(default=0.0, metadata=_LATER)
     closes: float | None = dataclasses.field(default=None, metadata=_LATER)
+    gain: float | None = dataclasses.field(default=GAIN, metadata=_LATER)
 
     def __post_init__(self) -> None:
         try:
@@ -368,6 +374,8 @@ class GateRule(Settings):
         _check_number("epsilon", self.epsilon, lambda x: 0 <= x < 1, "a number from 0 up to, but not, 1")
         if self.closes is not None:
             _check_number("closes", self.closes, math.isfinite, "None or a finite number")
+        if self.gain is not None:
+            _check_number("gain", self.gain, lambda x: 0 <= x < math.inf, "None or a finite number from 0 up")
 
     @property
     def sparse(self) -> bool:
