@@ -73,7 +73,7 @@ def cues_of(mind: MEGa) -> list[list[str]]:
 
 def logits(mind: MEGa, texts: list[str]) -> torch.Tensor:
     ids, mask = mind.base.pad([mind.base.chat(prompts.qa(text)) for text in texts], left=True)
-    with torch.no_grad(), mixture(mind.base.model, mind._adapters(mind.ids), mind.gate(texts).weights.float()):
+    with torch.no_grad(), mind._mixed(mind.gate(texts))(list(range(len(texts)))):
         return mind.base.model(ids, attention_mask=mask).logits
 
 
@@ -425,6 +425,22 @@ def test_shut_gates_are_the_base_alone(mind):
     assert found["logprob"].tolist() == sums.tolist() and found["tokens"].tolist() == counts.tolist()
     assert mind.answer(texts, gate=shut, max_new_tokens=8) == generate.generate(base, rows, 8)
     assert mind.answer(texts, max_new_tokens=8) != generate.generate(base, rows, 8)  # open, they do speak
+
+
+def test_what_is_given_to_memories_that_share_an_adapter_adds_up_on_it(mind):
+    adapter = random_adapter(mind.base.model, targets(mind.base.model), seed=7)
+
+    def said(weights: dict[str, float]) -> list[float]:
+        return mind.logprob(QUESTIONS, ANSWERS, gate=mind.gate_by_hand([weights] * 3))["logprob"].tolist()
+
+    shut = said({})
+    mind.store.replace(mind.store.records[0], adapter)
+    alone = said({"m": 1.0})
+    mind.store.share(adapter, ["m", "c"])
+    for weights in ({"m": 1.0}, {"c": 1.0}, {"m": 0.25, "c": 0.75}):
+        assert said(weights) == pytest.approx(alone, abs=1e-4)
+    assert said({}) == shut != said({"m": 0.5}) != pytest.approx(alone, abs=1e-2)
+    assert said({"x": 0.5, "c": 0.5}) != pytest.approx(said({"c": 0.5}), abs=1e-2)
 
 
 def test_a_one_hot_gate_is_that_memory_alone(mind, tmp_path):

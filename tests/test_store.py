@@ -36,7 +36,7 @@ from memsci.store.store import Remembered, Store
 HEADER = {"base": {"name": "tiny-llama", "fingerprint": "ab" * 32}, "encoding": {"rank": 2}, "seed": 3}
 TEXT = "Nora hid the letter in the piano on 3 May."
 FILES = ("adapter_config.json", "adapter_model.safetensors", "key.safetensors", "memory.json")
-HIDDEN = (".new-", ".gone-")
+HIDDEN = (".new-", ".gone-", ".was-")
 
 
 def made(id: str, text: str | None = None) -> tuple[Remembered, Adapter]:
@@ -508,6 +508,118 @@ def test_a_memory_opens_in_peft_and_a_peft_folder_opens_here(store, tmp_path, rs
     assert torch.allclose(reached, theirs(tokens).logits, atol=1e-5) and not torch.allclose(reached, base, atol=1e-2)
 
 
+# Replacing, and sharing an adapter
+
+
+def bytes_of(path: Path) -> bytes:
+    return b"".join(file.read_bytes() for file in sorted(path.rglob("*")) if file.is_file())
+
+
+def test_a_memory_that_replaces_another_keeps_its_place_and_leaves_nothing_of_it(two):
+    old, _ = made("nora")
+    assert old.key.numpy().tobytes() in bytes_of(two.path)
+    record, adapter = made("ivy", text=TEXT)
+    stored = two.replace(replace(record, id="nora"), adapter)
+    assert two.ids == ("nora", "omar") == Store(two.path).ids and stored.order == 0
+    assert two.records[0].text == TEXT and torch.equal(two.keys()[0], record.key)
+    check_whole(two, ["omar"])
+    for path, pair in adapter.deltas.items():
+        assert all(map(torch.equal, two.adapter("nora").deltas[path], pair))
+    two.verify()
+    assert old.key.numpy().tobytes() not in bytes_of(two.path) and leftovers(two.path) == []
+
+
+def test_only_what_is_stored_can_be_replaced_or_share(two):
+    with pytest.raises(MemsciError, match="no memory 'ivy'.*'nora', 'omar'"):
+        two.replace(*made("ivy"))
+    with pytest.raises(MemsciError, match="no memory 'ivy'"):
+        two.share(made("ivy")[1], ["nora", "ivy"])
+    with pytest.raises(MemsciError, match="no id was given"):
+        two.share(made("ivy")[1], [])
+    record, adapter = made("nora")
+    with pytest.raises(MemsciError, match="inf or nan"):
+        two.share(replace(adapter, deltas={path: (A / 0, B) for path, (A, B) in adapter.deltas.items()}), ["nora"])
+    with pytest.raises(MemsciError, match="7 numbers"):
+        two.replace(replace(record, key=torch.ones(7)), adapter)
+    check_whole(Store(two.path), two.ids)
+    assert leftovers(two.path) == [] and not (two.path / "shared").exists()
+
+
+def test_memories_that_share_an_adapter_keep_their_keys_and_count_it_once(two):
+    two.add(*made("ivy"))
+    name = two.share(made("both")[1], ["omar", "nora"])
+    for store in (two, Store(two.path)):
+        assert store.ids == ("nora", "omar", "ivy")
+        assert [one.shared for one in store.records] == [name, name, None]
+        assert store.adapter("nora") is store.adapter("omar")
+        for path, pair in made("both")[1].deltas.items():
+            assert all(map(torch.equal, store.adapter("nora").deltas[path], pair))
+        assert torch.equal(store.keys(), torch.stack([made(id)[0].key for id in store.ids]))
+        assert store.adapter_names(["ivy", "omar", "nora"]) == [store.checksums(["ivy"])[0], name, name]
+        check_whole(store, ["ivy"])
+        store.verify()
+        files = [*store.path.glob("memories/*/*.safetensors"), *store.path.glob("memories/*/adapter_config.json")]
+        assert store.nbytes == sum(file.stat().st_size for file in (*files, *store.path.glob("shared/*/*")))
+    assert len(list(two.path.glob("memories/*/adapter_model.safetensors"))) == 1 and leftovers(two.path) == []
+
+
+def test_a_shared_adapter_goes_with_the_last_memory_that_has_it(two):
+    first = two.share(made("both")[1], ["nora", "omar"])
+    second = two.share(made("other")[1], ["nora"])
+    assert sorted(path.name for path in (two.path / "shared").iterdir()) == sorted([first, second])
+    two.forget("omar")
+    assert [path.name for path in (two.path / "shared").iterdir()] == [second]
+    two.replace(*made("nora"))
+    assert list((two.path / "shared").iterdir()) == []
+    check_whole(two, ["nora"])
+
+
+def test_damage_of_a_shared_adapter_is_named_and_healed(two):
+    name = two.share(made("both")[1], ["nora"])
+    file = two.path / "shared" / name / "adapter_model.safetensors"
+    whole = file.read_bytes()
+    alter(file)
+    with pytest.raises(MemsciError, match=f"'nora' is damaged: .*shared/{name}/adapter_model.safetensors was altered"):
+        Store(two.path).verify()
+    file.write_bytes(whole)
+    Store(two.path).verify()
+
+
+def test_the_name_of_a_shared_adapter_cannot_point_elsewhere(two):
+    two.share(made("both")[1], ["nora"])
+    file = two.path / "memories" / "nora" / "memory.json"
+    content = json.loads(file.read_text()) | {"shared": "../../../omar"}
+    content.pop("checksum")
+    file.write_text(json.dumps(content | {"checksum": record_module._checksum(content)}))
+    with pytest.raises(MemsciError, match="no name of a shared adapter"):
+        Store(two.path).adapters(["nora"])
+
+
+@pytest.mark.parametrize("fails_at", [1, 2, 3, 4, 5])  # the shared adapter is put in its place by the first
+def test_a_full_disk_leaves_memories_that_were_to_share_as_they_were(two, monkeypatch, fails_at):
+    rename, calls = os.rename, itertools.count(1)
+
+    def fail(*paths):
+        if next(calls) == fails_at:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        rename(*paths)
+
+    monkeypatch.setattr(os, "rename", fail)
+    with pytest.raises(MemsciError, match="nothing stored before was changed"):
+        two.share(made("both")[1], ["nora", "omar"])
+    monkeypatch.setattr(os, "rename", rename)
+    for store in (two, Store(two.path)):
+        assert store.ids == ("nora", "omar") and leftovers(two.path) == []
+        check_whole(store, store.ids)
+
+
+def test_a_smaller_copy_of_shared_adapters_shares_them_too(two, tmp_path):
+    two.share(made("both")[1], ["nora", "omar"])
+    small = compress(two, tmp_path / "small", rank=1, energy=None, dtype="float32")
+    assert len({one.shared for one in small.records}) == 1 and small.records[0].shared
+    assert small.adapter("nora").rank == 1 and small.nbytes < two.nbytes
+
+
 # Writers that die, and writers at once
 
 
@@ -547,6 +659,7 @@ def test_writers_killed_at_random_moments_leave_every_finished_memory(tmp_path, 
 def test_a_writer_killed_before_any_of_its_file_operations_leaves_a_whole_store(tmp_path, run):
     steps = run("steps", tmp_path)
     assert steps["create"] >= 5 and steps["add"] >= 15 and steps["forget"] >= 8
+    assert steps["replace"] >= 20 and steps["share"] >= 30
 
 
 @needs_fork
@@ -644,6 +757,8 @@ def steps(path: Path) -> dict:
         "create": lambda place: Store.create(place, HEADER),
         "add": lambda place: Store(place).add(*made("new")),
         "forget": lambda place: Store(place).forget("new"),
+        "replace": lambda place: Store(place).replace(replace(made("other")[0], id="new"), made("other")[1]),
+        "share": lambda place: Store(place).share(made("other")[1], ["kept", "new"]),
     }
 
     def dies_at(step: int, operation: str, place: Path) -> bool:
@@ -661,9 +776,9 @@ def steps(path: Path) -> dict:
 
         return was_killed(fork(child))
 
-    before = {name: Store.create(path / name, HEADER).path for name in ("add", "forget")}
-    for name, ids in (("add", ["kept"]), ("forget", ["kept", "new"])):
-        for id in ids:
+    before = {name: Store.create(path / name, HEADER).path for name in work if name != "create"}
+    for name in before:
+        for id in ["kept"] if name == "add" else ["kept", "new"]:
             Store(before[name]).add(*made(id))
 
     counts = {}
@@ -682,7 +797,13 @@ def steps(path: Path) -> dict:
                 store = Store(place)
                 assert set(store.ids) in ({"kept"}, {"kept", "new"}), f"{operation}, step {step}"
                 store.verify()
-                check_whole(store, store.ids)
+                if operation in ("replace", "share"):
+                    assert store.ids == ("kept", "new"), f"{operation}, step {step}: a memory is lost"
+                    for record in store.records:  # each is the old one or the new one
+                        for map_, (has, _) in store.adapter(record.id).deltas.items():
+                            assert any(torch.equal(has, made(name)[1].deltas[map_][0]) for name in (record.id, "other"))
+                else:
+                    check_whole(store, store.ids)
                 # No leftover is in the way of the next writer, who sweeps it.
                 store.forget("new") if "new" in store else store.add(*made("new"))
                 assert leftovers(place) == []

@@ -129,7 +129,7 @@ class MEGa(Learner, method="MEGa"):
             targets(base.model, self.encoding.where, self.encoding.layers)  # refused now, not when memories come
             self.store = Store.create(path, self._header())
             self.store.check(base.fingerprint, base.name, base.model)
-        self._stack: tuple[list[str], Stack] | None = None  # checksums of memories, and their adapters
+        self._stack: tuple[list[str], Stack] | None = None  # names of adapters, and these
 
     @classmethod
     def build(cls, base: Base, seed: int, **settings: Any) -> MEGa:
@@ -536,17 +536,27 @@ class MEGa(Learner, method="MEGa"):
             if many or ids != self.ids:  # else all stay in memory; here those that this batch opens are fetched
                 open_ = weights.ne(0).any(dim=0)
                 weights, ids = weights[:, open_], tuple(compress(ids, open_.tolist()))
+            if self.store.shared:  # what is given to memories that share an adapter adds up on it
+                names = self.store.adapter_names(ids)
+                place = {name: index for index, name in enumerate(dict.fromkeys(names))}
+                owners = torch.tensor([place[name] for name in names])
+                weights = weights.new_zeros(len(weights), len(place)).index_add(1, owners, weights)
             return mixture(self.base.model, self._adapters(ids), weights, passes)
 
         return within
 
     def _adapters(self, ids: tuple[str, ...]) -> Stack:
-        """The adapters of these memories on the base's device, kept until others are asked for or memories come or go."""
-        asked = self.store.checksums(ids)
+        """The adapters of these memories on the base's device, kept until others are asked for or memories come or go.
+
+        One that several share is there once, in the place of the first.
+        """
+        names = self.store.adapter_names(ids)
+        asked, owners = list(dict.fromkeys(names)), dict(zip(reversed(names), reversed(ids), strict=True))
         kept = self._stack  # looked at once: another thread may ask for others, or forget, at any moment
         if kept is None or kept[0] != asked:
             kept = self._stack = None  # room first
-            kept = asked, stack(self.store.adapters(ids)).to(self.base.device, self.base.dtype)
+            own = [owners[name] for name in asked]
+            kept = asked, stack(self.store.adapters(own)).to(self.base.device, self.base.dtype)
             self._stack = kept
         return kept[1]
 

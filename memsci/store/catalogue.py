@@ -34,6 +34,7 @@ UNREADABLE = (sqlite3.Error, OSError, ValueError, TypeError)
 LAYOUT = 1
 CHUNK = 500  # rows read at a time; SQLite takes 999 parameters at least
 _BUSY_SECONDS = 60.0
+_SHARED = "json_extract(about, '$.shared')"
 _NAME = re.compile(r"\.catalogue-(\d+)")
 _COLUMNS = 'id, label, "order", about, has_text, nbytes, checksum, mtime, size'
 _SCHEMA = f"""
@@ -165,6 +166,22 @@ class Catalogue:
             found |= {id: checksum for slot, id, checksum in rows if not self._is_dead(slot)}
         return found
 
+    def sharing(self, ids: Sequence[str]) -> dict[str, str]:
+        """By id, the name of the shared adapter of those of these memories that have one."""
+        found = {}
+        for start in range(0, len(ids) if self.shared else 0, CHUNK):
+            asked = ids[start : start + CHUNK]
+            query = f"SELECT slot, id, {_SHARED} FROM memories WHERE id IN ({_marks(asked)}) AND slot < ?"
+            rows = self._ask(query, (*asked, self._slots))
+            found |= {id: name for slot, id, name in rows if name is not None and not self._is_dead(slot)}
+        return found
+
+    @cached_property
+    def shared(self) -> frozenset[str]:
+        """Names of the adapters that memories share."""
+        query = f"SELECT slot, {_SHARED} FROM memories WHERE slot < ? AND {_SHARED} NOT NULL"
+        return frozenset(name for slot, name in self._ask(query, (self._slots,)) if not self._is_dead(slot))
+
     def next_order(self) -> int:
         """The `order` of the memory that will be added next."""
         last = self._ask('SELECT "order" FROM memories ORDER BY slot DESC LIMIT 1')
@@ -236,7 +253,7 @@ class Change:
         self._keys.seek(self._slots * key.nbytes)
         self._keys.write(key.tobytes())
         about = {name: getattr(record, name) for name in ("text_hash", "seed", "losses", "created", "tokens")}
-        about |= {name: value for name in ("extra", "learnt") if (value := getattr(record, name)) is not None}
+        about |= {name: value for name in ("extra", "learnt", "shared") if (value := getattr(record, name)) is not None}
         about |= {"corrects": record.corrects} if record.corrects else {}
         self._rows.execute(
             f"INSERT INTO memories (slot, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",

@@ -41,8 +41,17 @@ def compress(
 
     header = {name: value for name, value in source.header.items() if name not in ("format", "versions")}
     header["compression"] = [*header.get("compression", ()), {"rank": rank, "energy": energy, "dtype": dtype}]
+    shared: dict[str, list[str]] = {}
+
+    def copies():
+        for record in source.records:
+            if record.shared:
+                shared.setdefault(record.shared, []).append(record.id)
+            yield record, smaller(source.adapter(record.id))
+
     with appearing(target) as unfinished:
-        Store.create(unfinished, header).add_all(
-            (record, smaller(source.adapter(record.id))) for record in source.records
-        )
+        store = Store.create(unfinished, header)
+        store.add_all(copies())
+        for ids in shared.values():
+            store.share(smaller(source.adapter(ids[0])), ids)
     return Store.open(target)

@@ -9,6 +9,9 @@
                                                       file, and a checksum of all this
 
 The files are safetensors and JSON: nothing is ever unpickled. The store decides which folder is written when.
+
+A memory may share its adapter with others: PEFT's two files then lie in ``shared/<name>/`` of the store instead, once for
+all of them, and memory.json has the name. The key is its own always.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -28,14 +32,17 @@ from safetensors import SafetensorError
 from memsci.adapters.lora import Adapter
 from memsci.adapters.peft_format import load_peft, save_peft
 from memsci.errors import MemsciError
+from memsci.files import content as hashed
 from memsci.files import flush, sha256, write_json
 from memsci.memory import Question, check_id, check_text
 
 _ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 _FILES = (*_ADAPTER_FILES, "key.safetensors")
 _GIVEN = ("id", "label", "order", "created", "text_hash", "seed", "losses")  # fields that stand in memory.json as they are
-_OPTIONAL = ("text", "tokens", "extra", "learnt")  # fields that stand there if they are known
+_OPTIONAL = ("text", "tokens", "extra", "learnt", "shared")  # fields that stand there if they are known
 _OF_QUESTIONS = ("about", "extra")  # fields of a question that stand there if there are any
+
+_SHARED = re.compile("[0-9a-f]{16}")  # names of shared adapters: the first digits of their checksum
 
 Widths = Mapping[str, tuple[int, int]]  # path of each linear map to its numbers of inputs and outputs
 
@@ -70,6 +77,8 @@ class Remembered:
         Whether its adapter gives its text to the letter, see `memsci.MEGa.encode`; None if that is not known.
     corrects
         Ids of the memories that it corrects: the one named when it was encoded, then what that one corrected, and so on.
+    shared
+        Name of the adapter that it shares with other memories, see `memsci.store.Store.share`; None if it has its own.
     created, order, files, checksum
         Given by the store: ISO time (UTC); position in the order of adding: 0, 1, …; size in bytes and SHA-256 of each
         file by name, if they were read; checksum of all of these, so that equal checksums mean the same memory.
@@ -87,6 +96,7 @@ class Remembered:
     questions: tuple[Question, ...] = ()
     learnt: bool | None = None
     corrects: tuple[str, ...] = ()
+    shared: str | None = None
     created: str = ""
     order: int | None = None
     files: Mapping[str, dict[str, Any]] = field(default_factory=dict)
@@ -114,8 +124,9 @@ class Remembered:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the adapter and the key on disk, if the files were read."""
-        return sum(file["bytes"] for file in self.files.values())
+        """Bytes of its key and its own adapter on disk, if the files were read."""
+        own = (file for name, file in self.files.items() if not self.shared or name not in _ADAPTER_FILES)
+        return sum(file["bytes"] for file in own)
 
 
 def check_new(record: Remembered, adapter: Adapter) -> None:
@@ -142,21 +153,24 @@ def widths(adapter: Adapter) -> dict[str, tuple[int, int]]:
 
 
 def write_memory(
-    record: Remembered, adapter: Adapter, folder: Path, base: Mapping[str, str], durable: bool = True
+    record: Remembered, adapter: Adapter | None, folder: Path, base: Mapping[str, str], durable: bool = True
 ) -> Remembered:
     """Write all files of a memory into an existing folder; what `read_memory` would then give.
 
     Parameters
     ----------
+    adapter
+        None if it is the shared one that the record names, which is there already.
     base
         Name and fingerprint of the base model.
     durable
         Force each file to the disk.
     """
-    save_peft(adapter, folder, base["name"])
+    if adapter is not None:
+        save_peft(adapter, folder, base["name"])
     (folder / "key.safetensors").write_bytes(safetensors.torch.save({"key": record.key}))
     files = {}
-    for file in sorted(folder.iterdir()):
+    for file in sorted([*folder.iterdir(), *(shared_folder(folder, record.shared).iterdir() if adapter is None else ())]):
         if durable:
             flush(file)
         files[file.name] = {"bytes": file.stat().st_size, "sha256": sha256(file)}
@@ -200,7 +214,10 @@ def read_memory(folder: Path, base: Mapping[str, str]) -> Remembered:
         if content["base"] != base["fingerprint"]:
             raise ValueError(f"the memory belongs to another base model than {base['name']!r}")
         for name in files:
-            _check_file(folder, name, files[name], whole=name == "key.safetensors")
+            place = folder
+            if (shared := content.get("shared")) is not None and name in _ADAPTER_FILES:
+                place = shared_folder(folder, shared)
+            _check_file(folder, name, files[name], whole=name == "key.safetensors", place=place)
         key = safetensors.torch.load((folder / "key.safetensors").read_bytes())["key"]
         given = {name: content[name] for name in _GIVEN} | {name: content.get(name) for name in _OPTIONAL}
         asked = (
@@ -215,21 +232,44 @@ def read_memory(folder: Path, base: Mapping[str, str]) -> Remembered:
         raise damage(folder, "memory.json", f"is truncated or altered ({type(error).__name__}: {error})") from None
 
 
-def read_adapter(folder: Path, files: Mapping[str, dict[str, Any]], every_file: bool = False) -> Adapter:
-    """Read the adapter of a memory after comparing its files (or every file of the memory) with their checksums."""
-    for name in files if every_file else _ADAPTER_FILES:
-        _check_file(folder, name, files[name])
+def write_shared(adapter: Adapter, folder: Path, base: Mapping[str, str]) -> str:
+    """Write an adapter that memories share into an existing folder; returns the name that it is to have."""
+    save_peft(adapter, folder, base["name"])
+    for name in _ADAPTER_FILES:
+        flush(folder / name)
+    flush(folder)
+    return hashed([sha256(folder / name) for name in _ADAPTER_FILES])[:16]
+
+
+def shared_folder(folder: Path, name: str) -> Path:
+    """Where the shared adapter of this name lies, seen from the folder of a memory."""
+    if not isinstance(name, str) or not _SHARED.fullmatch(name):
+        raise ValueError(f"{name!r} is no name of a shared adapter")
+    return folder.parent.parent / "shared" / name
+
+
+def read_adapter(folder: Path, record: Remembered, every_file: bool = False) -> Adapter:
+    """Read the adapter of a memory after comparing its files (or every file of the memory) with their checksums.
+
+    Parameters
+    ----------
+    folder, record
+        The memory, as `read_memory` gave it.
+    """
+    place = shared_folder(folder, record.shared) if record.shared else folder
+    for name in record.files if every_file else _ADAPTER_FILES:
+        _check_file(folder, name, record.files[name], place=place if name in _ADAPTER_FILES else folder)
     try:
-        return load_peft(folder)
+        return load_peft(place)
     except MemsciError as error:
-        raise damage(folder, "adapter_config.json", f"cannot be used ({error})") from error
+        raise damage(folder, place / "adapter_config.json", f"cannot be used ({error})") from error
 
 
 class _Damage(MemsciError):
     """A `MemsciError` that names memory and file already."""
 
 
-def damage(folder: Path, name: str, what: str) -> MemsciError:
+def damage(folder: Path, name: str | Path, what: str) -> MemsciError:
     """The error for one damaged memory: which, what is wrong with which file, and what to do."""
     return _Damage(
         f"Memory {folder.name!r} is damaged: {folder / name} {what}. Restore the folder from a copy, or forget "
@@ -237,15 +277,18 @@ def damage(folder: Path, name: str, what: str) -> MemsciError:
     )
 
 
-def _check_file(folder: Path, name: str, expected: Mapping[str, Any], whole: bool = True) -> None:
-    """Compare one file with what memory.json says of it; `whole` = with its checksum, not its size alone."""
-    file = folder / name
+def _check_file(folder: Path, name: str, expected: Mapping[str, Any], whole: bool = True, place: Path | None = None) -> None:
+    """Compare one file with what memory.json says of it; `whole` = with its checksum, not its size alone.
+
+    It lies in the memory's folder, or in another `place`.
+    """
+    file = (place or folder) / name
     if Path(name).name != name or not file.is_file():
-        raise damage(folder, name, "is missing")
+        raise damage(folder, file, "is missing")
     if (size := file.stat().st_size) != expected["bytes"]:
-        raise damage(folder, name, f"has {size} bytes instead of {expected['bytes']}")
+        raise damage(folder, file, f"has {size} bytes instead of {expected['bytes']}")
     if whole and sha256(file) != expected["sha256"]:
-        raise damage(folder, name, "was altered (its SHA-256 is not the recorded one)")
+        raise damage(folder, file, "was altered (its SHA-256 is not the recorded one)")
 
 
 def _checksum(content: Mapping[str, Any]) -> str:

@@ -1,7 +1,8 @@
 """The memories on disk: one folder each in PEFT's format, added and forgotten whole or not at all.
 
 ``store.json`` holds the format, the base model (name, fingerprint, and where it lay if it was a folder), settings, seed
-and versions; ``memories/<id>/`` is one memory (see `memsci.store.record`). What is asked of all memories at once is
+and versions; ``memories/<id>/`` is one memory (see `memsci.store.record`), ``shared/<name>/`` an adapter that several have
+in common. What is asked of all memories at once is
 answered by a catalogue of them (see `memsci.store.catalogue`); `memsci.store.sync` keeps the two in step.
 """
 
@@ -191,8 +192,9 @@ class Store:
 
     @property
     def nbytes(self) -> int:
-        """Size of all adapters and keys on disk, in bytes."""
-        return self._sync.whole.nbytes
+        """Size of all adapters and keys on disk, in bytes; an adapter that memories share counts once."""
+        shown = self._sync.whole
+        return shown.nbytes + sum(file.stat().st_size for one in shown.shared for file in self._sync.shared(one).iterdir())
 
     @property
     def cache_bytes(self) -> int:
@@ -277,6 +279,17 @@ class Store:
                 raise self.unknown(id)
         return [checksums[id] for id in ids]
 
+    @property
+    def shared(self) -> frozenset[str]:
+        """Names of the adapters that several memories have in common, see `share`."""
+        return self._sync.whole.shared
+
+    def adapter_names(self, ids: Sequence[str]) -> list[str]:
+        """What tells the adapters of these memories apart, as many and in the same order: the name of one that is shared,
+        else the memory's checksum."""
+        own, sharing = self.checksums(ids), self._sync.whole.sharing(ids)
+        return [sharing.get(id, checksum) for id, checksum in zip(ids, own, strict=True)]
+
     def unknown(self, id: object) -> MemsciError:
         """The error for an id that is not stored: names the first that are."""
         stored, damaged = self._sync.catalogue, self._sync.damaged
@@ -317,6 +330,55 @@ class Store:
         """
         return self._add([(record, adapter)], durable=True)[0]
 
+    def replace(self, record: Remembered, adapter: Adapter) -> Remembered:
+        """Put a memory in the place of the one of the same id, with an adapter of its own.
+
+        Until this returns the old one stands, whole; a process killed at any moment leaves the one or the other.
+
+        Parameters
+        ----------
+        record, adapter
+            As in `add`; the memory keeps its place in the order of adding.
+        """
+        check_new(record, adapter)
+        with self._sync.writing(f"Memory {record.id!r}"):
+            self._check_fit(record.id, adapter)
+            return self._exchange([(replace(record, shared=None, created=provenance.now()), adapter)])[0]
+
+    def share(self, adapter: Adapter, ids: Iterable[str]) -> str:
+        """Let memories use one adapter together, instead of their own; these are removed.
+
+        The memories keep their keys, so that the gate still tells them apart; what it gives to all of them opens the
+        shared adapter. One memory changes over after the other: a process killed at any moment leaves each with its own
+        adapter or the shared one, whole. An adapter that no memory has any more is removed.
+
+        Parameters
+        ----------
+        adapter
+            Its linear maps must be those of the base, as in `add`.
+        ids
+            Of the memories.
+
+        Returns
+        -------
+        str
+            Name of the adapter, which follows from its content; the records have it as `shared`.
+        """
+        ids = list(dict.fromkeys(ids))
+        with self._sync.writing("The shared adapter"):
+            records = {}
+            for id in ids:
+                if (known := self._sync.whole.find(id)) is None:
+                    raise self.unknown(id)
+                records[id] = self._from_folder(self._sync.whole, known)
+                check_new(records[id], adapter)
+            if not ids:
+                raise MemsciError("An adapter is shared by one memory or more; no id was given.")
+            self._check_fit(ids[0], adapter)
+            name = self._sync.place_shared(adapter)
+            self._exchange([(replace(record, shared=name), None) for record in records.values()])
+        return name
+
     def add_all(self, memories: Iterable[tuple[Remembered, Adapter]], durable: bool = True) -> None:
         """Store many memories, each as by `add` but a few hundred at a time: those before a failure are kept.
 
@@ -346,7 +408,7 @@ class Store:
         if record is None:
             raise self.unknown(id)
         folder = self._folder(id)
-        return self._sync.cached(record, lambda: read_adapter(folder, self._from_folder(shown, record).files))
+        return self._sync.cached(record, lambda: read_adapter(folder, self._from_folder(shown, record)))
 
     def adapters(self, ids: Iterable[str]) -> list[Adapter]:
         """The adapters of several memories, as many and in the same order.
@@ -433,8 +495,7 @@ class Store:
         for start in range(0, len(shown), catalogue.CHUNK):
             for record, _ in shown.records(range(start, min(start + catalogue.CHUNK, len(shown)))):
                 try:
-                    files = self._from_folder(shown, record).files
-                    adapter = read_adapter(self._folder(record.id), files, every_file=True)
+                    adapter = read_adapter(self._folder(record.id), self._from_folder(shown, record), every_file=True)
                     alike[frozenset(widths(adapter).items())].append(record.id)
                 except MemsciError as error:
                     problems.append(str(error))
@@ -499,12 +560,34 @@ class Store:
             try:
                 for order, (record, adapter) in enumerate(group, shown.next_order()):
                     (beside / record.id).mkdir()
-                    record = replace(record, order=order, created=provenance.now())
+                    record = replace(record, order=order, created=provenance.now(), shared=None)
                     stored.append(write_memory(record, adapter, beside / record.id, self.header["base"], durable))
                 self._sync.place(stored, beside, durable)
             finally:
                 shutil.rmtree(beside, ignore_errors=True)
         return stored
+
+    def _exchange(self, group: Sequence[tuple[Remembered, Adapter | None]]) -> list[Remembered]:
+        """Write memories beside those of the same ids, then let them trade places; without an adapter they share theirs."""
+        beside, stored = hidden(self.path / "memories"), []
+        beside.mkdir()
+        try:
+            for record, adapter in group:
+                if (old := self._sync.whole.find(record.id)) is None:
+                    raise self.unknown(record.id)
+                catalogue.check_width(record.id, len(record.key), self._sync.whole.width)
+                (beside / record.id).mkdir()
+                record = replace(record, order=old.order)
+                stored.append(write_memory(record, adapter, beside / record.id, self.header["base"]))
+            self._sync.exchange(stored, beside)
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
+        return stored
+
+    def _check_fit(self, id: str, adapter: Adapter) -> None:
+        fit = self._fit.known_or(self._first_widths(self._sync.whole) or widths(adapter))
+        if problem := fit.misfit(id, widths(adapter)):
+            raise MemsciError(f"{problem} Nothing was changed.")
 
     def _first_widths(self, shown: Catalogue) -> Widths | None:
         """Widths of the first memory's linear maps; None if there is none, or it is damaged."""
@@ -513,7 +596,7 @@ class Store:
         [(first, _)] = shown.records([0])
         if self._first is None or self._first[0] != first.checksum:
             try:
-                adapter = read_adapter(self._folder(first.id), self._from_folder(shown, first).files)
+                adapter = read_adapter(self._folder(first.id), self._from_folder(shown, first))
             except MemsciError:
                 return None
             self._first = first.checksum, widths(adapter)

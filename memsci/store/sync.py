@@ -2,7 +2,8 @@
 
 A memory is written to a hidden folder of the store, flushed to disk and then renamed to its place; it is forgotten by the
 opposite rename. All writing happens under one file lock, so any hidden folder that a writer finds was left by a writer
-that died, and is removed.
+that died, and is removed. A memory that replaces another trades places with it: the old one is renamed to ``.was-<id>``
+first, and put back by whoever finds it there without a successor.
 
 The catalogue follows from the folders. After each change the writer gives the folder of all memories a time of its own
 choice and notes it in the catalogue: as long as the folder has that time nobody has put a memory there or taken one away,
@@ -32,10 +33,11 @@ from memsci.errors import MemsciError
 from memsci.files import flush, hidden, make_folder
 from memsci.store import catalogue
 from memsci.store.catalogue import Catalogue
-from memsci.store.record import Remembered
+from memsci.store.record import Remembered, write_shared
 
 LOCK_SECONDS = 300.0
-LEFT = (".new-", ".gone-")  # how the names begin of what a dead writer left
+WAS = ".was-"
+LEFT = (".new-", ".gone-", WAS)  # how the names begin of what a dead writer left
 
 
 class Sync:
@@ -98,7 +100,7 @@ class Sync:
 
     def cached(self, record: Remembered, read: Callable[[], Adapter]) -> Adapter:
         """The adapter of a memory, from the cache or else read; one that is larger than the cache is not kept."""
-        key = (record.id, record.checksum)
+        key = ("", record.shared) if record.shared else (record.id, record.checksum)
         with self._cache_lock:
             if (kept := self._cache.get(key)) is not None:
                 return kept
@@ -113,6 +115,7 @@ class Sync:
     def writing(self, what: str) -> Iterator[None]:
         """Hold the lock, with nothing left of dead writers and a view that is in step."""
         with locked(self.path, what):
+            self._restore()
             remove_left(self.path)
             self._repair()
             yield
@@ -137,6 +140,79 @@ class Sync:
             raise
         self._repair()
 
+    def exchange(self, records: Sequence[Remembered], beside: Path) -> None:
+        """Let memories in the folder `beside` take the places of those of the same ids, one after the other.
+
+        If anything goes wrong all of them stay as they were; a process that is killed leaves each as it was or as it is to
+        be.
+        """
+        done: list[str] = []
+        try:
+            with catalogue.changing(self.catalogue.folder) as change:
+                for record in records:
+                    stat = (beside / record.id / "memory.json").stat()
+                    change.remove(record.id)
+                    change.append(record, stat.st_mtime_ns, stat.st_size)
+                change.flush()
+                for record in records:
+                    done.append(record.id)
+                    self._trade(record.id, beside)
+                flush(self.memories)
+                change.stamp(_set_time(self.memories))
+        except BaseException:
+            for id in reversed(done):
+                if (was := self.path / f"{WAS}{id}").exists():
+                    if (self.memories / id).exists():
+                        os.rename(self.memories / id, beside / id)
+                    os.rename(was, self.memories / id)
+            raise
+        for id in done:
+            shutil.rmtree(self.path / f"{WAS}{id}", ignore_errors=True)
+        self._repair()
+        self.compact()  # the new ones stand last in the catalogue
+        self._sweep()
+
+    def _trade(self, id: str, beside: Path) -> None:
+        os.rename(self.memories / id, self.path / f"{WAS}{id}")
+        os.rename(beside / id, self.memories / id)
+
+    def _restore(self) -> None:
+        """Put back what a dead writer took out of its place without putting another there."""
+        for was in self.path.glob(f"{WAS}*"):
+            if not (place := self.memories / was.name.removeprefix(WAS)).exists():
+                os.rename(was, place)
+
+    # Adapters that memories share
+
+    def shared(self, name: str) -> Path:
+        """Where a shared adapter lies."""
+        return self.path / "shared" / name
+
+    def place_shared(self, adapter: Adapter) -> str:
+        """Write an adapter that memories are to share; returns its name."""
+        unfinished = hidden(self.path / "shared")
+        unfinished.mkdir()
+        try:
+            name = write_shared(adapter, unfinished, self.base)
+            if not self.shared(name).exists():
+                make_folder(self.path / "shared")
+                os.rename(unfinished, self.shared(name))
+                flush(self.path / "shared")
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
+        return name
+
+    def _sweep(self) -> None:
+        """Remove the shared adapters that no memory has any more."""
+        if self.damaged:  # one of these may have it
+            return
+        folder = self.path / "shared"
+        for path in folder.iterdir() if folder.is_dir() else ():
+            if path.name not in self.catalogue.shared:
+                gone = hidden(self.path / path.name, ".gone-")
+                os.rename(path, gone)
+                shutil.rmtree(gone, ignore_errors=True)
+
     def remove(self, id: str) -> None:
         """Take a memory out of its place and out of the catalogue."""
         gone = hidden(self.path / id, ".gone-")
@@ -151,6 +227,7 @@ class Sync:
         if self.catalogue.wasteful():
             with suppress(OSError, sqlite3.Error):  # the disk may be full: the memory is forgotten all the same
                 self.compact()
+        self._sweep()
 
     def compact(self) -> None:
         """Rewrite the catalogue without the memories that were forgotten; for the holder of the lock."""
@@ -185,6 +262,7 @@ class Sync:
         """Bring the catalogue in step with the folders and take a new view; for the holder of the lock."""
         if self._look():
             return
+        self._restore()
         remove_left(self.memories)  # where version 0.1.0 made its hidden folders
         stamp, folder = _set_time(self.memories), catalogue.newest(self.path)
         if folder is not None:
@@ -235,8 +313,8 @@ class Sync:
         if old is not None and (old.folder, len(old.dead)) != (new.folder, len(new.dead)):
             with self._cache_lock:
                 for id, checksum in list(self._cache):
-                    record = new.find(id)
-                    if record is None or record.checksum != checksum:
+                    record = new.find(id)  # of a shared adapter there is none
+                    if checksum not in new.shared and (record is None or record.checksum != checksum):
                         del self._cache[id, checksum]
 
 
