@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import pandas as pd
 import pytest
 import torch
-from test_mind import ANSWERS, MEMORIES, QUESTIONS, SMALL, SOFT, filled, spread
+from test_mind import ANSWERS, IDS, MEMORIES, QUESTIONS, SMALL, SOFT, filled, spread
 from torch.testing import assert_close
 
 import memsci
@@ -18,7 +19,7 @@ from memsci.errors import MemsciError
 from memsci.gate.newer import prefer
 from memsci.gate.softmax import gate
 from memsci.learners.mega import MEGa
-from memsci.memory import Memory, to_frame
+from memsci.memory import Memory, text_hash, to_frame
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*were cut off", "ignore:.*were not learnt word for word")
 
@@ -173,3 +174,71 @@ def test_what_cannot_be_corrected_is_refused_before_anything_is_done(corrected, 
         corrected.encode([later, one])
     with pytest.raises(MemsciError, match="'c' is stored already, and not as a correction of 'm'"):
         corrected.encode([MEMORIES[1]], corrects="m")
+
+
+# --------------------------------------------------------------------------------------------------------------- update
+
+
+@pytest.fixture
+def learnt(base, tmp_path) -> MEGa:
+    mind = MEGa(base, tmp_path / "learnt", SMALL, gate=SOFT, seed=4)
+    mind.encode([*MEMORIES[:2], replace(MEMORIES[2], corrects="m")], progress=False, parallel=1)
+    return mind
+
+
+def test_an_updated_memory_is_one_that_was_never_other(learnt, base, tmp_path):
+    """The same mind bit for bit, and nothing of the old one on the disk."""
+    id = MEMORIES[1].id
+    old, adapter = learnt.store.records[1], learnt.store.adapter(id)
+    text = "On 3 May Omar found a green kite by the frozen lake."
+    done = learnt.update(id, text, [("What colour is the kite?", "green")], progress=False)
+    assert done["id"].tolist() == [id] and learnt.ids == IDS
+    whole = MEGa(base, tmp_path / "whole", SMALL, gate=SOFT, seed=4)
+    whole.encode([MEMORIES[0], Memory(text, id), replace(MEMORIES[2], corrects="m")], progress=False, parallel=1)
+    for mind in (learnt, memsci.open(learnt.store.path, base)):
+        assert torch.equal(mind.gate(QUESTIONS).weights, whole.gate(QUESTIONS).weights)
+        assert mind.logprob(QUESTIONS, ANSWERS).equals(whole.logprob(QUESTIONS, ANSWERS))
+        new = mind.store.records[1]
+        assert (new.text_hash, new.label, new.order) == (text_hash(text), "On 3 May Omar found a…", 1)
+        assert [one.answer for one in new.questions] == ["green"]
+    parts = [old.key, *(half for pair in adapter.deltas.values() for half in pair)]
+    written = b"".join(file.read_bytes() for file in learnt.store.path.rglob("*") if file.is_file())
+    assert not any(part.numpy().tobytes() in written for part in parts) and old.text_hash.encode() not in written
+
+
+def test_what_interrupts_an_update_leaves_the_old_memory_whole(learnt, base, monkeypatch):
+    before = learnt.logprob(QUESTIONS, ANSWERS)
+    files = lambda: {
+        str(file): file.read_bytes() for file in (learnt.store.path / "memories").rglob("*") if file.is_file()
+    }
+    there = files()
+    monkeypatch.setattr("memsci.learners.mega.MEGa._is_learnt", lambda *given: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        learnt.update("c", "Ben slept.", progress=False)
+    assert files() == there and learnt.logprob(QUESTIONS, ANSWERS).equals(before)
+    assert memsci.open(learnt.store.path, base).logprob(QUESTIONS, ANSWERS).equals(before)
+
+
+def test_what_stays_and_what_goes_with_an_update(base, tmp_path):
+    mind = MEGa(base, tmp_path / "store", SMALL, gate=SOFT, keep_text=True)
+    first = Memory("Ada sang.", "a", "The song", questions=[("Who sang?", "Ada")], extra={"list": 3})
+    mind.encode([first, Memory("Ada sang twice.", "b", corrects="a")], progress=False)
+    opened = memsci.open(mind.store.path, base)  # keeps no texts of its own accord
+    opened.update("b", "Ada sang three times.", progress=False)
+    opened.update("a", "Ada hummed.", progress=False)
+    a, b = opened.store.records
+    assert (a.label, a.extra, a.text, a.questions) == ("The song", {"list": 3}, "Ada hummed.", ())
+    assert (b.label, b.text, b.corrects) == ("Ada sang three times.", "Ada sang three times.", ("a",))
+    opened.update("a", Memory("Ada whistled.", questions=[("Who?", "Ada")]), progress=False)
+    a = opened.store.records[0]
+    assert (a.id, a.label, a.extra, a.questions[0].answer) == ("a", "Ada whistled.", None, "Ada")
+
+
+def test_an_update_that_cannot_be_is_refused_before_anything_is_done(learnt, monkeypatch):
+    monkeypatch.setattr(MEGa, "write", lambda *given: pytest.fail("something was done"))
+    with pytest.raises(MemsciError, match=r"There is no memory 'y' in .*; it holds: 'm', 'c', 'x'\."):
+        learnt.update("y", "Ben slept.")
+    with pytest.raises(MemsciError, match="is empty"):
+        learnt.update("c", "  ")
+    with pytest.raises(MemsciError, match="'x' corrects 'm' already, so 'm' cannot correct it"):
+        learnt.update("m", Memory("Nora slept.", corrects="x"))

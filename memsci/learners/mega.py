@@ -15,7 +15,7 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from itertools import compress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import torch
@@ -44,6 +44,9 @@ from memsci.models.sites import targets
 from memsci.models.untrained import unwritable
 from memsci.store.record import Remembered
 from memsci.store.store import Store
+
+if TYPE_CHECKING:
+    import networkx as nx
 
 RESIDENT = 1024  # memories whose adapters all stay in memory, if they fit into the store's cache
 
@@ -325,9 +328,17 @@ class MEGa(Learner, method="MEGa"):
         self.store.note(encoding=self.encoding.to_dict())
         self.store.check(self.base.fingerprint, self.base.name, self.base.model)
 
-    def update(self, id: str, text: str | Memory, progress: bool = True) -> pd.DataFrame:
+    def update(
+        self, id: str, text: str | Memory, questions: Sequence[Any] = (), progress: bool = True
+    ) -> pd.DataFrame:
         """Put a new text in the place of a memory's; see `memsci.lifetime.correct.update`."""
-        return correct.update(self, id, text, progress)
+        return correct.update(self, id, text, questions, progress)
+
+    def graph(self, memories: Any = None, **how: Any) -> nx.Graph:
+        """What connects the memories, as a graph of networkx; see `memsci.lifetime.graph.graph`."""
+        from memsci.lifetime import graph  # networkx is slow to import
+
+        return graph.graph(self, memories, **how)
 
     def forget(self, id: str) -> None:
         """Remove one memory, adapter and key. The others are not affected."""

@@ -1,14 +1,14 @@
 """Correcting a memory: put a new one in its place, or keep both and let the newer win.
 
-`update` leaves a mind that is, bit for bit, one that learnt the new text in the first place: the old adapter and the old key
-are gone. A memory that *corrects* another (`memsci.MEGa.encode`) stands beside it, linked to it in the store, and the gain
-of the gate's rule (`memsci.gate.newer`) says by how much it goes before. *Neither is in the paper*, which names correction
-among what is open.
+`update` leaves a mind that is one that learnt the new text in the first place, bit for bit where memories are trained one by
+one: the old adapter and the old key are gone. A memory that *corrects* another (`memsci.MEGa.encode`) stands beside it,
+linked to it in the store, and the gain of the gate's rule (`memsci.gate.newer`) says by how much it goes before. *Neither is
+in the paper*, which names correction among what is open.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -20,7 +20,9 @@ from memsci.store.record import Remembered
 from memsci.store.store import Store
 
 
-def update(mind: Any, id: str, text: str | Memory, progress: bool = True) -> pd.DataFrame:
+def update(
+    mind: Any, id: str, text: str | Memory, questions: Sequence[Any] = (), progress: bool = True
+) -> pd.DataFrame:
     """Put a new text in the place of a memory's: the same id and place in the order, a new adapter and a new key.
 
     The new one is trained first and then put there in one step. Whatever interrupts this, the old one stands whole.
@@ -35,6 +37,8 @@ def update(mind: Any, id: str, text: str | Memory, progress: bool = True) -> pd.
         The new text; or a `Memory`, whose paraphrases, questions, extra columns and label are then the new ones (its id is
         not used). Of a text alone the extra columns of the old memory stay, as does its label unless that was made of the
         old text; its questions go, since their answers may have changed.
+    questions
+        About a new text that is given alone, as in `Memory`.
     progress
         As in `memsci.MEGa.encode`.
 
@@ -53,7 +57,7 @@ def update(mind: Any, id: str, text: str | Memory, progress: bool = True) -> pd.
         new = replace(text, id=id)
     else:
         made = old.label.endswith("…") or text_hash(old.label) == old.text_hash  # of the first words of the text
-        new = Memory(text, id, "" if made else old.label, extra=old.extra or {})
+        new = Memory(text, id, "" if made else old.label, questions=questions, extra=old.extra or {})
     corrects = chains([new], mind.store).get(id, old.corrects)
     if id in corrects:
         raise MemsciError(
