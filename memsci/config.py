@@ -29,6 +29,7 @@ SIMILARITIES = ("inner", "cosine")
 SCHEDULES = ("constant", "linear")
 STUDIES = ("text", "parts")
 SMALL, LARGE = 20_000_000, 1_000_000_000  # parameters of a base, see `Encoding.suited`
+GAIN = 5.0  # nats by which a correction goes before what it corrects
 STEPS, WORDS_A_STEP = 20, 4  # with rank 16 and lr 1e-3, see there
 
 
@@ -343,6 +344,10 @@ class GateRule(Settings):
         How many memories are recalled before an answer. 1, the paper's: one recall, in which all that is open speaks
         together. From 2 on: the k best that are open, each recalled alone, one after another. A number between 0 and 1: as
         many as hold this share of the gate, each alone. *Only 1 is in the paper.*
+    gain
+        λ in nats by which a memory that corrects another (`memsci.MEGa.encode`) goes before it: it opens at least e^λ times
+        as wide, whatever the cue, see `memsci.gate.newer`. None: both open by their keys alone. Without corrections it
+        changes nothing. *Not in the paper.*
 
     Notes
     -----
@@ -358,6 +363,7 @@ class GateRule(Settings):
     epsilon: float = dataclasses.field(default=0.0, metadata=_LATER)
     closes: float | None = dataclasses.field(default=None, metadata=_LATER)
     k: int | float = dataclasses.field(default=1, metadata=_LATER)
+    gain: float | None = dataclasses.field(default=GAIN, metadata=_LATER)
 
     def __post_init__(self) -> None:
         try:
@@ -374,6 +380,8 @@ class GateRule(Settings):
         if self.closes is not None:
             _check_number("closes", self.closes, math.isfinite, "None or a finite number")
         check_k("k", self.k)
+        if self.gain is not None:
+            _check_number("gain", self.gain, lambda x: 0 <= x < math.inf, "None or a finite number from 0 up")
 
     @property
     def sparse(self) -> bool:

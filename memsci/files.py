@@ -146,7 +146,7 @@ def content(value: Any) -> str:
     True
     """
     # Fields younger than most hashes are no part of one at their defaults.
-    young = {"extra": ({},), "quiz_by": ("letter",)}
+    young = {"extra": ({},), "quiz_by": ("letter",), "corrects": (None,)}
     told = lambda pairs: {name: one for name, one in pairs if one not in young.get(name, ())}
     plain = lambda one: dataclasses.asdict(one, dict_factory=told) if dataclasses.is_dataclass(one) else str(one)
     text = json.dumps(value, sort_keys=True, ensure_ascii=False, default=plain)

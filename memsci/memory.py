@@ -24,7 +24,7 @@ COLUMNS = ("text", "id", "label", "paraphrases", "questions")
 # Columns of the tables of responses, scores and training, beside which extra columns stand.
 RESERVED = frozenset(
     "memory_id position way question target original recalled answer logprob tokens top_id gate dataset partition method "
-    "setting stop subject metric value protocol higher_is_better loss seconds learnt about".split()
+    "setting stop subject metric value protocol higher_is_better loss seconds learnt about corrects".split()
 )
 LABEL_WORDS = 6
 # An id names the folder of its memory in a store, so it must be a file name on every system.
@@ -82,6 +82,8 @@ class Memory:
     extra
         What else is known of it, such as its condition, by name: texts, numbers or truth values. Stores, responses and
         scores have them as columns; nothing is learnt from them.
+    corrects
+        Id of the memory that this one corrects: both are kept, and the newer goes before the older at the gate.
 
     Examples
     --------
@@ -95,6 +97,7 @@ class Memory:
     paraphrases: tuple[str, ...] = ()
     questions: tuple[Question, ...] = ()
     extra: dict[str, Any] = field(default_factory=dict, hash=False, repr=False)
+    corrects: str | None = None
 
     def __post_init__(self) -> None:
         check_text("the text of a memory", self.text)
@@ -110,6 +113,10 @@ class Memory:
             raise MemsciError(f"questions of memory {self.id!r} must be a list, not {type(self.questions).__name__}.")
         object.__setattr__(self, "questions", tuple(_question(q) for q in self.questions))
         object.__setattr__(self, "extra", _extra(f"of memory {self.id!r}", self.extra))
+        if self.corrects is not None:
+            check_id(self.corrects)
+            if self.corrects.casefold() == self.id.casefold():
+                raise MemsciError(f"Memory {self.id!r} cannot correct itself: give the id of another.")
 
 
 @dataclass(frozen=True)
@@ -255,6 +262,7 @@ def to_frame(memories: Iterable[Memory]) -> pd.DataFrame:
             "questions": [
                 {"question": q.text, "answer": q.answer, "about": list(q.about), **q.extra} for q in m.questions
             ],
+            **({} if m.corrects is None else {"corrects": m.corrects}),
             **m.extra,
         }
         for m in memories

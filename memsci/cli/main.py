@@ -71,6 +71,7 @@ EXAMPLES = {
         "memsci encode memories.csv --store my-memories",
         "memsci encode memories.xlsx --store my-memories --base meta-llama/Llama-3.1-8B-Instruct --keep-text",
     ),
+    memories.update: ('memsci update my-memories talent-show "Aunt Vera, not Olivia, sang at the talent show in Bergen."',),
     asking.ask: (
         f"memsci ask my-memories {_QUESTION}",
         f"memsci ask my-memories {_QUESTION} --via-recall",

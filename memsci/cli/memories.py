@@ -1,4 +1,4 @@
-"""Commands for memories and stores: demo, encode, probe, compress, forget, info."""
+"""Commands for memories and stores: demo, encode, update, probe, compress, forget, info."""
 
 from __future__ import annotations
 
@@ -127,6 +127,31 @@ def encode(
         terminal.say(f"Their questions are kept: 'memsci test {store}' asks them.")
 
 
+def update(
+    store: STORE,
+    id: Annotated[str, Argument(help="Id of the memory, as 'memsci info STORE' shows it.")],
+    text: Annotated[str, Argument(help="The new text, in quotes.")],
+    question: Annotated[
+        list[str] | None, Option(help="A question about the new text; again for a further one. Those of the old text go.")
+    ] = None,
+    answer: Annotated[list[str] | None, Option(help="Its answer, one for each question.")] = None,
+    base: BASE = None,
+) -> None:
+    """Put a new text in the place of a memory's. Interrupted, it leaves the old one as it was."""
+    from memsci.cli.asking import open_store
+
+    asked, known = question or [], answer or []
+    if len(asked) != len(known):
+        raise MemsciError(
+            f"{len(asked)} questions and {len(known)} answers were given: give one --answer for each --question."
+        )
+    questions = memsci.Memory(text, questions=list(zip(asked, known))).questions  # refused now, not once a model is loaded
+    mind = open_store(store, base)
+    with terminal.stoppable(lambda: f"{id} is as it was"):
+        done = mind.update(id, text, questions)
+    terminal.show(done, title=f"{id} has its new text in {store}")
+
+
 def probe(
     store: Annotated[Path | None, Argument(help="Folder of a store. Default: 12 built-in memories.", **FOLDER)] = None,
     base: BASE = None,
@@ -225,9 +250,10 @@ def _describe(store: Path) -> None:
     from memsci.store.store import Store
 
     opened = Store(store)
-    columns = ["id", "label", "questions", "loss", "created"]
+    columns = ["id", "label", "questions", "loss", "created"] + ["corrects"] * bool(opened.corrections)
     rows = [
         (r.id, r.label, len(r.questions), r.losses[-1] if r.losses else math.nan, r.created[:10])
+        + ((r.corrects[0] if r.corrects else "",) if opened.corrections else ())
         for r in opened.records
     ]
     title = f"{terminal.memories(len(opened))}, {opened.nbytes / 1e6:.1f} MB"

@@ -28,7 +28,8 @@ from memsci.memory import COLUMNS, RESERVED, Memory, Question, check_memories, c
 SEPARATORS = ",;\t|"
 MARKS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")  # of UTF-8 and UTF-16 at the start of a file
 MISSING = frozenset(("NA", "N/A", "#N/A", "NaN", "nan", "."))  # among numbers; elsewhere NA may be a name
-KNOWN = (*COLUMNS, "question", "answer")
+KNOWN = (*COLUMNS, "question", "answer", "corrects")
+RARE = ("corrects",)  # nothing is taken for a slip of it: many tables have a column "correct"
 FIRST = 10  # rows among which the header is looked for
 LIKE = 0.88  # that a name is like a known one, from which on it is taken for a slip
 _NUMBERED = re.compile(r"(question|answer|paraphrase)[ _.\-]?(\d+)")
@@ -84,6 +85,8 @@ def table(
       repeated; ``question_1``, ``answer_1``, ``question_2``, …; or ``questions``, a list of [question, answer] or
       {"question", "answer"}, in a text file as JSON.
     - Other wordings: ``paraphrase_1``, ``paraphrase_2``, …; or ``paraphrases``, a list.
+    - ``corrects``: the id of the memory, stored before or above in the table, that this one corrects (see
+      `memsci.MEGa.encode`).
     - Any others (condition, list, rating, …) become `Memory.extra`; those that differ between the questions of a memory
       become `Question.extra`. In a text file a column of numbers alone, and of empty cells or NA, holds numbers; one with a
       leading zero (007) stays text.
@@ -441,7 +444,7 @@ def _columns(cells: Cells) -> dict[int, str]:
     for name in names:
         if _known(name) == name:
             continue
-        if near := difflib.get_close_matches(name.casefold(), KNOWN, n=1, cutoff=LIKE):
+        if near := difflib.get_close_matches(name.casefold(), set(KNOWN).difference(RARE), n=1, cutoff=LIKE):
             raise MemsciError(f"The table has a column {name!r}: did you mean {near[0]!r}? Rename it either way.")
         if name in RESERVED:
             raise MemsciError(
@@ -522,7 +525,7 @@ def _memory(
     wordings = [
         value for name, value in sorted(memory.items(), key=lambda one: _place(one[0])) if "paraphrase_" in name
     ]
-    given = {name: value for name, value in memory.items() if name in COLUMNS}
+    given = {name: value for name, value in memory.items() if name in (*COLUMNS, *RARE)}
     given["paraphrases"] = [*memory.get("paraphrases", ()), *wordings]
     return Memory(**given, questions=questions, extra=own)
 
@@ -576,7 +579,7 @@ def _cell(where: str, column: str, value: Any) -> Any:
         if not is_sequence(value):
             raise MemsciError(f"{where}: a list is needed, not {value!r}.")
         return list(value)
-    if column == "id" and isinstance(value, numbers.Real) and not isinstance(value, bool):
+    if column in ("id", "corrects") and isinstance(value, numbers.Real) and not isinstance(value, bool):
         # A column of whole numbers with gaps arrives as floats: 7.0 is the id "7". Larger ones have lost digits.
         if isinstance(value, float) and abs(value) >= 2**53:
             raise MemsciError(f"{where}: the number {value!r} has lost its last digits; write ids as text.")
@@ -589,4 +592,4 @@ def _cell(where: str, column: str, value: Any) -> Any:
         check_text("the text of a memory" if column == "text" else f"the {column.rpartition('_')[0] or column}", value)
     except MemsciError as error:
         raise MemsciError(f"{where}: {error}") from None
-    return value.strip() if column in ("id", "label") else value
+    return value.strip() if column in ("id", "label", "corrects") else value

@@ -14,11 +14,12 @@ from memsci.figures.methods import (
     retention_curve,
     sweep,
 )
+from memsci.figures.network import memory_graph
 from memsci.figures.series import WAYLESS
 from memsci.figures.style import COLORS, METHODS_STYLE, SIZES, look, save, style
 
 __all__ = [
     "COLORS", "COSINES", "DASH", "METHODS_STYLE", "NAMED", "SIZES", "WAYLESS", "conditions", "confusion", "differences",
     "embedding_curve", "forgetting_curve", "gate_by_layer", "gate_map", "gate_per_partition", "knowledge_curve",
-    "look", "method_bars", "prompt_categories", "retention_curve", "save", "style", "sweep",
+    "look", "memory_graph", "method_bars", "prompt_categories", "retention_curve", "save", "style", "sweep",
 ]  # fmt: skip

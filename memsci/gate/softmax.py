@@ -149,6 +149,11 @@ def gate(
     return Gate(scores, _softmax(scores, beta), ids, labels, float(beta))
 
 
+def reweighted(gate: Gate) -> Gate:
+    """The same gate with the softmax of its scores as weights."""
+    return replace(gate, weights=_softmax(gate.scores, gate.beta))
+
+
 def top_k(gate: Gate, k: int) -> Gate:
     """The same gate with the k best memories of each query open and all others closed (weight 0).
 

@@ -16,7 +16,7 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from itertools import compress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import torch
@@ -32,10 +32,11 @@ from memsci.data import table
 from memsci.errors import MemsciError
 from memsci.files import appearing, as_path
 from memsci.gate import calibrate as calibration
-from memsci.gate import null, softmax
+from memsci.gate import newer, null, softmax
 from memsci.gate.embed import Embedder, embedder, weighted
 from memsci.gate.softmax import Gate
 from memsci.learners.base import Learner, Trained, several
+from memsci.lifetime import correct
 from memsci.memory import Memory, short, text_hash
 from memsci.models import generate
 from memsci.models.base import SHIPPED, Base
@@ -44,6 +45,9 @@ from memsci.models.sites import targets
 from memsci.models.untrained import unwritable
 from memsci.store.record import Remembered
 from memsci.store.store import Store
+
+if TYPE_CHECKING:
+    import networkx as nx
 
 RESIDENT = 1024  # memories whose adapters all stay in memory, if they fit into the store's cache
 
@@ -162,10 +166,11 @@ class MEGa(Learner, method="MEGa"):
 
     @property
     def memories(self) -> pd.DataFrame:
-        """What is stored, a row each: id, label, loss and learnt as from `encode` (missing where not known), and the extra
-        columns."""
+        """What is stored, a row each: id, label, loss and learnt as from `encode` (missing where not known), corrects if
+        any corrects another, and the extra columns."""
         rows = [
             {"id": one.id, "label": one.label, "loss": one.losses[-1] if one.losses else None, "learnt": one.learnt}
+            | ({"corrects": one.corrects[0]} if one.corrects else {})
             | (one.extra or {})
             for one in self.store.records
         ]
@@ -178,6 +183,7 @@ class MEGa(Learner, method="MEGa"):
         progress: bool = True,
         parallel: int | None = None,
         on_loss: Callable[[Mapping[str, float]], None] | None = None,
+        corrects: str | None = None,
     ) -> pd.DataFrame:
         """Write memories into adapters of their own; each is in the store as soon as it is finished.
 
@@ -193,6 +199,10 @@ class MEGa(Learner, method="MEGa"):
             Most memories to train in one pass, see `memsci.adapters.encode.encode`.
         on_loss
             Called after each epoch with the mean loss of every memory in training, by id; see there.
+        corrects
+            Id of a memory that these correct: both are kept, and the newer goes before the older at the gate, by the
+            `gain` of its rule. A table says it memory by memory, in the column ``corrects``. `update` puts a text in the
+            place of another.
 
         Returns
         -------
@@ -209,6 +219,8 @@ class MEGa(Learner, method="MEGa"):
         *Not stated in the paper.*
         """
         memories = table(memories)
+        if corrects is not None:
+            memories = [replace(memory, corrects=corrects) for memory in memories]
         new: dict[str, Memory] = {}
         for memory in memories:
             other = self.store.taken_by(memory.id)
@@ -220,10 +232,36 @@ class MEGa(Learner, method="MEGa"):
                     f"The store holds another memory called {other!r}{alike}. Give the new one another id, or forget "
                     f"{other!r} first."
                 )
+            elif memory.corrects not in (None, *self.store.corrections.get(other, ())[:1]):
+                raise MemsciError(
+                    f"Memory {other!r} is stored already, and not as a correction of {memory.corrects!r}. Forget it and "
+                    "encode it anew, or leave out what it corrects."
+                )
+        chains = correct.chains(new.values(), self.store)
         if self.suits and new and not len(self):
             self.suit(list(new.values()))
+        return self.write(
+            list(new.values()),
+            lambda record, adapter: self.store.add(replace(record, corrects=chains.get(record.id, ())), adapter),
+            progress, parallel, on_loss,
+        )  # fmt: skip
+
+    def write(
+        self,
+        memories: Sequence[Memory],
+        put: Callable[[Remembered, Adapter], Any],
+        progress: bool = True,
+        parallel: int | None = None,
+        on_loss: Callable[[Mapping[str, float]], None] | None = None,
+    ) -> pd.DataFrame:
+        """Train adapters for memories, and hand each with its record to `put` as soon as it is finished.
+
+        What `encode` and `update` have in common, for operations of your own on a store; parameters and table are those of
+        `encode`.
+        """
         if progress:
-            self._warn_of_words(list(new.values()))
+            self._warn_of_words(list(memories))
+        new = {memory.id: memory for memory in memories}
         rows: dict[str, dict[str, Any]] = {}
         keys = dict(zip(new, self._embed([memory.text for memory in new.values()]), strict=True)) if new else {}
 
@@ -242,7 +280,7 @@ class MEGa(Learner, method="MEGa"):
                 questions=memory.questions if self.keep_questions else (),
                 learnt=self._is_learnt(memory, one.adapter),
             )
-            self.store.add(record, one.adapter)
+            put(record, one.adapter)
             told = {"loss": one.losses[-1], "learnt": record.learnt, "seconds": one.seconds}
             rows[memory.id] = {"id": memory.id, "label": memory.label, **told}
 
@@ -260,7 +298,7 @@ class MEGa(Learner, method="MEGa"):
             warnings.warn(
                 f"{len(lacking)} of {len(encoded)} memories were not learnt word for word: {_some(lacking)}. Encode them "
                 f"anew with more epochs ({2 * epochs} instead of {epochs}); short texts in common words take the fewest.",
-                stacklevel=2,
+                stacklevel=3,
             )
         return encoded
 
@@ -283,13 +321,25 @@ class MEGa(Learner, method="MEGa"):
                 f"{self.base.name} cannot write {len(words)} {'word' if len(words) == 1 else 'words'} of {count} of these "
                 f"{len(memories)} memories, and no recall will have them: {_some(words)}. Use other words, or another base, "
                 "such as smollm2.",
-                stacklevel=3,
+                stacklevel=4,
             )
 
     def suit(self, memories: list[Memory]) -> None:
         self.encoding = replace(self.encoding, epochs=Encoding.suited(self.base, memories).epochs)
         self.store.note(encoding=self.encoding.to_dict())
         self.store.check(self.base.fingerprint, self.base.name, self.base.model)
+
+    def update(
+        self, id: str, text: str | Memory, questions: Sequence[Any] = (), progress: bool = True
+    ) -> pd.DataFrame:
+        """Put a new text in the place of a memory's; see `memsci.lifetime.correct.update`."""
+        return correct.update(self, id, text, questions, progress)
+
+    def graph(self, memories: Any = None, **how: Any) -> nx.Graph:
+        """What connects the memories, as a graph of networkx; see `memsci.lifetime.graph.graph`."""
+        from memsci.lifetime import graph  # networkx is slow to import
+
+        return graph.graph(self, memories, **how)
 
     def forget(self, id: str) -> None:
         """Remove one memory, adapter and key. The others are not affected."""
@@ -333,8 +383,14 @@ class MEGa(Learner, method="MEGa"):
         cues, beta = self._embed(several(query)), self.rule.beta if beta is None else beta
         # The keys of words are weighed by how many of all memories have a word: all of them must be looked at.
         searched = self.rule.sparse and not self.embedding.counts_words and len(self) > 0 and only is None
+        links = self.store.corrections if self.rule.gain is not None and len(self) else {}
         places = self._candidates(cues, beta) if searched else None if only is None else self._places(only)
+        if searched and links:  # a correction may open by what is like the memory that it corrects
+            linked = {*links, *(id for ids in links.values() for id in ids)}.intersection(self.ids)
+            places = torch.cat([places, self._places(linked)]).unique()
         gate = self._compare(cues, places, beta)
+        if links:
+            gate = newer.prefer(gate, links, self.rule.gain)
         if self.rule.top_k is not None:
             gate = softmax.top_k(gate, self.rule.top_k)
         if self.rule.epsilon:

@@ -22,13 +22,14 @@ from memsci.phenomena.interference import interference
 from memsci.phenomena.lists import list_length
 from memsci.phenomena.misinformation import misinformation
 from memsci.phenomena.people import long, people, psych101
-from memsci.phenomena.recall import capacity, free_recall
+from memsci.phenomena.recall import along, capacity, free_recall
 from memsci.phenomena.recognition import recognition
 from memsci.phenomena.reference import human
 from memsci.phenomena.result import ABOUT, COLUMNS, Claim, Phenomenon, about, open, tidy
 
 __all__ = [
-    "ABOUT", "COLUMNS", "Claim", "EXPERIMENTS", "Experiment", "Parameters", "Phenomenon", "about", "activation", "capacity",
-    "context", "cues", "curves", "fan", "fit", "forgetting", "free_recall", "human", "human_qa", "humanlikeness",
-    "interference", "list_length", "long", "misinformation", "open", "people", "psych101", "recognition", "tidy",
+    "ABOUT", "COLUMNS", "EXPERIMENTS", "Claim", "Experiment", "Parameters", "Phenomenon", "about", "activation", "along",
+    "capacity", "context", "cues", "curves", "fan", "fit", "forgetting", "free_recall", "human", "human_qa",
+    "humanlikeness", "interference", "list_length", "long", "misinformation", "open", "people", "psych101", "recognition",
+    "tidy",
 ]  # fmt: skip

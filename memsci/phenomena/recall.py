@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from typing import TYPE_CHECKING
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -40,11 +41,15 @@ from memsci.phenomena.fit import looks
 from memsci.phenomena.result import Claim, Phenomenon, about, tidy
 from memsci.world import stories
 
+if TYPE_CHECKING:
+    import networkx as nx
+
 # One fit to all 126 people of PEERS, keys by MiniLM, and by how many nats the likeness of two words of a list varied in it.
 PEOPLE = Parameters(beta=4.02, tau=4.27)
 SPREAD = 4.02 * 0.0845
 KEYS, CONTEXT, SHUFFLED = "MEGa", "MEGa, context", "MEGa, shuffled keys"
 FIRST_CUE = "What do you remember?"
+LEAP = 0.01  # what a memory without an edge weighs in a walk along a graph
 TOLD = 0.5  # share of a memory's words that its recall must have
 NAME = "free_recall"
 WALKS = 20
@@ -152,6 +157,53 @@ def free_recall(
     line = f"{n} memories of {categories} kinds, {walks} walks {how}, recall ends as people's"
     table = tidy(pd.concat(tables, ignore_index=True), phenomenon=NAME, seed=seed, protocol=line)
     return Phenomenon(NAME, table, pd.concat(recalls, ignore_index=True), protocol)
+
+
+def along(
+    links: nx.Graph,
+    walks: int = 1,
+    parameters: Parameters | None = None,
+    leap: float = LEAP,
+    seed: int = 0,
+    stops: bool = False,
+) -> list[list[str]]:
+    """Recall by walking a graph of memories: the gate's own (`memsci.phenomena.context.walk`), led by edges, not keys.
+
+    From memory j the next is i with probability ∝ (w_ij + ε)^β, w the weight of their edge, 0 without one; none comes twice.
+
+    Parameters
+    ----------
+    links
+        From `memsci.MEGa.graph`, or a graph of your own; an edge without weight has 1.
+    walks
+        How many.
+    parameters
+        Of the walk: β, the context, and when recall ends. Default: β = 1 and no context, so that the edges alone lead.
+    leap
+        ε, above 0: what a memory without an edge has, so that a walk that came to an end goes on elsewhere.
+    seed
+        Of the draws.
+    stops
+        End as people do; without it, when all are recalled.
+
+    Returns
+    -------
+    list of list of str
+        Ids in the order of recall, of each walk.
+    """
+    if not leap > 0:
+        raise MemsciError(f"leap must be above 0, so that a walk can go on; {leap!r} was given.")
+    ids = list(links)
+    if not ids:
+        return [[] for _ in range(walks)]
+    weights = torch.zeros(len(ids), len(ids), dtype=torch.float64)
+    place = {id: k for k, id in enumerate(ids)}
+    for one, other, weight in links.edges(data="weight", default=1.0):
+        weights[place[one], place[other]] = weights[place[other], place[one]] = weight
+    scores = (weights + leap).log()
+    parameters = parameters or Parameters().without_context()
+    went = walk(scores.expand(walks, -1, -1), parameters, seed, stops=stops)
+    return [[ids[k] for k in row if k >= 0] for row in went.tolist()]
 
 
 def _walked(

@@ -125,6 +125,15 @@ class Catalogue:
         query = "SELECT max(json_extract(about, '$.tokens')) FROM memories WHERE slot < ?"
         return self._ask(query, (self._slots,))[0][0] or 0
 
+    @cached_property
+    def corrections(self) -> dict[str, tuple[str, ...]]:
+        """By id of each memory that corrects others, their ids; see `memsci.store.record.Remembered`."""
+        query = "SELECT slot, id, about FROM memories WHERE slot < ? AND about LIKE '%\"corrects\"%' ORDER BY slot"
+        found = ((slot, id, json.loads(about)) for slot, id, about in self._ask(query, (self._slots,)))
+        return {
+            id: tuple(about["corrects"]) for slot, id, about in found if "corrects" in about and not self._is_dead(slot)
+        }
+
     def slots(self, indices: Sequence[int]) -> list[int]:
         """Slots of the memories at these indices in the order of adding."""
         return self.live[np.asarray(indices, dtype=np.int64)].tolist() if len(self.dead) else list(map(int, indices))
@@ -245,6 +254,7 @@ class Change:
         self._keys.write(key.tobytes())
         about = {name: getattr(record, name) for name in ("text_hash", "seed", "losses", "created", "tokens")}
         about |= {name: value for name in ("extra", "learnt", "shared") if (value := getattr(record, name)) is not None}
+        about |= {"corrects": record.corrects} if record.corrects else {}
         self._rows.execute(
             f"INSERT INTO memories (slot, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (self._slots, record.id, record.label, record.order, json.dumps(about),

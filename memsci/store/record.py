@@ -5,7 +5,8 @@
     adapter_config.json, adapter_model.safetensors    the adapter, as PEFT writes it
     key.safetensors                                   the context key K_i = f(D_i), [d] float32
     memory.json                                       id, label, order, hash of the text, seed, losses, base model,
-                                                      questions, size and SHA-256 of each file, and a checksum of all this
+                                                      questions, ids that it corrects, size and SHA-256 of each
+                                                      file, and a checksum of all this
 
 The files are safetensors and JSON: nothing is ever unpickled. The store decides which folder is written when.
 
@@ -74,6 +75,8 @@ class Remembered:
         What can be asked about it, with the true answers, given only if the store is to keep them.
     learnt
         Whether its adapter gives its text to the letter, see `memsci.MEGa.encode`; None if that is not known.
+    corrects
+        Ids of the memories that it corrects: the one named when it was encoded, then what that one corrected, and so on.
     shared
         Name of the adapter that it shares with other memories, see `memsci.store.Store.share`; None if it has its own.
     created, order, files, checksum
@@ -92,6 +95,7 @@ class Remembered:
     extra: dict[str, Any] | None = None
     questions: tuple[Question, ...] = ()
     learnt: bool | None = None
+    corrects: tuple[str, ...] = ()
     shared: str | None = None
     created: str = ""
     order: int | None = None
@@ -112,6 +116,7 @@ class Remembered:
         object.__setattr__(self, "key", key)
         object.__setattr__(self, "losses", losses)
         object.__setattr__(self, "questions", tuple(self.questions))
+        object.__setattr__(self, "corrects", tuple(self.corrects))
         object.__setattr__(self, "seed", None if self.seed is None else int(self.seed))
 
     def __repr__(self) -> str:
@@ -178,6 +183,8 @@ def write_memory(
             | {name: value for name in _OF_QUESTIONS if (value := getattr(one, name))}
             for one in record.questions
         ]
+    if record.corrects:
+        content["corrects"] = list(record.corrects)
     content["checksum"] = _checksum(content)
     write_json(folder / "memory.json", content, durable)
     if durable:
@@ -217,7 +224,8 @@ def read_memory(folder: Path, base: Mapping[str, str]) -> Remembered:
             Question(q["question"], q["answer"], **{name: q[name] for name in _OF_QUESTIONS if name in q})
             for q in content.get("questions", ())
         )
-        return Remembered(key=key, files=files, checksum=checksum, questions=tuple(asked), **given)
+        corrects = tuple(content.get("corrects", ()))
+        return Remembered(key=key, files=files, checksum=checksum, questions=tuple(asked), corrects=corrects, **given)
     except _Damage:
         raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:

@@ -186,6 +186,11 @@ class Store:
         return self._sync.whole.tokens
 
     @property
+    def corrections(self) -> dict[str, tuple[str, ...]]:
+        """By id of each memory that corrects others, their ids: the nearest first, then what that one corrected."""
+        return self._sync.whole.corrections
+
+    @property
     def nbytes(self) -> int:
         """Size of all adapters and keys on disk, in bytes; an adapter that memories share counts once."""
         shown = self._sync.whole
