@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import random
 import re
@@ -258,6 +259,16 @@ def test_a_mistaken_question_gets_the_answer_that_is_true():
     ]
     assert all(wrong.answer == right.answer for right, wrong in pairs)
     assert sum(wrong.text != right.text for right, wrong in pairs) > 40  # the same value may be drawn again
+
+
+def test_an_event_of_few_wordings_is_told_again_in_those_that_it_has(raw, monkeypatch):
+    event = plain.event(random.Random(0))
+    kind = dataclasses.replace(event.kind, opening=event.kind.opening[:1], closing=event.kind.closing[:1])
+    monkeypatch.setattr(telling, "any_event", lambda rng: dataclasses.replace(event, kind=kind))
+    for seed in range(20):
+        row = corpus.Row(raw)
+        telling.retell(row, random.Random(seed))
+        assert raw.decode(row.tokens, skip_special_tokens=False).count("<|assistant|>") >= 1
 
 
 def test_rows_of_two_stories_ask_for_two_answers(raw):

@@ -153,7 +153,7 @@ def two(row: Row, rng: random.Random) -> None:
 def retell(row: Row, rng: random.Random) -> None:
     """A story, and the same story in other words until the row is full."""
     event = any_event(rng)
-    first, *others = stories.wordings(event, rng, 4)
+    first, *others = dict.fromkeys(stories.tell(event, rng) for _ in range(5))
     row.chat(prompts.encoding(rng.choice(sorted(prompts.ENCODING_PROMPTS))), first)
     for text in others:
         row.chat([{"role": "user", "content": "Tell it in other words."}], text, tuple(event.facts.values()))
