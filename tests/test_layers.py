@@ -22,6 +22,7 @@ ROOMS = (
     "gate",
     "store",
     "measures",
+    "lifetime",
     "learners",
     "figures",
     "evaluate",
