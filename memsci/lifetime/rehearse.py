@@ -23,7 +23,7 @@ from memsci.models import conversation, generate
 from memsci.models.base import Base
 from memsci.store.record import Remembered
 
-_FACT = re.compile(r"(?<=[a-z,;\-] )[A-Z][\w’'-]*\w|\d[\d,.:]*\d|\d")  # names, but for those that begin a sentence; numbers
+_FACT = re.compile(r"(?<=[a-z,;\-] )[A-Z][\w’'-]*\w|\d[\d,.:]*\d|\d")  # names within sentences, and numbers
 
 
 def cues(records: Sequence[Remembered]) -> dict[str, str]:
