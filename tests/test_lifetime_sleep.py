@@ -411,14 +411,16 @@ def mark(mind: MEGa, id: str) -> float:
 
 
 def killed(do, place: Path, step: int) -> bool:
-    """Whether a child that does this was killed before its operation of this number on files of the place."""
+    """Whether a child that does this was killed before its change of this number of files of the place."""
     operations = {"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.utime", "sqlite3.connect"}
     child = os.fork()
     if not child:
         seen = itertools.count(1)
 
         def hook(event, args):
-            if event in operations and (str(place) in str(args[0]) or "/" not in str(args[0])) and next(seen) == step:
+            reads = event == "open" and not (args[2] & (os.O_WRONLY | os.O_RDWR))
+            here = event in operations and (str(place) in str(args[0]) or "/" not in str(args[0]))
+            if here and not reads and next(seen) == step:
                 os.kill(os.getpid(), signal.SIGKILL)
 
         sys.addaudithook(hook)

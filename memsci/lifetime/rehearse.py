@@ -71,7 +71,8 @@ def wordings(
                 start = " ".join(parts[:place])
                 before = mind.base.chat(prompt) + (mind.base.reply(start, end=False) if start else [])
                 room = min(most, mind.base.max_length - len(before))
-                said += [start + other for other in generate.branches(mind.base, before, k + 1, room)]
+                others = generate.branches(mind.base, before, k + 1, room) if room > 1 else []
+                said += [f"{start} {other.lstrip()}" for other in others]
         said = [one.strip() for one in said]
         found[id] = [one for one in dict.fromkeys(said) if one != text and alike(one, text)]
     return found
