@@ -41,7 +41,7 @@ SLOW = (
     "test_a_killed_run_resumes", "test_a_run_stopped_by_its_time_limit", "test_a_worker_that_is_told_to_stop",
     "test_a_run_is_drawn_again_without_torch", "test_a_figure_is_drawn_again_from_its_table_without_torch",
     "test_the_demo_on_smollm2", "test_a_writer_killed", "test_writers_killed", "test_training_rows_tell_nothing",
-    "test_site", "test_howto", "test_responses_in_parts", "test_lifetime_leak",
+    "test_site", "test_howto", "test_responses_in_parts", "test_lifetime_leak", "test_lifetime_sleep",
     "test_phenomena_fit", "test_phenomena_recall", "test_the_right_memory_is_found_with_sentence",
     "test_the_hybrid_on_the_papers",
     "test_what_the_terminal_cannot_show", "test_the_program_itself_shows", "test_where_torch_came_first",

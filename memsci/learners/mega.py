@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import torch
 
-from memsci import prompts
+from memsci import lifetime, prompts
 from memsci.adapters import study
 from memsci.adapters.encode import Encoded, encode
 from memsci.adapters.lora import Adapter, Stack, stack
@@ -342,9 +342,38 @@ class MEGa(Learner, method="MEGa"):
         return graph.graph(self, memories, **how)
 
     def forget(self, id: str) -> None:
-        """Remove one memory, adapter and key. The others are not affected."""
+        """Remove one memory, adapter and key. The others are not affected.
+
+        One that shares its adapter with others is refused: its content would stay in there. Let `split` give the others
+        adapters of their own first; the shared one then goes with it.
+        """
         self.store.forget(id)
         self._stack = None
+
+    def sleep(
+        self, policy: Any, settings: lifetime.Sleep | None = None, memories: Any = None, progress: bool = True
+    ) -> pd.DataFrame:
+        """Let the memories that a policy chooses be learnt by one adapter that they then share: `memsci.lifetime.sleep`."""
+        return lifetime.sleep(self, policy, settings, memories, progress)
+
+    def merge(
+        self,
+        ids: Iterable[str],
+        rank: int | None = None,
+        by: str = "distil",
+        settings: lifetime.Sleep | None = None,
+        progress: bool = True,
+    ) -> pd.DataFrame:
+        """Bring some memories into one adapter of a given rank that they then share: `memsci.lifetime.merge`."""
+        return lifetime.merge(self, ids, rank, by, settings, progress=progress)
+
+    def split(self, ids: Iterable[str], settings: lifetime.Sleep | None = None, progress: bool = True) -> pd.DataFrame:
+        """Give memories that share an adapter their own again: `memsci.lifetime.split`."""
+        return lifetime.split(self, ids, settings, progress)
+
+    def fold(self, path: str | os.PathLike[str]) -> Path:
+        """Save a copy of the base with the adapter that most memories share in its weights: `memsci.lifetime.fold`."""
+        return lifetime.fold(self, path)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Copy the memories into a new folder, whole or not at all; `memsci.open` opens it.

@@ -109,6 +109,32 @@ def converse(
 
 
 @torch.no_grad()
+def branches(base: Base, prompt: Sequence[int], k: int, max_new_tokens: int) -> list[str]:
+    """The k likeliest first tokens of a reply, each continued greedily: what a model can say besides its first choice.
+
+    Parameters
+    ----------
+    base : Base
+    prompt : list of int
+        It may end within a reply, after what is already said; that is not repeated.
+    k : int
+    max_new_tokens : int
+
+    Returns
+    -------
+    list of k str
+        The likeliest first token first, which :func:`generate` would say too; with the white space that they begin with.
+    """
+    _check(base, [prompt], max_new_tokens)
+    starts = _logits(base, [prompt], len(prompt))[0, -1].topk(k).indices.tolist()
+    ids, mask = base.pad([[*prompt, start] for start in starts], left=True)
+    replies, _ = _greedy(base, ids, mask, max_new_tokens - 1)
+    stops = set(base.stop_ids)
+    said = [[] if start in stops else [start, *reply] for start, reply in zip(starts, replies, strict=True)]
+    return [base.text(reply).rstrip() for reply in said]
+
+
+@torch.no_grad()
 def logprob(base: Base, prompts: Prompts, targets: Prompts, batch_size: int | None = None) -> tuple[Tensor, Tensor]:
     """Log probability of each target after its prompt: Σ_j log p(y_j | prompt, y_<j), in nats.
 

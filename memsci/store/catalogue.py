@@ -309,6 +309,11 @@ class Change:
                 if (memories / id).is_dir():  # else it was forgotten while being read
                     damaged[id] = str(error)
         execute("DROP TABLE seen")
+        orders = execute(
+            'SELECT EXISTS (SELECT 1 FROM (SELECT "order" AS own, lag("order") OVER (ORDER BY slot) AS before '
+            "FROM memories WHERE NOT dead) WHERE own < before)"
+        )
+        self.disordered |= bool(orders.fetchone()[0])
         return damaged
 
 

@@ -290,6 +290,11 @@ class Store:
         own, sharing = self.checksums(ids), self._sync.whole.sharing(ids)
         return [sharing.get(id, checksum) for id, checksum in zip(ids, own, strict=True)]
 
+    def sharers(self, id: str) -> list[str]:
+        """Ids of the other memories that share the adapter of this one."""
+        sharing = self._sync.catalogue.sharing(self._sync.catalogue.ids)
+        return [other for other, name in sharing.items() if name == sharing.get(id) and other != id]
+
     def unknown(self, id: object) -> MemsciError:
         """The error for an id that is not stored: names the first that are."""
         stored, damaged = self._sync.catalogue, self._sync.damaged
@@ -422,12 +427,19 @@ class Store:
         """Remove one memory, also a damaged one: at once and whole, for this and all other processes.
 
         No file of the store holds its adapter, key, label or text afterwards. Only where there is no room to rewrite the
-        catalogue do key and label stay in it, where nothing shows them, until the next change or `compact`.
+        catalogue do key and label stay in it, where nothing shows them, until the next change or `compact`. A memory whose
+        adapter others share is refused: its content would stay in there.
         """
         check_id(id)
         with self._sync.writing(f"Memory {id!r}"):
             if id not in self._sync.damaged and self._sync.catalogue.find(id) is None:
                 raise self.unknown(id)
+            if others := self.sharers(id):
+                raise MemsciError(
+                    f"Memory {id!r} shares its adapter with {len(others)} others, {others[0]!r} among them, and what it "
+                    "says would stay in there. Split the others off first, so that each has an adapter of its own; nothing "
+                    "was changed."
+                )
             self._sync.remove(id)
 
     def compact(self) -> None:

@@ -158,7 +158,7 @@ class Sync:
                     done.append(record.id)
                     self._trade(record.id, beside)
                 flush(self.memories)
-                change.stamp(_set_time(self.memories))
+                change.stamp(None)  # out of order until it is rewritten below, or by whoever comes next
         except BaseException:
             for id in reversed(done):
                 if (was := self.path / f"{WAS}{id}").exists():
@@ -273,10 +273,11 @@ class Sync:
     def _reconcile(self, folder: Path, stamp: int) -> None:
         with catalogue.changing(folder) as change:
             damaged = change.reconcile(self.memories, self.base)
-            change.stamp(None if damaged else stamp)  # what is damaged is looked at again each time
+            stamp = None if damaged else stamp  # what is damaged is looked at again each time
+            change.stamp(None if change.disordered else stamp)  # whoever dies here leaves it to be put in order
         same = Catalogue(folder)
         rewrite = change.disordered or same.wasteful()
-        self._show(self._rewritten(folder, self.path) if rewrite else same, damaged)
+        self._show(self._rewritten(folder, self.path, stamp) if rewrite else same, damaged)
 
     def _build(self, root: Path, stamp: int) -> None:
         """Make a catalogue anew, from the folders alone."""
@@ -291,12 +292,15 @@ class Sync:
         finally:
             shutil.rmtree(unordered, ignore_errors=True)
 
-    def _rewritten(self, old: Path, root: Path) -> Catalogue:
-        """The next catalogue in the folder `root`, of what is in an old one."""
+    def _rewritten(self, old: Path, root: Path, stamp: int | None = None) -> Catalogue:
+        """The next catalogue in the folder `root`, of what is in an old one, and of this stamp if it is given."""
         unfinished, new = hidden(root / "catalogue"), catalogue.following(root)
         unfinished.mkdir()
         try:
             catalogue.rewrite(old, unfinished)
+            if stamp is not None:
+                with catalogue.changing(unfinished) as change:
+                    change.stamp(stamp)
             os.rename(unfinished, new)
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
