@@ -386,8 +386,10 @@ class MEGa(Learner, method="MEGa"):
         links = self.store.corrections if self.rule.gain is not None and len(self) else {}
         if searched:
             # What is linked is always looked at: a correction may open by what is like the memory that it corrects.
-            linked = {*links, *(id for ids in links.values() for id in ids)}.intersection(self.ids if links else ())
-            places = torch.cat([self._candidates(cues, beta, len(linked)), self._places(linked)]).unique()
+            linked = {*links, *(id for ids in links.values() for id in ids)}.intersection(self.ids) if links else set()
+            places = self._candidates(cues, beta, len(linked))
+            if linked:
+                places = torch.cat([places, self._places(linked)]).unique()
         else:
             places = None if only is None else self._places(only)
         gate = self._compare(cues, places, beta)
