@@ -8,11 +8,13 @@ import pytest
 import torch
 from test_mind import MEMORIES, SMALL, SOFT
 
+from memsci import prompts
 from memsci.errors import MemsciError
 from memsci.learners.mega import MEGa
 from memsci.lifetime import conflict
 from memsci.lifetime.leak import leak, leaked
 from memsci.memory import Memory
+from memsci.models import conversation
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*were cut off")
 
@@ -127,7 +129,12 @@ def test_conflicts_are_asked_at_each_strength(base, tmp_path, monkeypatch):
     assert table["grade"].tolist()[:5] == [*conflict.grades(base, facts)["grade"], "elsewhere", "elsewhere"]
     assert set(table["grade"]) == {"novel", "weak", "strong", "elsewhere"}
     shut = table[(table["strength"] == 0) & table["old"].notna() & table["memory_id"].notna()]
-    np.testing.assert_allclose(shut["nats old"], shut["base nats"], rtol=1e-4)  # at strength 0 the base speaks
+    asked = [prompts.qa(question) for question in shut["question"]]
+    weighed = conversation.logprob(base, asked, shut["old"].tolist())  # at strength 0 the base speaks
+    np.testing.assert_allclose(shut["nats old"], weighed["logprob"] / weighed["tokens"], rtol=1e-4)
+    cloze = [prompts.cloze("general knowledge", question) for question in shut["question"]]
+    weighed = conversation.logprob(base, cloze, [f" {known}" for known in shut["old"]])
+    np.testing.assert_allclose(shut["base nats"].astype(float), weighed["logprob"] / weighed["tokens"], rtol=1e-4)
     other = table[table["grade"] == "elsewhere"]
     assert other["says new"].isna().all() and other["nats old"].notna().all()
     won = conflict.winning(table.assign(**{"says new": table["strength"] >= 1, "says old": table["strength"] < 2}))
