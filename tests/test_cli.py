@@ -88,7 +88,7 @@ def mind(monkeypatch):
 
 def test_help_names_every_command_and_version_is_the_packages():
     shown = run("--help").output
-    commands = ("demo", "encode", "ask", "recall", "test", "gate", "forget", "info")
+    commands = ("demo", "encode", "update", "ask", "recall", "test", "gate", "forget", "info")
     assert all(f"\n  {command} " in shown for command in commands)
     assert run("--version").output == f"memsci {memsci.__version__}\n"
 
@@ -319,6 +319,24 @@ def test_forget_of_an_unknown_memory_changes_nothing(store):
     result = run("forget", store, "m9", "--yes")
     assert result.exit_code == 2 and "'m9'" in result.stderr
     assert len(Store(store)) == 3
+
+
+def test_update_puts_a_text_in_the_place_of_another_and_info_shows_what_corrects_what(base, tmp_path, monkeypatch):
+    monkeypatch.setattr(memsci, "load", lambda name=None: base)
+    table, store = tmp_path / "memories.csv", tmp_path / "store"
+    table.write_text("id,text,corrects\nada,Ada sang.,\nben,Ben slept.,\nada-2,Ada sang twice.,ada\n")
+    assert run("encode", table, "--store", store, "--base", "tiny", "--epochs", 1).exit_code == 0
+    result = run("update", store, "ben", "Ben woke.", "--question", "Who woke?", "--answer", "Ben", "--base", "tiny")
+    assert result.exit_code == 0 and "ben has its new text" in result.output
+    records = Store(store).records
+    assert [one.id for one in records] == ["ada", "ben", "ada-2"] and records[1].questions[0].answer == "Ben"
+    assert records[1].label == "Ben woke." and Store(store).corrections == {"ada-2": ("ada",)}
+    shown = run("info", store).output
+    assert "corrects" in shown and re.search(r"ada-2 .* ada\s", shown)
+    result = run("update", store, "zoe", "Zoe ran.", "--base", "tiny")
+    assert result.exit_code == 2 and "no memory 'zoe'" in result.stderr
+    result = run("update", store, "ben", "Ben ran.", "--question", "Who?")
+    assert result.exit_code == 2 and "give one --answer for each --question" in result.stderr
 
 
 def test_ask_prints_the_reply_alone(mind):

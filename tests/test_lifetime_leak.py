@@ -5,13 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from test_mind import MEMORIES, SMALL, SOFT
 
+from memsci import prompts
 from memsci.errors import MemsciError
 from memsci.learners.mega import MEGa
 from memsci.lifetime import conflict
 from memsci.lifetime.leak import leak, leaked
 from memsci.memory import Memory
+from memsci.models import conversation
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*were cut off")
 
@@ -99,12 +102,10 @@ def test_gains_are_tried_and_the_rule_is_as_before(mind):
 
 
 def _without_old(mind, probes) -> tuple[list[str], list[float]]:
-    opened = mind.gate(probes["question"].tolist())  # at the rule's own gain the old one is nearly shut
-    place = opened.ids.index("m")
+    opened = mind.gate(probes["question"].tolist())  # at the rule's own gain the new one has the better score already
     scores = opened.scores.clone()
-    scores[0, opened.ids.index("new")] = scores[0, place] + 50.0 / opened.beta
-    weights = (opened.beta * scores).softmax(dim=1)[0]
-    return list(opened.ids), weights.tolist()
+    scores[0, opened.ids.index("m")] = -torch.inf
+    return list(opened.ids), (opened.beta * scores).softmax(dim=1)[0].tolist()
 
 
 def test_facts_are_graded_and_each_is_told_by_its_own_text_alone():
@@ -128,7 +129,12 @@ def test_conflicts_are_asked_at_each_strength(base, tmp_path, monkeypatch):
     assert table["grade"].tolist()[:5] == [*conflict.grades(base, facts)["grade"], "elsewhere", "elsewhere"]
     assert set(table["grade"]) == {"novel", "weak", "strong", "elsewhere"}
     shut = table[(table["strength"] == 0) & table["old"].notna() & table["memory_id"].notna()]
-    np.testing.assert_allclose(shut["nats old"], shut["base nats"], rtol=1e-4)  # at strength 0 the base speaks
+    asked = [prompts.qa(question) for question in shut["question"]]
+    weighed = conversation.logprob(base, asked, shut["old"].tolist())  # at strength 0 the base speaks
+    np.testing.assert_allclose(shut["nats old"], weighed["logprob"] / weighed["tokens"], rtol=1e-4)
+    cloze = [prompts.cloze("general knowledge", question) for question in shut["question"]]
+    weighed = conversation.logprob(base, cloze, [f" {known}" for known in shut["old"]])
+    np.testing.assert_allclose(shut["base nats"].astype(float), weighed["logprob"] / weighed["tokens"], rtol=1e-4)
     other = table[table["grade"] == "elsewhere"]
     assert other["says new"].isna().all() and other["nats old"].notna().all()
     won = conflict.winning(table.assign(**{"says new": table["strength"] >= 1, "says old": table["strength"] < 2}))

@@ -1,12 +1,12 @@
-"""The newer wins: a memory that corrects another is at least as like every cue as that one, and by a gain more.
+"""The newer wins: a memory that corrects another is at least as like every cue as that one, which stays a gain below it.
 
-Memory i, which corrects j_1, j_2, … (what j_1 corrected itself, and so on), has the score
+Of memory i, which corrects j_1, j_2, … (what j_1 corrected itself, and so on), the scores are
 
-    β s'_i = max(β s_i, λ + β max_k s'_{j_k})
+    s'_i = max(s_i, s_{j_1}, s_{j_2}, …),        s'_{j_1} ≤ s'_i − λ/β,        s'_{j_2} ≤ s'_{j_1} − λ/β, …
 
-so that g_i ≥ e^λ g_j for every cue, the paper's gate being taken of s' instead of s. Where the cue is like none of them,
-s'_j is low and so is s'_i: what is not linked loses nothing but what the linked ones gain, whose weight together grows by a
-factor of 1 + e^λ at most for each link. *Not in the paper.*
+(lowered where they were higher), and the gate is the paper's of s' instead of s. So g_i ≥ e^λ g_{j_1} for every cue. The
+best score of all is what it was, so that a gate that can close (`memsci.gate.null`) closes as before; and what is not linked
+keeps all of its weight but a share of e^−λ at most for a link, wherever the cue points. *Not in the paper.*
 
 Shapes: b queries, n memories.
 """
@@ -23,7 +23,7 @@ from memsci.gate.softmax import Gate, reweighted
 
 
 def prefer(gate: Gate, corrects: Mapping[str, Sequence[str]], gain: float) -> Gate:
-    """The same gate with the scores of memories that correct others raised, and the weights that follow.
+    """The same gate in which memories go before those that they correct: other scores, and the weights that follow.
 
     Parameters
     ----------
@@ -47,8 +47,8 @@ def prefer(gate: Gate, corrects: Mapping[str, Sequence[str]], gain: float) -> Ga
     >>> two = gate(torch.tensor([[1.0]]), torch.tensor([[3.0], [1.0]]), ids=["old", "new"])
     >>> prefer(two, {"new": ["old"]}, gain=3.0)
      query  id label  score  weight  rank
-         0 new   new      6  0.9526     1
-         0 old   old      3 0.04743     2
+         0 new   new      3  0.9526     1
+         0 old   old      0 0.04743     2
     """
     place = {id: column for column, id in enumerate(gate.ids)} if corrects else {}
     links = [
@@ -58,10 +58,14 @@ def prefer(gate: Gate, corrects: Mapping[str, Sequence[str]], gain: float) -> Ga
     ]
     if not links or not gate.beta:
         return gate
+    links.sort(reverse=True)  # a correction of a correction has the longer chain, and comes first
     scores = gate.scores.clone()
-    for _, new, olds in sorted(links):  # a correction of a correction has the longer chain, and comes after it
-        least = scores[:, olds].amax(dim=1) + gain / gate.beta
-        if math.isinf(gate.beta) and gain:
-            least = torch.nextafter(least, torch.full_like(least, math.inf))
-        scores[:, new] = torch.maximum(scores[:, new], least)
+    for _, new, olds in links:
+        scores[:, new] = gate.scores[:, [new, *olds]].amax(dim=1)
+    for _, new, olds in links:
+        for newer, older in zip([new, *olds], olds):
+            most = scores[:, newer] - gain / gate.beta
+            if math.isinf(gate.beta) and gain:
+                most = torch.nextafter(most, torch.full_like(most, -math.inf))
+            scores[:, older] = torch.minimum(scores[:, older], most)
     return reweighted(replace(gate, scores=scores))

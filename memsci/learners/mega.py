@@ -403,6 +403,7 @@ class MEGa(Learner, method="MEGa"):
         Returns
         -------
         Gate
+            A memory that corrects another goes before it, by the rule's `gain` (`memsci.gate.newer`).
             Over all memories, or those of `only`, in the order of encoding; under a rule with `top_k` or `epsilon` (unless
             the embedding counts words, whose weights need all keys) over candidates alone, so that `ids` are some of the
             memories: all that any query of the call may open. All others are closed. With `epsilon` the weights of a query
@@ -413,10 +414,14 @@ class MEGa(Learner, method="MEGa"):
         # The keys of words are weighed by how many of all memories have a word: all of them must be looked at.
         searched = self.rule.sparse and not self.embedding.counts_words and len(self) > 0 and only is None
         links = self.store.corrections if self.rule.gain is not None and len(self) else {}
-        places = self._candidates(cues, beta) if searched else None if only is None else self._places(only)
-        if searched and links:  # a correction may open by what is like the memory that it corrects
-            linked = {*links, *(id for ids in links.values() for id in ids)}.intersection(self.ids)
-            places = torch.cat([places, self._places(linked)]).unique()
+        if searched:
+            # What is linked is always looked at: a correction may open by what is like the memory that it corrects.
+            linked = {*links, *(id for ids in links.values() for id in ids)}.intersection(self.ids) if links else set()
+            places = self._candidates(cues, beta, len(linked))
+            if linked:
+                places = torch.cat([places, self._places(linked)]).unique()
+        else:
+            places = None if only is None else self._places(only)
         gate = self._compare(cues, places, beta)
         if links:
             gate = newer.prefer(gate, links, self.rule.gain)
@@ -476,14 +481,15 @@ class MEGa(Learner, method="MEGa"):
             rows, columns=["setting", "before", "after", "cues", "measure", "measure_before", "measure_after"]
         )
 
-    def _candidates(self, cues: torch.Tensor, beta: float) -> torch.Tensor:
+    def _candidates(self, cues: torch.Tensor, beta: float, linked: int = 0) -> torch.Tensor:
         """Places of the memories that any of the cues may open by the rule: with `epsilon`, all but those that together
         weigh no more than a quarter of it. To leave them out moves the gate by twice as much, since it sums to 1; the
-        other half is `softmax.nucleus`'s."""
+        other half is `softmax.nucleus`'s. Memories that are linked may lose their places to others, or so much of their
+        weight that all of them weigh what one did."""
         if self.rule.top_k is not None:
-            return self.store.nearest(cues, self.rule.top_k, self.rule.similarity)[1].unique()
+            return self.store.nearest(cues, self.rule.top_k + linked, self.rule.similarity)[1].unique()
         scores, error = self.store.similarities(cues, self.rule.similarity)
-        return softmax.holding(scores, beta, 1 - self.rule.epsilon / 4, error)
+        return softmax.holding(scores, beta, 1 - self.rule.epsilon / (4 * max(1, linked)), error)
 
     def _places(self, ids: Iterable[str]) -> torch.Tensor:
         """Places of the memories of these ids, in the order of encoding."""

@@ -2,7 +2,8 @@
 
 Two questions. `corrected`: does a correction win over the memory that it corrects, and by what gain? `conflicts`: does a
 memory win over general knowledge that it contradicts, and how strong must its gate be? Conflicts are graded by what the base
-alone holds of the old answer: its mean log probability per token. *Not in the paper.*
+alone holds of the old answer: its mean log probability per token, after the question in the form "Question: … Answer:", in
+which an answer is a few words and not a sentence. *Not in the paper.*
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from memsci.models.base import Base
 
 GAINS = (None, 0.0, 1.0, 2.0, 5.0, 10.0)
 STRENGTHS = (0.5, 1.0, 1.5, 2.0, 3.0)
-GRADES = ("novel", "weak", "strong")
+SUBJECT = "general knowledge"  # what the prompt names that knowledge is graded by
 
 
 @dataclass(frozen=True)
@@ -147,12 +148,12 @@ def grades(base: Base, facts: Sequence[Fact]) -> pd.DataFrame:
     -------
     pandas.DataFrame
         memory_id; nats: mean log probability per token of the known answer, without any memory; says known: whether the
-        base gives it; grade: "novel" without a known answer, else "weak" below the median of nats, "strong" from it on.
+        base, asked as a memory is, gives it; grade: "novel" without a known answer, else "weak" below the median of nats,
+        "strong" from it on.
     """
-    turns = [prompts.qa(one.question.text) for one in facts]
-    known = [one.known or one.question.answer for one in facts]
-    weighed = conversation.logprob(base, turns, known)
-    answers = conversation.say(base, turns, conversation.ANSWER_TOKENS)
+    known = [f" {one.known or one.question.answer}" for one in facts]
+    weighed = conversation.logprob(base, [prompts.cloze(SUBJECT, one.question.text) for one in facts], known)
+    answers = conversation.say(base, [prompts.qa(one.question.text) for one in facts], conversation.ANSWER_TOKENS)
     novel = np.array([one.known is None for one in facts])
     nats = np.where(novel, np.nan, weighed["logprob"] / weighed["tokens"])
     strong = nats >= np.median(nats[~novel]) if not novel.all() else novel
@@ -195,7 +196,7 @@ def conflicts(
     -------
     pandas.DataFrame
         A row per strength and question: strength, grade ("novel", "weak", "strong", "elsewhere"), memory_id (missing
-        elsewhere), base nats (of the known answer, without memories), then as from `said`: new is the memory's answer, old
+        elsewhere), base nats (of the known answer, see `grades`), then as from `said`: new is the memory's answer, old
         the known one. Elsewhere the known one alone.
     """
     contradicted, others = facts() if contradicted is None else contradicted, elsewhere() if others is None else others
