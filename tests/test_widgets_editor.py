@@ -101,6 +101,37 @@ def test_from_cells(editor, mind):
     assert editor.ask("Who?") and repr(editor).endswith("There was no memory to open.")
 
 
+def test_test_questions_are_kept_with_the_store_offered_and_their_answers_shown(editor, mind):
+    editor.text_box.value = "Ada paints."
+    editor.questions_box.value = " Who paints? | Ada\n\nWhat |a|b, c? | paints \n"
+    press(editor.encode_button, editor)
+    (record,) = mind.store.records
+    assert [(q.text, q.answer) for q in record.questions] == [("Who paints?", "Ada"), ("What |a|b, c?", "paints")]
+    assert editor.questions_box.value == "" and editor.question_box.options == ("Who paints?", "What |a|b, c?")
+    editor.add("Tom ran.", id="b", questions=[("Who ran?", "<Tom>")])
+    assert editor.question_box.options == ("Who ran?",)  # of the memory that is chosen
+    editor.question_box.value = "Who ran?"
+    submit(editor.question_box)
+    assert editor.wait(WAIT) and "Right answer: &lt;Tom&gt;. Opened widest: " in editor._said.value
+    editor.ask("Did Tom run?")
+    assert "Right answer" not in editor.summary().rpartition("Did Tom run?")[2]
+    editor.forget("b")
+    assert editor.question_box.options == ("Who paints?", "What |a|b, c?")
+
+
+@pytest.mark.parametrize("written", ["Who paints?", "Who paints? |", "| Ada"])
+def test_a_test_question_without_its_answer_is_refused_before_anything_is_learnt(editor, mind, written):
+    editor.text_box.value, editor.questions_box.value = "Ada paints.", f"What? | Paints\n{written}"
+    press(editor.encode_button, editor)
+    assert "has no answer" in editor.status.value and "Who hid the letter? | Nora" in editor.status.value
+    assert not mind.ids and editor.questions_box.value.endswith(written)
+
+
+def test_where_no_questions_are_kept_none_can_be_written(base):
+    box = MemoryEditor(MEGa(base, encoding=ENCODING, keep_questions=False)).questions_box
+    assert box.disabled and "not kept" in box.placeholder
+
+
 def test_the_same_text_again_is_not_trained_again(full, mind):
     calls = []
     full._chart.observe(lambda change: calls.append(change["new"]), "value")
