@@ -30,8 +30,8 @@ class MemoryEditor(Panel):
     Everything can be done with the keyboard: Tab goes from field to field, Enter in the question asks it, and forgetting
     takes two presses. Training and answering go on in the background, and *Stop* ends a training without storing anything.
 
-    Test questions are kept in the store beside their memory (unless the mind keeps none): they are offered once the memory is
-    chosen in the list, the right answer stands below each reply to one, and ``memsci test`` asks and scores them all.
+    Test questions are kept in the store beside their memory (unless the mind keeps none): they are offered once the memory
+    is chosen in the list, the right answer stands below each reply to one, and ``memsci test`` asks and scores them all.
 
     Parameters
     ----------

@@ -41,6 +41,7 @@ STYLE = """
   outline-offset: 1px;
 }
 .memsci-panel a { color: var(--jp-content-link-color, #0b5fa5); text-decoration: underline; }
+.memsci-panel .widget-accordion .jupyter-widget-Collapse-header { color: var(--memsci-text); }
 .memsci-panel .memsci-soft { color: var(--memsci-soft); }
 .memsci-panel .memsci-said { white-space: pre-wrap; border-left: 3px solid var(--memsci-line); padding: 2px 0 2px 10px; }
 .memsci-panel .memsci-error { color: var(--memsci-error); font-weight: 600; white-space: pre-wrap; }
