@@ -31,6 +31,13 @@ MISSING = frozenset(("NA", "N/A", "#N/A", "NaN", "nan", "."))  # among numbers; 
 KNOWN = (*COLUMNS, "question", "answer")
 FIRST = 10  # rows among which the header is looked for
 LIKE = 0.88  # that a name is like a known one, from which on it is taken for a slip
+# What columns are called elsewhere: never taken for those of `KNOWN`, as one's own may be called so, but asked about.
+ELSEWHERE = {
+    **dict.fromkeys(("frage", "pregunta", "domanda", "vraag", "pergunta", "fråga", "spørgsmål", "spørsmål"), "question"),
+    **dict.fromkeys(("fragen", "preguntas", "domande", "vragen", "perguntas"), "questions"),
+    **dict.fromkeys(("antwort", "réponse", "reponse", "respuesta", "risposta", "antwoord", "resposta", "svar"), "answer"),
+    **dict.fromkeys(("texte", "texto", "testo", "tekst", "erinnerung"), "text"),
+}
 _NUMBERED = re.compile(r"(question|answer|paraphrase)[ _.\-]?(\d+)")
 _POINT = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _COMMA = re.compile(r"[+-]?\d*,\d+")
@@ -84,6 +91,7 @@ def table(
       repeated; ``question_1``, ``answer_1``, ``question_2``, …; or ``questions``, a list of [question, answer] or
       {"question", "answer"}, in a text file as JSON.
     - Other wordings: ``paraphrase_1``, ``paraphrase_2``, …; or ``paraphrases``, a list.
+    - Names in other languages (Frage, Antwort, …) are refused, with the name that is expected.
     - Any others (condition, list, rating, …) become `Memory.extra`; those that differ between the questions of a memory
       become `Question.extra`. In a text file a column of numbers alone, and of empty cells or NA, holds numbers; one with a
       leading zero (007) stays text.
@@ -443,6 +451,11 @@ def _columns(cells: Cells) -> dict[int, str]:
             continue
         if near := difflib.get_close_matches(name.casefold(), KNOWN, n=1, cutoff=LIKE):
             raise MemsciError(f"The table has a column {name!r}: did you mean {near[0]!r}? Rename it either way.")
+        if meant := _meant(name):
+            raise MemsciError(
+                f"The table has a column {name!r}, a name that means nothing here: call it {meant!r} if it holds that, and "
+                f"otherwise, for instance my_{name}, if it is a column of your own."
+            )
         if name in RESERVED:
             raise MemsciError(
                 f"The table has a column {name!r}, which is the name of another one in tables of responses: rename it, for "
@@ -460,6 +473,12 @@ def _columns(cells: Cells) -> dict[int, str]:
             "that of the texts 'text'. If the columns are separated by another sign, give it, such as sep=';'."
         )
     return found
+
+
+def _meant(name: str) -> str | None:
+    """What a name of another language may mean, such as "answer_2" for "Antwort 2"; None if nothing is known of it."""
+    word, number = re.fullmatch(r"(.*?)((?:[ _.\-]?\d+)?)", name.casefold(), re.DOTALL).groups()
+    return f"{ELSEWHERE[word]}{number and '_' + number.strip(' _.-')}" if word in ELSEWHERE else None
 
 
 def _grouped(rows: Sequence[dict], names: Sequence[str]) -> list[list[int]]:

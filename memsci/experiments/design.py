@@ -201,7 +201,8 @@ class Design:
             lacking = [one.label for one in self.materials if name not in one.extra]
             if name not in names:
                 raise MemsciError(
-                    f"The materials have no extra column {name!r}; they have: {', '.join(names) or 'none'}."
+                    f"The materials have no extra column {name!r}; they have: {', '.join(names) or 'none'}. Name the one "
+                    "that is meant (conditions=…, item=…)."
                 )
             if lacking:
                 raise MemsciError(
