@@ -165,6 +165,12 @@ def test_what_is_shown_as_opened_is_what_the_rule_opens(full, mind, cue):
     assert f"{best['label']} (gate {best['weight']:.4f})" in repr(full)
 
 
+def test_a_closed_gate_is_told_of(full, mind):
+    mind.rule = dataclasses.replace(mind.rule, closes=1e9)
+    full.ask("Who ran?")
+    assert repr(full).endswith("The gate is closed: no memory is like this question, and the base spoke alone.")
+
+
 def test_forgetting_takes_two_presses(full, mind):
     button = full.forget_button
     assert button.disabled  # nothing is chosen

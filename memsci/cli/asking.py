@@ -13,10 +13,12 @@ from typer import Argument, Option
 
 import memsci
 from memsci.cli import terminal
-from memsci.cli.options import BASE, BETA, EPSILON, FILE, STORE, names
+from memsci.cli.options import BASE, BETA, DECIMAL, ENCODING, EPSILON, FILE, SEP, SHEET, STORE, UNKNOWN, names, read
 from memsci.errors import MemsciError, check_in
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from memsci.learners.mega import MEGa
     from memsci.memory import Memory
     from memsci.store.record import Remembered
@@ -31,6 +33,7 @@ def ask(
     via_recall: Annotated[
         bool, Option("--via-recall", help="Recall first, then answer from the recall (iRAG).")
     ] = False,
+    unknown: UNKNOWN = None,
     beta: BETA = None,
     epsilon: EPSILON = None,
     base: BASE = None,
@@ -38,7 +41,9 @@ def ask(
     """Answer questions from the memories in a store."""
     asked = _lines(question)
     mind = open_store(store, base, beta, epsilon)
-    _say_each(asked, lambda some: mind.answer(some, via_recall=via_recall))
+    said = {} if unknown is None else {"unknown": unknown}
+    reply = lambda some: mind.answer(some, via_recall=via_recall, **said)
+    _say_each(asked, reply, lambda some: not said and mind.closed(some, via_recall))
 
 
 def recall(
@@ -47,6 +52,7 @@ def recall(
     tokens: Annotated[
         int | None, Option(min=1, help="Longest recall, in tokens. Default: as long as the longest memory.")
     ] = None,
+    unknown: UNKNOWN = None,
     beta: BETA = None,
     epsilon: EPSILON = None,
     base: BASE = None,
@@ -54,7 +60,9 @@ def recall(
     """Recall the whole memory that a cue is about, in the model's own words."""
     asked = _lines(cue)
     mind = open_store(store, base, beta, epsilon)
-    _say_each(asked, lambda some: mind.recall(some, max_new_tokens=tokens))
+    said = {} if unknown is None else {"unknown": unknown}
+    reply = lambda some: mind.recall(some, max_new_tokens=tokens, **said)
+    _say_each(asked, reply, lambda some: not said and mind.closed(some, True))
 
 
 def gate(
@@ -82,6 +90,13 @@ def test(
     table: Annotated[
         Path | None, Option(help="Table with the questions and texts, instead of what the store keeps.", **FILE)
     ] = None,
+    sep: SEP = None,
+    encoding: ENCODING = None,
+    decimal: DECIMAL = None,
+    sheet: SHEET = None,
+    by: Annotated[
+        str | None, Option(help="An extra column of the memories or questions, such as condition: scores by its values.")
+    ] = None,
     out: Annotated[Path | None, Option(help="CSV file for all questions, answers and scores.", **FILE)] = None,
     beta: BETA = None,
     epsilon: EPSILON = None,
@@ -89,13 +104,17 @@ def test(
 ) -> None:
     """Ask all questions that the store keeps, and score the answers: in all, and memory by memory."""
     from memsci import evaluate
-    from memsci.evaluate.examine import METHODS
+    from memsci.evaluate.examine import METHODS, extra_columns
     from memsci.store.store import Store
 
     for name in (asked := names(method)):
         check_in("--method", name, METHODS)
     terminal.make_room(out)
-    memories = _with_questions(Store(store), table)
+    memories = _with_questions(Store(store), table, lambda: read(table, sep, encoding, decimal, sheet))
+    if by is not None:
+        if not (columns := extra_columns(memories)):
+            raise MemsciError("Neither these memories nor their questions have an extra column. Leave --by out.")
+        check_in("--by", by, columns)
     mind = open_store(store, base, beta, epsilon)
     found = evaluate.examine(mind, memories, asked)
     marks, by_memory = evaluate.marks(found), evaluate.marks_by_memory(found)
@@ -106,13 +125,14 @@ def test(
             "gate": mind.rule.to_dict(),
             "judge": "by rule",
             "marks": marks.to_dict("records"),
+            **({} if by is None else {f"marks by {by}": json.loads(evaluate.marks(found, by).to_json(orient="records"))}),
         }
         out.with_suffix(".json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
     terminal.show(by_memory, title="Questions answered right, of each memory")
-    marks.insert(2, "95 %", [f"{row.low:.0f}–{row.high:.0f}" for row in marks.itertuples()])
-    shown = marks.drop(columns=["low", "high", "memories"]).rename(columns={"questions": "n"})
-    title = f"{terminal.memories(len(by_memory))}, each counts alike; 95 % interval over memories; n questions"
-    terminal.show(shown, title=title)
+    counted = "each counts alike; 95 % interval over memories; n questions"
+    if by is not None:
+        terminal.show(_shown(evaluate.marks(found, by), memories=True), title=f"By {by}: memories, {counted}")
+    terminal.show(_shown(marks), title=f"{terminal.memories(len(by_memory))}, {counted}")
     if out is not None:
         terminal.say(f"Answers and scores are in {out}, how they were made in {out.with_suffix('.json').name}.")
 
@@ -124,6 +144,15 @@ def open_store(store: Path, base: str | None, beta: float | None = None, epsilon
     if changes:
         mind.rule = dataclasses.replace(mind.rule, **changes)
     return mind
+
+
+def _shown(marks: pd.DataFrame, memories: bool = False) -> pd.DataFrame:
+    """Marks with their interval in one column, and the number of memories where tables differ in it."""
+    marks = marks.copy()
+    interval = [f"{low:.0f}–{high:.0f}" for low, high in zip(marks["low"], marks["high"])]
+    marks.insert(marks.columns.get_loc("low"), "95 %", interval)
+    left_out = ["low", "high", *([] if memories else ["memories"])]
+    return marks.drop(columns=left_out).rename(columns={"questions": "n"})
 
 
 def _lines(given: Sequence[str]) -> list[str]:
@@ -138,22 +167,33 @@ def _lines(given: Sequence[str]) -> list[str]:
     return asked
 
 
-def _say_each(asked: Sequence[str], reply: Callable[[Sequence[str]], list[str]]) -> None:
-    """Replies in the order of the questions: each below its question on a terminal, else one a line."""
+def _say_each(
+    asked: Sequence[str],
+    reply: Callable[[Sequence[str]], list[str]],
+    closed: Callable[[Sequence[str]], Sequence[bool] | bool],
+) -> None:
+    """Replies in the order of the questions: each below its question on a terminal, else one a line.
+
+    A line beside them tells of each question that the gate is closed to, so that the base speaks alone.
+    """
+    from memsci.memory import short
     from memsci.models.conversation import BATCH
 
     several = len(asked) > 1
     for start in range(0, len(asked), BATCH):
         some = asked[start : start + BATCH]
-        for question, said in zip(some, reply(some), strict=True):
+        shut = closed(some) or [False] * len(some)
+        for question, said, alone in zip(some, reply(some), shut, strict=True):
             if several and terminal.out.is_terminal:
                 terminal.say(question, style="bold")
             terminal.say(" ".join(said.split("\n")) if several else said)
+            if alone:
+                terminal.note(f"The gate is closed to {short(question)}: no memory is like it, and the base speaks alone.")
         if several and start + BATCH < len(asked):
             terminal.note(f"{start + len(some)} of {len(asked)} …")
 
 
-def _with_questions(store: Store, table: Path | None) -> Sequence[Memory | Remembered]:
+def _with_questions(store: Store, table: Path | None, read: Callable[[], list[Memory]]) -> Sequence[Memory | Remembered]:
     """The memories with their questions: of a table, which must be those of the store, or what the store keeps."""
     if table is None:
         records = list(store.records)
@@ -165,7 +205,7 @@ def _with_questions(store: Store, table: Path | None) -> Sequence[Memory | Remem
         return records
     from memsci.memory import text_hash
 
-    memories = memsci.data.table(table)
+    memories = read()
     for memory in memories:
         if (known := store.text_hash(memory.id)) is None:
             raise store.unknown(memory.id)

@@ -74,6 +74,7 @@ EXAMPLES = {
     asking.ask: (
         f"memsci ask my-memories {_QUESTION}",
         f"memsci ask my-memories {_QUESTION} --via-recall",
+        f'memsci ask my-memories {_QUESTION} --unknown "I do not remember."',
         "memsci ask my-memories - < questions.txt > answers.txt",
     ),
     asking.recall: ('memsci recall my-memories "the talent show"', "memsci recall my-memories - < cues.txt"),
@@ -81,6 +82,7 @@ EXAMPLES = {
     asking.test: (
         "memsci test my-memories",
         "memsci test my-memories --method MEGa,iRAG,Base --out answers.csv",
+        "memsci test my-memories --by condition",
         "memsci test my-memories --table memories.csv --method RAG",
     ),
     memories.probe: ("memsci probe", "memsci probe my-memories --port 8866 --no-browser"),

@@ -10,6 +10,7 @@ import math
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import pandas as pd
@@ -149,6 +150,7 @@ class Learner(ABC):
         beta: float | None = None,
         gate: Gate | None = None,
         max_new_tokens: int | None = None,
+        unknown: str | None = None,
     ) -> Any:
         """The whole memory that a question is about, in the model's own words.
 
@@ -162,6 +164,9 @@ class Learner(ABC):
             Instead of the gate that the questions open: one of `true_gate` or `gate_by_hand`; only for learners with a gate.
         max_new_tokens
             Longest reply, in tokens. Default: `recall_tokens`; a warning then tells how many recalls were cut off.
+        unknown
+            What stands for the reply where the gate is closed, since no memory applies, such as ``"I do not remember."``.
+            Default: the base speaks alone. Only for learners with a gate that can close. *Not in the paper.*
 
         Returns
         -------
@@ -171,6 +176,9 @@ class Learner(ABC):
         queries = several(query)
         if not self.recalls:
             return _like(query, [None] * len(queries))
+        if unknown is not None:
+            tell = lambda k, gate: self.recall([queries[i] for i in k], beta, gate, max_new_tokens)
+            return _like(query, self._unless_closed(queries, unknown, True, beta, gate, tell))
         turns = [prompts.recall(text) for text in queries]
         most = max_new_tokens or self._recall_length(turns)
         recalled = conversation.say(self.base, turns, most, self.within(queries, turns, beta, gate, passes=most))
@@ -186,6 +194,7 @@ class Learner(ABC):
         gate: Gate | None = None,
         recalled: str | Sequence[str] | None = None,
         max_new_tokens: int = ANSWER_TOKENS,
+        unknown: str | None = None,
     ) -> Any:
         """Answer a question from the memories, in one sentence.
 
@@ -199,6 +208,8 @@ class Learner(ABC):
             iRAG from recalls that were made before, one per query.
         max_new_tokens
             Longest answer, in tokens.
+        unknown
+            As in `recall`. After a recall it is the gate of the recall that counts.
 
         Returns
         -------
@@ -206,6 +217,13 @@ class Learner(ABC):
             As many as were asked for.
         """
         queries = several(query)
+        if unknown is not None:
+            made = None if recalled is None else several(recalled)
+            tell = lambda k, gate: self.answer(
+                [queries[i] for i in k], via_recall, beta, gate, made and [made[i] for i in k], max_new_tokens
+            )
+            after = via_recall or recalled is not None
+            return _like(query, self._unless_closed(queries, unknown, after, beta, gate, tell))
         if via_recall and recalled is None and self.recalls and self._one_gate(gate):
             turns = [prompts.recall(text) for text in queries]
             most = self._recall_length(turns), max_new_tokens
@@ -263,6 +281,21 @@ class Learner(ABC):
         if by == "text":
             return conversation.choose_text(self.base, items, within)
         return conversation.choose(self.base, turns, within, [len(item.options) for item in items])
+
+    def closed(
+        self, query: Sequence[str], recalling: bool = False, beta: float | None = None, gate: Gate | None = None
+    ) -> list[bool]:
+        """Whether each question finds the gate closed, so that the base speaks alone (*not in the paper*).
+
+        Parameters
+        ----------
+        query, beta, gate
+            As in `recall`.
+        recalling
+            Whether it is put as a cue to recall; else as a question to answer. Only a gate that is opened by the whole
+            prompt (`memsci.GateRule(cue="prompt")`) tells the two apart.
+        """
+        raise MemsciError(f"{self.name} has no gate that could be closed to a question. Leave out `unknown`.")
 
     def within(
         self,
@@ -323,6 +356,14 @@ class Learner(ABC):
         recalled = None if recalled is None else several(recalled)
         turns = self._turns(queries, recalled)
         return turns, self.within(queries, turns, beta, gate, recalled, passes)
+
+    def _unless_closed(self, queries, unknown: str, recalling: bool, beta, gate, tell) -> list[str]:
+        """What is told of the questions at some places under their rows of a gate, and what is said of all others."""
+        shut = self.closed(queries, recalling, beta, gate)
+        open_ = [k for k, one in enumerate(shut) if not one]
+        rows = gate and replace(gate, scores=gate.scores[open_], weights=gate.weights[open_])
+        told = iter(tell(open_, rows) if open_ else ())
+        return [unknown if one else next(told) for one in shut]
 
     def _one_gate(self, gate: Gate | None) -> bool:
         """Whether both turns of iRAG run under one gate, so that the second need not read the first again."""

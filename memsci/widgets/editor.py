@@ -305,7 +305,8 @@ class MemoryEditor(Panel):
         reply, gate = ask(self.mind, kind, question)
         known = [q.answer for one in self.mind.store.records for q in one.questions if q.text == question]
         found = {"kind": kind, "question": question, "reply": reply, "opened": "", "weight": 0.0, "right": known[:1]}
-        if gate.ids:
+        found["closed"] = bool(gate.ids) and bool(gate.closed.all())
+        if gate.ids and not found["closed"]:
             best = gate.frame().iloc[0]
             found.update(opened=best["label"], weight=float(best["weight"]))
         return found
@@ -391,6 +392,8 @@ def questions_of(written: str) -> list[Question]:
 
 def _opened(reply: Mapping[str, Any]) -> str:
     right = "".join(f"Right answer: {answer}. " for answer in reply["right"])
+    if reply["closed"]:
+        return f"{right}The gate is closed: no memory is like this question, and the base spoke alone."
     if not reply["opened"]:
         return f"{right}There was no memory to open."
     return f"{right}Opened widest: {reply['opened']} (gate {number(reply['weight'])})"
