@@ -161,12 +161,16 @@ def figures(
     run: RUN,
     folder: RUNS = Path("runs"),
     to: Annotated[Path, Option(help="Folder for the figures.", **FOLDER)] = Path("figures"),
+    size: Annotated[
+        str,
+        Option(help="print, slide; for a journal column (90 mm) or page (190 mm), with a caption beside each figure."),
+    ] = "print",
 ) -> None:
     """Draw the figures of a run again from its tables; no model is needed."""
     from memsci.runs.folder import locate
     from memsci.runs.report import draw
 
-    for file in draw(locate(run, folder), to):
+    for file in draw(locate(run, folder), to, size):
         terminal.say(file)
 
 

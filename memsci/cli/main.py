@@ -102,7 +102,7 @@ EXAMPLES = {
         "memsci harness --tasks mmlu_law,mmlu_art --limit 50",
         "memsci harness my-memories --to mmlu.csv",
     ),
-    experiments.figures: ("memsci figures main-01 --to figures",),
+    experiments.figures: ("memsci figures main-01 --to figures", "memsci figures main-01 --to figures --size column"),
 }
 for _command, _lines in EXAMPLES.items():
     # "\b": lines are kept as they are
