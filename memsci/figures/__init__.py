@@ -21,5 +21,6 @@ from memsci.figures.style import COLORS, METHODS_STYLE, SIZES, WIDTHS, look, sav
 __all__ = [
     "COLORS", "COSINES", "DASH", "METHODS_STYLE", "NAMED", "SIZES", "WAYLESS", "WIDTHS", "caption", "conditions",
     "confusion", "differences", "embedding_curve", "forgetting_curve", "gate_by_layer", "gate_map",
-    "gate_per_partition", "knowledge_curve", "look", "method_bars", "prompt_categories", "retention_curve", "save", "style", "sweep",
+    "gate_per_partition", "knowledge_curve", "look", "method_bars", "prompt_categories", "retention_curve",
+    "save", "style", "sweep",
 ]  # fmt: skip

@@ -29,7 +29,7 @@ from memsci.measures.statistics import FEWEST_UNITS
 
 COSINES = 0.2  # least that an axis of cosines spans: recalls that are all but the same look so
 
-NARROW = 4.0  # inches: a figure less wide has no room for a legend at its side
+NARROW = 4.0  # inches: a style whose figures are less wide has no room for a legend at its side
 
 LONG = 24  # characters of an entry of its legend, two of which do not stand side by side
 
@@ -212,7 +212,7 @@ def legend(ax: Axes, notes: Sequence[Artist] = (), below: int = 0) -> None:
     figure as narrow as a column, below all."""
     handles = [*ax.get_legend_handles_labels()[0], *notes]
     figure = ax.figure
-    narrow = figure.get_figwidth() < NARROW and isinstance(figure.get_layout_engine(), ConstrainedLayoutEngine)
+    narrow = mpl.rcParams["figure.figsize"][0] < NARROW and isinstance(figure.get_layout_engine(), ConstrainedLayoutEngine)
     if narrow and len(figure.axes) == 1:
         long = max(len(line) for one in handles for line in one.get_label().split("\n")) > LONG
         figure.legend(handles=handles[::-1] if below else handles, loc="outside lower left", ncols=1 if long else 2)
