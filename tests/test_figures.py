@@ -142,6 +142,7 @@ def test_in_a_column_the_legend_stands_below(tmp_path):
     [legend] = ax.figure.legends
     assert legend.get_window_extent().y1 < ax.xaxis.label.get_window_extent().y0
     assert legend.get_window_extent().x1 <= ax.figure.bbox.x1
+    assert ax.get_window_extent().height > 0.4 * mpl.rcParams["figure.dpi"] * 2.2  # the legend leaves it its room
 
 
 def test_a_caption_says_n_the_interval_the_test_and_what_is_saturated():
@@ -153,6 +154,9 @@ def test_a_caption_says_n_the_interval_the_test_and_what_is_saturated():
     assert flat.endswith("t(7) = 2.1. Every value is 100 %: no difference can be seen here.")
     few = figures.caption("Few", means.assign(low=np.nan, n=1), "logprob")
     assert "Means over n = 1 partition: too few for an interval" in few
+    single = pd.DataFrame({"partition": [0, 1, 1], "mean": [1, 0.5, 0.2]})
+    assert figures.caption("Each", single, "correct gate") == "Each. A point is one partition, n = 2. No test is shown."
+    assert figures.caption("Cells", pd.DataFrame({"share": [1]})) == "Cells. No means and no test are shown."
     tests = pd.DataFrame({"difference": [0.1, 0.2], "low": 0.0, "high": 1.0, "p adjusted": [0.001, 0.04], "n": 12})
     assert "on the same partitions, p after Holm's correction 0.001 to 0.04." in figures.caption("D", tests, "qa")
 

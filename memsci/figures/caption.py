@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pandas as pd
 
-from memsci.errors import check_columns
 from memsci.figures.draw import between
 from memsci.measures.methods import labels
 from memsci.measures.metrics import METRICS
@@ -28,7 +27,8 @@ def caption(
     title
         What the figure shows.
     table
-        Means with the columns mean, low, high and n, or differences with difference, low, high, p adjusted and n.
+        Means with the columns mean, low, high and n, or differences with difference, low, high, p adjusted and n; without n,
+        and with a column of the units, single values.
     metric
         Whose means they are: of shares it is told which lines are at 0 or 100 % throughout.
     unit
@@ -45,9 +45,10 @@ def caption(
     'Answers after 50 memories. Means over n = 20 partitions; bars or bands: 95 % interval of that mean (expanded percentile
     bootstrap). No test is shown. At 100 % throughout: RAG.'
     """
-    middle = "difference" if "difference" in table and "mean" not in table else "mean"
-    check_columns("The table", [middle], table.columns)
     said = [title.rstrip(".") + "."]
+    if not {"mean", "difference"} & set(table):
+        return f"{said[0]} No means and no test are shown."
+    middle = "difference" if "mean" not in table else "mean"
     what = "Mean differences" if middle == "difference" else "Means"
     counts = sorted(set(table["n"].dropna().astype(int))) if "n" in table else []
     over = f"{what} over n = {between(counts[0], counts[-1])} {unit}{'' if counts[-1] == 1 else 's'}" if counts else what
@@ -55,6 +56,8 @@ def caption(
         said.append(f"{over}; bars or bands: {interval}.")
     elif counts and counts[-1] < FEWEST_UNITS:
         said.append(f"{over}: too few for an interval (fewer than {FEWEST_UNITS}).")
+    elif not counts and unit in table:
+        said.append(f"A point is one {unit}, n = {table[unit].nunique()}.")
     else:
         said.append(f"{over}.")
     if not test and "p adjusted" in table and table["p adjusted"].notna().any():

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.font_manager import FontProperties
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
@@ -214,8 +215,13 @@ def legend(ax: Axes, notes: Sequence[Artist] = (), below: int = 0) -> None:
     figure = ax.figure
     narrow = mpl.rcParams["figure.figsize"][0] < NARROW and isinstance(figure.get_layout_engine(), ConstrainedLayoutEngine)
     if narrow and len(figure.axes) == 1:
-        long = max(len(line) for one in handles for line in one.get_label().split("\n")) > LONG
-        figure.legend(handles=handles[::-1] if below else handles, loc="outside lower left", ncols=1 if long else 2)
+        entries = [one.get_label().split("\n") for one in handles]
+        columns = 1 if max(len(line) for entry in entries for line in entry) > LONG else 2
+        figure.legend(handles=handles[::-1] if below else handles, loc="outside lower left", ncols=columns)
+        # The axes keep their height.
+        lines = sum(0.4 + len(entry) for entry in entries) / columns + 1
+        room = lines * 1.2 * FontProperties(size=mpl.rcParams["legend.fontsize"]).get_size_in_points() / 72
+        figure.set_figheight(figure.get_figheight() + room)
     elif below:
         lower = ScaledTranslation(0, -below * mpl.rcParams["font.size"] / 72, ax.figure.dpi_scale_trans)
         where = {"bbox_to_anchor": (0, 0), "bbox_transform": ax.transAxes + lower}
