@@ -517,6 +517,25 @@ def test_tables_of_ones_own_go_to_the_stores_base_else_to_smollm2(base, tmp_path
     assert named == ["smollm2", "the store's", None, "some/model"]
 
 
+def test_run_reads_a_table_as_it_is_told(tmp_path, monkeypatch):
+    from memsci.memory import Memory
+
+    monkeypatch.chdir(tmp_path)
+    seen = []
+    monkeypatch.setattr("memsci.cli.experiments._plan", lambda experiment, *_: seen.append(experiment))
+    rows = "text@rating@question@answer\nZoë sang.@1,5@Who sang?@Zoë\nTom ran.@2,0@Who ran?@Tom\n"
+    Path("odd.csv").write_text(rows, encoding="cp1252")
+    few = ("run", "main", "--plan", "--dataset", "odd.csv", "--partitions", "0")
+    result = run(*few, "--sep", "@", "--encoding", "cp1252", "--decimal", ",")
+    assert result.exit_code == 0, result.output
+    assert {cell.dataset for cell in seen[0].cells()} == {"odd.jsonl"}
+    read = memsci.data.table("runs/tables/odd.jsonl")
+    assert [(one.text, one.extra["rating"]) for one in read] == [
+        ("Zoë sang.", 1.5), ("Tom ran.", 2.0)]  # fmt: skip
+    assert read[0] == Memory("Zoë sang.", questions=[("Who sang?", "Zoë")], extra={"rating": 1.5})
+    assert "name one with --dataset" in run("run", "main", "--plan", "--sep", ";").stderr
+
+
 def test_a_closed_gate_is_said(mind):
     rows = mind.gate("Who?").frame()
     mind.gate = lambda query: SimpleNamespace(frame=lambda: rows, closed=torch.tensor([query == "Why?"]))
