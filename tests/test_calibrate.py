@@ -111,6 +111,31 @@ def test_a_real_model_gets_practical_settings_and_the_paper_s_if_one_is_given(ba
     assert (given.embedding, given.rule) == (Embedding.paper(), GateRule.paper())
 
 
+@pytest.mark.filterwarnings("ignore:.*were cut off")
+@pytest.mark.parametrize("cue", ["question", "prompt"])
+def test_where_the_gate_is_closed_it_can_be_said_that_nothing_is_remembered(base, cue):
+    mind, none = mind_of(base, closes=0.3, cue=cue), "I do not remember."
+    asked = ["What is the capital of France?", "Who sold his wooden boat to a fisherman in May?", "Why?"]
+    assert mind.closed(asked) == mind.closed(asked, recalling=True) == [True, False, True]
+    for how in ({}, {"via_recall": True}, {"recalled": ["one", "two", "three"]}):
+        plainly = mind.answer(asked, **how, max_new_tokens=4)
+        assert mind.answer(asked, **how, max_new_tokens=4, unknown=none) == [none, plainly[1], none]
+    assert mind.recall(asked, max_new_tokens=4, unknown=none) == [none, mind.recall(asked[1], max_new_tokens=4), none]
+    assert mind.answer(asked[0], unknown=none) == none  # one question, one reply
+    shut = mind.gate_by_hand([{"a": 1.0}, {}, {"b": 0.5}])
+    by_hand = mind.answer(asked, gate=shut, max_new_tokens=4)
+    assert mind.answer(asked, gate=shut, max_new_tokens=4, unknown=none) == [by_hand[0], none, by_hand[2]]
+
+
+def test_what_never_closes_has_nothing_unknown(base):
+    with pytest.raises(MemsciError, match="never closes.*calibrate"):
+        mind_of(base).answer("Why?", unknown="?")
+    assert mind_of(base).closed(["Why?"]) == [False]
+    assert memsci.MEGa(base).answer("Why?", unknown="?") == "?"  # nothing is remembered yet
+    with pytest.raises(MemsciError, match="Base has no gate"):
+        memsci.learners.make("Base", base).answer("Why?", unknown="?")
+
+
 def test_a_calibrated_rule_is_kept_with_the_store(base, tmp_path):
     mind = mind_of(base)
     mind.save(tmp_path / "before")

@@ -69,6 +69,9 @@ class Mind:
         self.calls.append(("recall", cues, options, self.rule.beta))
         return ["On 3 May, " + "a very long story went on, " * 20] * len(cues)
 
+    def closed(self, questions, recalling=False):
+        return [question.endswith("where?") for question in questions]
+
     def gate(self, query):
         self.calls.append(("gate", query, self.rule))
         rows = [(query, f"m{i}", f"label {i}", float(i), w, r) for i, w, r in [(0, 0.1, 3), (1, 0.7, 1), (2, 0.2, 2)]]
@@ -345,6 +348,15 @@ def test_ask_prints_the_reply_alone(mind):
     assert mind.calls == [("there", None), ("answer", ["Who wrote it?"], {"via_recall": False, "in_parts": False}, 1.0)]
 
 
+@pytest.mark.parametrize("command", ["ask", "recall"])
+def test_a_closed_gate_is_told_of_beside_the_reply(mind, command):
+    result = run(command, "there", "Who wrote it?", "Some where?")
+    assert result.exit_code == 0 and result.stdout.count("\n") == 2
+    assert result.stderr == "The gate is closed to 'Some where?': no memory is like it, and the base speaks alone.\n"
+    result = run(command, "there", "Some where?", "--unknown", "No idea.")
+    assert result.stderr == "" and mind.calls[-1][2]["unknown"] == "No idea."
+
+
 def test_ask_by_way_of_the_recall(mind):
     run("ask", "there", "Who wrote it?", "--via-recall", "--beta", "inf", "--base", "some/model")
     assert mind.calls == [
@@ -542,6 +554,25 @@ def test_tables_of_ones_own_go_to_the_stores_base_else_to_smollm2(base, tmp_path
     assert named == ["smollm2", "the store's", None, "some/model"]
 
 
+def test_run_reads_a_table_as_it_is_told(tmp_path, monkeypatch):
+    from memsci.memory import Memory
+
+    monkeypatch.chdir(tmp_path)
+    seen = []
+    monkeypatch.setattr("memsci.cli.experiments._plan", lambda experiment, *_: seen.append(experiment))
+    rows = "text@rating@question@answer\nZoë sang.@1,5@Who sang?@Zoë\nTom ran.@2,0@Who ran?@Tom\n"
+    Path("odd.csv").write_text(rows, encoding="cp1252")
+    few = ("run", "main", "--plan", "--dataset", "odd.csv", "--partitions", "0")
+    result = run(*few, "--sep", "@", "--encoding", "cp1252", "--decimal", ",")
+    assert result.exit_code == 0, result.output
+    assert {cell.dataset for cell in seen[0].cells()} == {"odd.jsonl"}
+    read = memsci.data.table("runs/tables/odd.jsonl")
+    assert [(one.text, one.extra["rating"]) for one in read] == [
+        ("Zoë sang.", 1.5), ("Tom ran.", 2.0)]  # fmt: skip
+    assert read[0] == Memory("Zoë sang.", questions=[("Who sang?", "Zoë")], extra={"rating": 1.5})
+    assert "name one with --dataset" in run("run", "main", "--plan", "--sep", ";").stderr
+
+
 def test_a_closed_gate_is_said(mind):
     rows = mind.gate("Who?").frame()
     mind.gate = lambda query: SimpleNamespace(frame=lambda: rows, closed=torch.tensor([query == "Why?"]))
@@ -579,10 +610,25 @@ def test_from_table_to_answer_with_a_real_model(base, tmp_path, monkeypatch):
     asking.write_text(json.dumps(rows[0]))
     result = run("encode", asking, "--store", kept, "--rank", "2", "--epochs", "1")
     assert result.exit_code == 0 and f"'memsci test {kept}' asks them" in result.stdout
+    assert "Note: tiny answers 0 % of 1 questions with the right text before it" in result.stderr
+    assert "tiny answers 0 of 1 questions with the right text" in result.stderr
     assert "iRAG" in run("test", kept, "--base", "tiny").stdout
-    unasked = run("encode", asking, "--store", tmp_path / "without", "--rank", "2", "--epochs", "1", "--no-questions")
+    unasked = run("encode", asking, "--store", tmp_path / "without", "--rank", "2", "--epochs", "1", "--no-questions",
+                  "--no-check")  # fmt: skip
+    assert "tiny answers" not in unasked.stderr
     assert unasked.exit_code == 0 and "memsci test" not in unasked.stdout
     assert "keeps no questions" in run("test", tmp_path / "without", "--base", "tiny").stderr
+
+    table.write_text("id@text@question@answer@where\nnora@Nora hid the letter.@Who hid it?@Nora@in\n"
+                     "nora@@What?@The letter@out\nada@Ada flew the kite.@Who flew?@Ada@out\n")  # fmt: skip
+    few = ("test", store, "--table", table, "--base", "tiny", "--method", "MEGa")
+    assert "--sep" in run(*few).stderr
+    result = run(*few, "--sep", "@", "--by", "where", "--out", out)
+    assert result.exit_code == 0 and "By where: memories, each counts alike" in result.stdout
+    found = json.loads(out.with_suffix(".json").read_text())["marks by where"]
+    assert [(one["where"], one["questions"], one["memories"]) for one in found] == [("in", 1, 1), ("out", 2, 2)]
+    assert "Did you mean 'where'" in run(*few, "--sep", "@", "--by", "were").stderr
+    assert "extra column. Leave --by out" in run("test", kept, "--base", "tiny", "--by", "where").stderr
 
     result = run("gate", store, "Where is the letter?", "--base", "tiny")
     assert result.exit_code == 0 and "nora" in result.stdout and "ada" in result.stdout

@@ -135,6 +135,40 @@ def test_settings_are_those_of_the_condition(base, quick, monkeypatch):
     assert len(Design(ONCE, 1).run(base, "Base", progress=False)) == 6
 
 
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("by_settings", [False, True])
+def test_a_run_that_was_stopped_goes_on_and_gives_the_same(base, quick, monkeypatch, tmp_path, by_settings):
+    made = []
+    make = module.by_name.make
+    monkeypatch.setattr(module.by_name, "make", lambda *what, **how: made.append(how["seed"]) or make(*what, **how))
+    once = ONCE.assign(answer=["NA", "1.50", *ONCE["answer"][2:]], rating=[0.1, None, 3, 4, 5, 6])
+    conditions = {"flat": {"beta": 0.0}, "sharp": {"beta": 9.0}} if by_settings else "condition"
+    design = Design(once.drop(columns="condition") if by_settings else once, 2, conditions)
+    whole = design.run(base, ways=("direct", "recall first"), **quick)
+    of_each, ask = (2 if by_settings else 1), evaluate.ask
+    made.clear()
+
+    def stopped(*given, **how):
+        if len(made) > of_each:
+            raise KeyboardInterrupt
+        return ask(*given, **how)
+
+    monkeypatch.setattr(module.evaluate, "ask", stopped)
+    again = {"ways": ("direct", "recall first"), "keep": tmp_path / "kept", **quick}
+    with pytest.raises(KeyboardInterrupt):
+        design.run(base, **again)
+    monkeypatch.setattr(module.evaluate, "ask", ask)
+    made.clear()
+    pd.testing.assert_frame_equal(design.run(base, **again), whole, rtol=0, atol=0)
+    assert made == [1] * of_each  # the first participant's answers were there
+    pd.testing.assert_frame_equal(design.run(base, **again), whole, rtol=0, atol=0)
+    assert len(made) == of_each
+    with pytest.raises(MemsciError, match="another design .its run differ"):
+        design.run(base, **{**again, "ways": ("direct",)})
+    with pytest.raises(MemsciError, match="another design .its plan differ"):
+        Design(once.drop(columns="condition") if by_settings else once, 4, conditions).run(base, **again)
+
+
 def test_intervals_within_units_are_those_of_the_difference():
     """Of two conditions the interval times √2 is that of the paired difference; levels of units play no part."""
     rng = np.random.default_rng(1)

@@ -72,6 +72,16 @@ def test_what_the_store_keeps_is_asked_and_marked_by_hand(base, asked):
     pd.testing.assert_frame_equal(evaluate.marks_by_memory(found), by_memory)
 
 
+def test_marks_by_a_column(base, asked):
+    found = evaluate.examine(filled(base), methods=["MEGa"], progress=False)
+    table = evaluate.marks(found, "list")
+    assert table.columns.tolist()[:3] == ["method", "list", "QA %"] and table["QA %"].tolist() == [50, 100]
+    assert table["list"].tolist()[0] == "A" and table["list"].isna().tolist() == [False, True]
+    assert table["questions"].tolist() == [2, 1] and table["memories"].tolist() == [1, 1]
+    with pytest.raises(MemsciError, match="condition"):
+        evaluate.marks(found, "condition")
+
+
 def test_with_texts_recalls_are_scored_and_others_can_be_asked(base, asked):
     mind = filled(base, text=True)
     found = evaluate.examine(mind, methods=["RAG", "iRAG", "Base"], progress=False).set_index("method")

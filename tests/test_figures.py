@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import importlib
+import re
 import subprocess
 import sys
 
@@ -12,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from numpy.testing import assert_array_equal
+from PIL import Image
 
 mpl.use("Agg")
 
@@ -110,6 +112,61 @@ def test_saving_gives_the_same_bytes_and_the_table(tmp_path):
     assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
     assert first[0].read_bytes().startswith(b"\x89PNG") and first[1].read_bytes().startswith(b"%PDF")
     pd.testing.assert_frame_equal(pd.read_csv(first[2]), frame, check_dtype=False)
+
+
+@pytest.mark.parametrize(("size", "width"), [("column", 90), ("page", 190)])
+def test_a_journal_gets_its_width_its_dots_no_title_and_a_caption_beside(tmp_path, size, width):
+    frame = results()
+    ax = figures.forgetting_curve(frame, title="A title", size=size)
+    assert ax.get_title() == ax.get_title(loc="left") == ""
+    files = figures.save(ax.figure, tmp_path / "one", frame, size=size, caption="What it shows. n = 20.")
+    assert [path.suffix for path in files] == [".png", ".pdf", ".csv", ".txt"]
+    picture = Image.open(files[0])
+    assert picture.size[0] == pytest.approx(width / 25.4 * 300, abs=2)
+    assert picture.info["dpi"][0] == pytest.approx(300, abs=1)
+    box = re.search(rb"/MediaBox \[ ?0 0 ([\d.]+)", files[1].read_bytes())
+    assert float(box[1]) == pytest.approx(width / 25.4 * 72, abs=0.5)  # the vector file has the same width
+    assert files[3].read_text() == "What it shows. n = 20.\n"
+    # Drawn for print, it still comes out as wide, without its titles.
+    figure, axes = plt.subplots(layout="constrained")
+    axes.set_title("Inside", loc="left")
+    figure.suptitle("Above")
+    made = figures.save(figure, tmp_path / "two", size=size)
+    assert [path.name for path in made] == ["two.png", "two.pdf"] and axes.get_title(loc="left") == ""
+    assert figure.get_suptitle() == "" and Image.open(made[0]).size[0] == picture.size[0]
+
+
+def test_in_a_column_the_legend_stands_below(tmp_path):
+    ax = figures.forgetting_curve(results(), size="column")
+    ax.figure.draw_without_rendering()
+    [legend] = ax.figure.legends
+    assert legend.get_window_extent().y1 < ax.xaxis.label.get_window_extent().y0
+    assert legend.get_window_extent().x1 <= ax.figure.bbox.x1
+    assert ax.get_window_extent().height > 0.4 * mpl.rcParams["figure.dpi"] * 2.2  # the legend leaves it its room
+
+
+def test_a_caption_says_n_the_interval_the_test_and_what_is_saturated():
+    means = pd.DataFrame({"method": ["RAG", "Full", "Base"], "mean": [1, 0.4, 0], "low": 0.1, "high": 1, "n": [5, 8, 8]})
+    said = figures.caption("Answers.", means, "qa", unit="list")
+    assert said.startswith("Answers. Means over n = 5–8 lists; bars or bands: 95 % interval")
+    assert said.endswith("No test is shown. At 0 % throughout: Base. At 100 % throughout: RAG.")
+    flat = figures.caption("Gates", means.assign(mean=1.0), "correct gate", test="t(7) = 2.1")
+    assert flat.endswith("t(7) = 2.1. Every value is 100 %: no difference can be seen here.")
+    few = figures.caption("Few", means.assign(low=np.nan, n=1), "logprob")
+    assert "Means over n = 1 partition: too few for an interval" in few
+    single = pd.DataFrame({"partition": [0, 1, 1], "mean": [1, 0.5, 0.2]})
+    assert figures.caption("Each", single, "correct gate") == "Each. A point is one partition, n = 2. No test is shown."
+    assert figures.caption("Cells", pd.DataFrame({"share": [1]})) == "Cells. No means and no test are shown."
+    tests = pd.DataFrame({"difference": [0.1, 0.2], "low": 0.0, "high": 1.0, "p adjusted": [0.001, 0.04], "n": 12})
+    assert "on the same partitions, p after Holm's correction 0.001 to 0.04." in figures.caption("D", tests, "qa")
+
+
+def test_log_probabilities_have_points_and_no_bars():
+    frame = pd.DataFrame({"method": ["Full", "MEGa"], "metric": "logprob", "mean": -2.0, "sd": 0.1, "n": 20})
+    frame = frame.assign(low=-2.5, high=-1.5)
+    ax = figures.method_bars(frame, "logprob")
+    assert len(ax.patches) == 0 and all(line.get_xdata()[0] == -2 for line in ax.lines if len(line.get_xdata()) == 1)
+    assert len(figures.method_bars(frame.assign(metric="qa", mean=0.5, low=0.4, high=0.6), "qa").patches) == 2
 
 
 def test_a_figure_is_drawn_again_from_its_table_without_torch(tmp_path):

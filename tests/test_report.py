@@ -65,7 +65,7 @@ def write_gates(folder: Path) -> Path:
 def planned(monkeypatch, run: Path) -> dict[str, tuple]:
     """What would be saved: axes and table by name."""
     made = {}
-    monkeypatch.setattr(report, "save", lambda ax, stem, table: made.update({stem.name: (ax, table)}) or [])
+    monkeypatch.setattr(report, "save", lambda ax, stem, table, **_: made.update({stem.name: (ax, table)}) or [])
     report.draw(run, run)
     return made
 

@@ -35,7 +35,7 @@ def test_some_are_shipped():
 def test_figures_follow_from_the_tables(run, tmp_path, monkeypatch):
     """Only the numbers: that the same numbers give the same picture is tested in test_figures."""
 
-    def numbers(ax, stem, table):
+    def numbers(ax, stem, table, **_):
         plt.close(ax.figure)
         table.to_csv(path := stem.with_name(f"{stem.name}.csv"), index=False, float_format="%.6g")
         return [path]

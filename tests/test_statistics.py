@@ -136,6 +136,16 @@ def test_paired_by_group_and_by_another_column():
     assert result["difference"].tolist() == [1.5, -1.5]
 
 
+def test_one_unit_has_no_test_and_that_is_said():
+    frame = table({"MEGa": [[1]], "Full": [[0]]})
+    with pytest.warns(UserWarning, match="^One unit has no test, so p is missing: .* several values of 'partition'"):
+        row = paired(frame, "MEGa", "Full").iloc[0]
+    assert row["difference"] == 1 and row["n"] == 1 and np.isnan(row["p"])
+    both = pd.concat([frame.assign(dataset="one"), table({"MEGa": [[1]] * 2, "Full": [[0]] * 2}).assign(dataset="two")])
+    with pytest.warns(UserWarning, match="^1 of 2 differences rest on one unit"):
+        assert paired(both, "MEGa", "Full", by="dataset")["p"].isna().tolist() == [True, False]
+
+
 def test_a_difference_everywhere_has_the_smallest_p_there_is():
     frame = table({"MEGa": [[1 + u / 100] for u in range(20)], "Full": [[0.5]] * 20})
     row = paired(frame, "MEGa", "Full").iloc[0]

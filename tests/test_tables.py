@@ -163,6 +163,7 @@ QUIRKS = {
     "JSON Lines": of(kind="jsonl"),
     "Parquet": of(kind="parquet"),
     "a header twice": of(twice="condition", broken="more than one column 'condition'"),
+    "a header in German": of(twice="Frage 2", broken="call it 'question_2'"),
     "a slip in a header": of(twice="paraphrase", broken="did you mean 'paraphrases'"),
     "a name that responses have": of(twice="position", broken="rename it"),
     "a title above": of(before=[["My items"] + [""] * 6], broken="looks like the header"),
@@ -174,7 +175,7 @@ WITHOUT_LINES = {"blank rows", "a title above", "columns without a name"}
 BINARY = {"Excel", "a DataFrame", "ids as the index", "JSON Lines", "Parquet"}
 ONE_OF = [
     {"long form", "long form by ids", "numbered questions", "no text"},
-    {"a header twice", "a slip in a header", "a name that responses have"},
+    {"a header twice", "a header in German", "a slip in a header", "a name that responses have"},
     {"semicolons and decimal commas", "tabs", "bars"},
     {"UTF-8 with its mark", "UTF-16", "cp1250"},
     {"CR", "CRLF"},

@@ -558,7 +558,7 @@ def test_what_is_said_is_said_through_this_gate(mind, probe, kind):
     assert probe.replies["kind"].tolist() == (["recall", "irag"] if kind == "irag" else [kind])
     assert probe.replies.iloc[-1].tolist() == [kind, said, speak_(shut)]
     name = {"answer": "Answer", "recall": "Recall", "irag": "Recall, then answer"}[kind]
-    assert f"{name}: {said}" in probe.summary() and f"<h4>{name}</h4>" in probe._replies.value
+    assert f"{name}: {said}" in probe.summary() and f"<h2>{name}</h2>" in probe._replies.value
 
 
 def test_what_was_said_is_kept_with_its_gate(probe, opened):
@@ -570,7 +570,7 @@ def test_what_was_said_is_kept_with_its_gate(probe, opened):
     probe.ask("answer")
     assert len(opened) == 7  # the base alone is the same under every gate
     probe.beta = 0.5
-    assert probe.replies["kind"].tolist() == ["answer", "recall", "irag"] and probe._replies.value.count("<h4>") == 3
+    assert probe.replies["kind"].tolist() == ["answer", "recall", "irag"] and probe._replies.value.count("<h2>") == 3
     probe.query = "Who sang?"
     assert probe.replies.empty
     press(probe, "Answer")

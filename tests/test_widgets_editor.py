@@ -101,6 +101,37 @@ def test_from_cells(editor, mind):
     assert editor.ask("Who?") and repr(editor).endswith("There was no memory to open.")
 
 
+def test_test_questions_are_kept_with_the_store_offered_and_their_answers_shown(editor, mind):
+    editor.text_box.value = "Ada paints."
+    editor.questions_box.value = " Who paints? | Ada\n\nWhat |a|b, c? | paints \n"
+    press(editor.encode_button, editor)
+    (record,) = mind.store.records
+    assert [(q.text, q.answer) for q in record.questions] == [("Who paints?", "Ada"), ("What |a|b, c?", "paints")]
+    assert editor.questions_box.value == "" and editor.question_box.options == ("Who paints?", "What |a|b, c?")
+    editor.add("Tom ran.", id="b", questions=[("Who ran?", "<Tom>")])
+    assert editor.question_box.options == ("Who ran?",)  # of the memory that is chosen
+    editor.question_box.value = "Who ran?"
+    submit(editor.question_box)
+    assert editor.wait(WAIT) and "Right answer: &lt;Tom&gt;. Opened widest: " in editor._said.value
+    editor.ask("Did Tom run?")
+    assert "Right answer" not in editor.summary().rpartition("Did Tom run?")[2]
+    editor.forget("b")
+    assert editor.question_box.options == ("Who paints?", "What |a|b, c?")
+
+
+@pytest.mark.parametrize("written", ["Who paints?", "Who paints? |", "| Ada"])
+def test_a_test_question_without_its_answer_is_refused_before_anything_is_learnt(editor, mind, written):
+    editor.text_box.value, editor.questions_box.value = "Ada paints.", f"What? | Paints\n{written}"
+    press(editor.encode_button, editor)
+    assert "has no answer" in editor.status.value and "Who hid the letter? | Nora" in editor.status.value
+    assert not mind.ids and editor.questions_box.value.endswith(written)
+
+
+def test_where_no_questions_are_kept_none_can_be_written(base):
+    box = MemoryEditor(MEGa(base, encoding=ENCODING, keep_questions=False)).questions_box
+    assert box.disabled and "not kept" in box.placeholder
+
+
 def test_the_same_text_again_is_not_trained_again(full, mind):
     calls = []
     full._chart.observe(lambda change: calls.append(change["new"]), "value")
@@ -132,6 +163,12 @@ def test_what_is_shown_as_opened_is_what_the_rule_opens(full, mind, cue):
     text = "Who ran?" if cue == "question" else prompts.recall("Who ran?")[-1]["content"]
     best = mind.gate(text).frame().iloc[0]
     assert f"{best['label']} (gate {best['weight']:.4f})" in repr(full)
+
+
+def test_a_closed_gate_is_told_of(full, mind):
+    mind.rule = dataclasses.replace(mind.rule, closes=1e9)
+    full.ask("Who ran?")
+    assert repr(full).endswith("The gate is closed: no memory is like this question, and the base spoke alone.")
 
 
 def test_forgetting_takes_two_presses(full, mind):

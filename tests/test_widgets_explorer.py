@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import itertools
 import json
 from xml.etree import ElementTree
@@ -161,6 +163,18 @@ def test_the_button_shows_the_numbers_and_they_stay(explorer):
     assert cells[:6] == ["MEGa", "1", *(f"{row[name]:.4f}" for name in NUMBERS), "6"] and len(cells) == 18
     explorer.numbers_button.value = False
     assert explorer._numbers.layout.display == "none"
+
+
+def test_a_link_saves_the_numbers_as_a_csv_file(explorer):
+    explorer.metric, explorer.methods, explorer.partitions = "recall cos", ["MEGa", "Full+EWC"], [0, 2]
+    link = ElementTree.fromstring(explorer._link.value)
+    assert link.text == "Save these numbers (CSV)" and "first-memory_partitions-0-2.csv" in link.get("download")
+    kind, _, content = link.get("href").partition(";base64,")
+    saved = pd.read_csv(io.BytesIO(base64.b64decode(content)))
+    assert kind == "data:text/csv;charset=utf-8"
+    pd.testing.assert_frame_equal(saved, explorer.table, check_dtype=False, rtol=1e-5)
+    explorer.methods = []
+    assert explorer._link.value == ""
 
 
 def test_one_choice_is_drawn_once(explorer, monkeypatch):

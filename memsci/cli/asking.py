@@ -13,11 +13,13 @@ from typer import Argument, Option
 
 import memsci
 from memsci.cli import terminal
-from memsci.cli.options import BASE, BETA, EPSILON, FILE, STORE, K, names
+from memsci.cli.options import BASE, BETA, DECIMAL, ENCODING, EPSILON, FILE, SEP, SHEET, STORE, UNKNOWN, K, names, read
 from memsci.config import check_k
 from memsci.errors import MemsciError, check_in
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from memsci.learners.mega import MEGa
     from memsci.memory import Memory
     from memsci.store.record import Remembered
@@ -37,6 +39,7 @@ def ask(
         bool,
         Option("--in-parts", help="Put each part of a question ('Who …, and what …?') by itself; join the answers."),
     ] = False,
+    unknown: UNKNOWN = None,
     beta: BETA = None,
     epsilon: EPSILON = None,
     base: BASE = None,
@@ -48,7 +51,9 @@ def ask(
             "--k says how many memories are recalled before the answer. Give it together with --via-recall."
         )
     mind = open_store(store, base, beta, epsilon, k)
-    _say_each(asked, lambda some: mind.answer(some, via_recall=via_recall, in_parts=in_parts))
+    said = {} if unknown is None else {"unknown": unknown}
+    reply = lambda some: mind.answer(some, via_recall=via_recall, in_parts=in_parts, **said)
+    _say_each(asked, reply, lambda some: not said and mind.closed(some, via_recall))
 
 
 def recall(
@@ -58,6 +63,7 @@ def recall(
         int | None, Option(min=1, help="Longest recall, in tokens. Default: as long as the longest memory.")
     ] = None,
     k: K = None,
+    unknown: UNKNOWN = None,
     beta: BETA = None,
     epsilon: EPSILON = None,
     base: BASE = None,
@@ -65,7 +71,9 @@ def recall(
     """Recall the whole memory that a cue is about, in the model's own words."""
     asked = _lines(cue)
     mind = open_store(store, base, beta, epsilon, k)
-    _say_each(asked, lambda some: mind.recall(some, max_new_tokens=tokens))
+    said = {} if unknown is None else {"unknown": unknown}
+    reply = lambda some: mind.recall(some, max_new_tokens=tokens, **said)
+    _say_each(asked, reply, lambda some: not said and mind.closed(some, True))
 
 
 def gate(
@@ -93,6 +101,13 @@ def test(
     table: Annotated[
         Path | None, Option(help="Table with the questions and texts, instead of what the store keeps.", **FILE)
     ] = None,
+    sep: SEP = None,
+    encoding: ENCODING = None,
+    decimal: DECIMAL = None,
+    sheet: SHEET = None,
+    by: Annotated[
+        str | None, Option(help="An extra column of the memories or questions, such as condition: scores by its values.")
+    ] = None,
     out: Annotated[Path | None, Option(help="CSV file for all questions, answers and scores.", **FILE)] = None,
     k: K = None,
     beta: BETA = None,
@@ -101,13 +116,17 @@ def test(
 ) -> None:
     """Ask all questions that the store keeps, and score the answers: in all, and memory by memory."""
     from memsci import evaluate
-    from memsci.evaluate.examine import METHODS
+    from memsci.evaluate.examine import METHODS, extra_columns
     from memsci.store.store import Store
 
     for name in (asked := names(method)):
         check_in("--method", name, METHODS)
     terminal.make_room(out)
-    memories = _with_questions(Store(store), table)
+    memories = _with_questions(Store(store), table, lambda: read(table, sep, encoding, decimal, sheet))
+    if by is not None:
+        if not (columns := extra_columns(memories)):
+            raise MemsciError("Neither these memories nor their questions have an extra column. Leave --by out.")
+        check_in("--by", by, columns)
     mind = open_store(store, base, beta, epsilon, k)
     found = evaluate.examine(mind, memories, asked)
     marks, by_memory = evaluate.marks(found), evaluate.marks_by_memory(found)
@@ -118,13 +137,14 @@ def test(
             "gate": mind.rule.to_dict(),
             "judge": "by rule",
             "marks": marks.to_dict("records"),
+            **({} if by is None else {f"marks by {by}": json.loads(evaluate.marks(found, by).to_json(orient="records"))}),
         }
         out.with_suffix(".json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
     terminal.show(by_memory, title="Questions answered right, of each memory")
-    marks.insert(2, "95 %", [f"{row.low:.0f}–{row.high:.0f}" for row in marks.itertuples()])
-    shown = marks.drop(columns=["low", "high", "memories"]).rename(columns={"questions": "n"})
-    title = f"{terminal.memories(len(by_memory))}, each counts alike; 95 % interval over memories; n questions"
-    terminal.show(shown, title=title)
+    counted = "each counts alike; 95 % interval over memories; n questions"
+    if by is not None:
+        terminal.show(_shown(evaluate.marks(found, by), memories=True), title=f"By {by}: memories, {counted}")
+    terminal.show(_shown(marks), title=f"{terminal.memories(len(by_memory))}, {counted}")
     if out is not None:
         terminal.say(f"Answers and scores are in {out}, how they were made in {out.with_suffix('.json').name}.")
 
@@ -144,6 +164,15 @@ def open_store(
     return mind
 
 
+def _shown(marks: pd.DataFrame, memories: bool = False) -> pd.DataFrame:
+    """Marks with their interval in one column, and the number of memories where tables differ in it."""
+    marks = marks.copy()
+    interval = [f"{low:.0f}–{high:.0f}" for low, high in zip(marks["low"], marks["high"])]
+    marks.insert(marks.columns.get_loc("low"), "95 %", interval)
+    left_out = ["low", "high", *([] if memories else ["memories"])]
+    return marks.drop(columns=left_out).rename(columns={"questions": "n"})
+
+
 def _lines(given: Sequence[str]) -> list[str]:
     """The texts given, with the lines of the standard input in the place of "-"."""
     if "-" in given and sys.stdin.isatty():
@@ -156,22 +185,33 @@ def _lines(given: Sequence[str]) -> list[str]:
     return asked
 
 
-def _say_each(asked: Sequence[str], reply: Callable[[Sequence[str]], list[str]]) -> None:
-    """Replies in the order of the questions: each below its question on a terminal, else one a line."""
+def _say_each(
+    asked: Sequence[str],
+    reply: Callable[[Sequence[str]], list[str]],
+    closed: Callable[[Sequence[str]], Sequence[bool] | bool],
+) -> None:
+    """Replies in the order of the questions: each below its question on a terminal, else one a line.
+
+    A line beside them tells of each question that the gate is closed to, so that the base speaks alone.
+    """
+    from memsci.memory import short
     from memsci.models.conversation import BATCH
 
     several = len(asked) > 1
     for start in range(0, len(asked), BATCH):
         some = asked[start : start + BATCH]
-        for question, said in zip(some, reply(some), strict=True):
+        shut = closed(some) or [False] * len(some)
+        for question, said, alone in zip(some, reply(some), shut, strict=True):
             if several and terminal.out.is_terminal:
                 terminal.say(question, style="bold")
             terminal.say(" ".join(said.split("\n")) if several else said)
+            if alone:
+                terminal.note(f"The gate is closed to {short(question)}: no memory is like it, and the base speaks alone.")
         if several and start + BATCH < len(asked):
             terminal.note(f"{start + len(some)} of {len(asked)} …")
 
 
-def _with_questions(store: Store, table: Path | None) -> Sequence[Memory | Remembered]:
+def _with_questions(store: Store, table: Path | None, read: Callable[[], list[Memory]]) -> Sequence[Memory | Remembered]:
     """The memories with their questions: of a table, which must be those of the store, or what the store keeps."""
     if table is None:
         records = list(store.records)
@@ -183,7 +223,7 @@ def _with_questions(store: Store, table: Path | None) -> Sequence[Memory | Remem
         return records
     from memsci.memory import text_hash
 
-    memories = memsci.data.table(table)
+    memories = read()
     for memory in memories:
         if (known := store.text_hash(memory.id)) is None:
             raise store.unknown(memory.id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,7 +11,21 @@ from typer import Argument, Option
 import memsci
 from memsci.cli import terminal
 from memsci.cli.asking import open_store
-from memsci.cli.options import BASE, FILE, FOLDER, NEW_BASE, RUN, RUNS, SEED, names
+from memsci.cli.options import (
+    BASE,
+    DECIMAL,
+    ENCODING,
+    FILE,
+    FOLDER,
+    NEW_BASE,
+    RUN,
+    RUNS,
+    SEED,
+    SEP,
+    SHEET,
+    names,
+    read,
+)
 from memsci.errors import MemsciError
 
 if TYPE_CHECKING:
@@ -52,14 +67,19 @@ def run(
         list[str] | None,
         Option(help="What a batch job asks for, such as memory=32GB or job_extra_directives=--gres=gpu:1; repeatable."),
     ] = None,
+    sep: SEP = None,
+    encoding: ENCODING = None,
+    decimal: DECIMAL = None,
+    sheet: SHEET = None,
     plan: Annotated[bool, Option("--plan", help="Show what the run would take, and start nothing.")] = False,
 ) -> None:
     """Run an experiment, or resume it: tables in a folder named after the content of the run."""
     from memsci import experiments, runs
 
+    how = (sep, encoding, decimal, sheet)
     chosen = runs.choose(
         experiment,
-        dataset,
+        dataset if how == (None,) * 4 else _plain_tables(dataset or (), folder, how),
         experiments.numbers(partitions) if partitions else None,
         names(methods) if methods else None,
         experiments.numbers(stops) if stops else None,
@@ -161,13 +181,36 @@ def figures(
     run: RUN,
     folder: RUNS = Path("runs"),
     to: Annotated[Path, Option(help="Folder for the figures.", **FOLDER)] = Path("figures"),
+    size: Annotated[
+        str,
+        Option(help="print, slide; for a journal column (90 mm) or page (190 mm), with a caption beside each figure."),
+    ] = "print",
 ) -> None:
     """Draw the figures of a run again from its tables; no model is needed."""
     from memsci.runs.folder import locate
     from memsci.runs.report import draw
 
-    for file in draw(locate(run, folder), to):
+    for file in draw(locate(run, folder), to, size):
         terminal.say(file)
+
+
+def _plain_tables(datasets: Sequence[str], folder: Path, how: tuple[str | None, ...]) -> list[str]:
+    """The data sets, with each table that is read as these options say written as JSON Lines beside the runs: that is read
+    alike by every process, and when the run goes on."""
+    from memsci.files import make_folder
+    from memsci.memory import to_frame
+
+    found = []
+    for one in datasets:
+        if Path(one).suffix:
+            frame = to_frame(read(Path(one).expanduser(), *how))
+            plain = make_folder(folder / "tables") / f"{Path(one).stem}.jsonl"
+            frame.to_json(plain, orient="records", lines=True, force_ascii=False, double_precision=15)
+            one = str(plain)
+        found.append(one)
+    if found == list(datasets):
+        raise MemsciError("--sep, --encoding, --decimal and --sheet say how a table is read: name one with --dataset.")
+    return found
 
 
 def _job_options(given: list[str]) -> dict[str, Any]:

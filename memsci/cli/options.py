@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer import Argument, Option
+
+if TYPE_CHECKING:
+    from memsci.memory import Memory
 
 
 def _folder(text: str) -> Path:
@@ -50,9 +53,28 @@ K = Annotated[
         "the gate.",
     ),
 ]
+UNKNOWN = Annotated[
+    str | None,
+    Option(
+        help="What is said where the gate is closed, such as 'I do not remember.' Default: the base speaks alone, and a "
+        "line tells so.",
+    ),
+]
+SEP = Annotated[str | None, Option(help="What separates the columns of the table. Default: it is recognised.")]
+ENCODING = Annotated[str | None, Option(help="Of the characters of the table, such as cp1252.")]
+DECIMAL = Annotated[str | None, Option(help="The decimal mark of its numbers, '.' or ','.")]
+SHEET = Annotated[str | None, Option(help="Sheet of a workbook.")]
 SEED = Annotated[int, Option(help="Seed of the random numbers.")]
 RUN = Annotated[str, Argument(help="A run: its folder, its name, or the beginning of its name.")]
 RUNS = Annotated[Path, Option(help="Folder that holds the runs.", **FOLDER)]
+
+
+def read(table: Path, sep: str | None, encoding: str | None, decimal: str | None, sheet: str | None) -> list[Memory]:
+    """The memories of a table, read as these options say."""
+    import memsci
+
+    how = {"sep": sep, "encoding": encoding, "decimal": decimal, "sheet": sheet}
+    return memsci.data.table(table, **{name: value for name, value in how.items() if value is not None})
 
 
 def names(text: str) -> list[str]:

@@ -32,6 +32,13 @@ KNOWN = (*COLUMNS, "question", "answer", "corrects")
 RARE = ("corrects",)  # nothing is taken for a slip of it: many tables have a column "correct"
 FIRST = 10  # rows among which the header is looked for
 LIKE = 0.88  # that a name is like a known one, from which on it is taken for a slip
+# What columns are called elsewhere: never taken for those of `KNOWN`, as one's own may be called so, but asked about.
+ELSEWHERE = {
+    **dict.fromkeys(("frage", "pregunta", "domanda", "vraag", "pergunta", "fråga", "spørgsmål", "spørsmål"), "question"),
+    **dict.fromkeys(("fragen", "preguntas", "domande", "vragen", "perguntas"), "questions"),
+    **dict.fromkeys(("antwort", "réponse", "reponse", "respuesta", "risposta", "antwoord", "resposta", "svar"), "answer"),
+    **dict.fromkeys(("texte", "texto", "testo", "tekst", "erinnerung"), "text"),
+}
 _NUMBERED = re.compile(r"(question|answer|paraphrase)[ _.\-]?(\d+)")
 _POINT = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _COMMA = re.compile(r"[+-]?\d*,\d+")
@@ -87,6 +94,7 @@ def table(
     - Other wordings: ``paraphrase_1``, ``paraphrase_2``, …; or ``paraphrases``, a list.
     - ``corrects``: the id of the memory, stored before or above in the table, that this one corrects (see
       `memsci.MEGa.encode`).
+    - Names in other languages (Frage, Antwort, …) are refused, with the name that is expected.
     - Any others (condition, list, rating, …) become `Memory.extra`; those that differ between the questions of a memory
       become `Question.extra`. In a text file a column of numbers alone, and of empty cells or NA, holds numbers; one with a
       leading zero (007) stays text.
@@ -446,6 +454,11 @@ def _columns(cells: Cells) -> dict[int, str]:
             continue
         if near := difflib.get_close_matches(name.casefold(), set(KNOWN).difference(RARE), n=1, cutoff=LIKE):
             raise MemsciError(f"The table has a column {name!r}: did you mean {near[0]!r}? Rename it either way.")
+        if meant := _meant(name):
+            raise MemsciError(
+                f"The table has a column {name!r}, a name that means nothing here: call it {meant!r} if it holds that, and "
+                f"otherwise, for instance my_{name}, if it is a column of your own."
+            )
         if name in RESERVED:
             raise MemsciError(
                 f"The table has a column {name!r}, which is the name of another one in tables of responses: rename it, for "
@@ -463,6 +476,12 @@ def _columns(cells: Cells) -> dict[int, str]:
             "that of the texts 'text'. If the columns are separated by another sign, give it, such as sep=';'."
         )
     return found
+
+
+def _meant(name: str) -> str | None:
+    """What a name of another language may mean, such as "answer_2" for "Antwort 2"; None if nothing is known of it."""
+    word, number = re.fullmatch(r"(.*?)((?:[ _.\-]?\d+)?)", name.casefold(), re.DOTALL).groups()
+    return f"{ELSEWHERE[word]}{number and '_' + number.strip(' _.-')}" if word in ELSEWHERE else None
 
 
 def _grouped(rows: Sequence[dict], names: Sequence[str]) -> list[list[int]]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import pandas as pd
 from tqdm.auto import tqdm
 
-from memsci.errors import MemsciError, check_in
+from memsci.errors import MemsciError, check_columns, check_in
 from memsci.evaluate.responses import RESPONSE, ask, probes
 from memsci.evaluate.scores import score
 from memsci.learners import RAG, BaseAlone, MEGa
@@ -72,8 +72,16 @@ def examine(
     return rows[[*told, *(name for name in SCORED if name in rows), *extra]]
 
 
-def marks(examined: pd.DataFrame) -> pd.DataFrame:
-    """One row per method of a table of `examine`.
+def extra_columns(memories: Iterable[Memory | Remembered]) -> list[str]:
+    """Names of the extra columns of memories and of their questions, by which scores can be told apart."""
+    names: dict[str, None] = {}
+    for one in memories:
+        names |= dict.fromkeys([*(one.extra or {}), *(name for question in one.questions for name in question.extra)])
+    return list(names)
+
+
+def marks(examined: pd.DataFrame, by: str | None = None) -> pd.DataFrame:
+    """One row per method of a table of `examine`; with `by` for each value of that column, in the order of their first rows.
 
     Each memory counts alike. The interval is Wilson's over memories (`memsci.measures.statistics.share_interval`):
     questions about one memory stand or fall together.
@@ -81,13 +89,17 @@ def marks(examined: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        method, QA %, low, high (95 %), the means of what else was scored, questions, memories.
+        method, the column `by`, QA %, low, high (95 %), the means of what else was scored, questions, memories.
     """
+    if by is not None:
+        check_columns("The table", [by], examined.columns)
     found = []
-    for method, rows in examined.groupby("method", sort=False):
+    # Where the column is empty is a value of its own.
+    for (method, *value), rows in examined.groupby(["method", *([] if by is None else [by])], sort=False, dropna=False):
         means = rows.groupby("memory_id")[[name for name in SCORED if name in rows]].mean()
         low, high = share_interval(means["qa"].mean(), len(means))
-        row = {"method": method, "QA %": 100 * means["qa"].mean(), "low": 100 * low, "high": 100 * high}
+        row = {"method": method} | ({} if by is None else {by: value[0]})
+        row |= {"QA %": 100 * means["qa"].mean(), "low": 100 * low, "high": 100 * high}
         row |= {
             METRICS[k].column: METRICS[k].factor * means[k].mean() for k in means if k != "qa" and METRICS[k].column
         }

@@ -5,9 +5,11 @@ A participant is a learner with a seed of its own, an order of its own, and its 
 
 from __future__ import annotations
 
+import os
 import random
 import warnings
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -16,8 +18,9 @@ from tqdm.auto import tqdm
 from memsci import evaluate
 from memsci.data import table
 from memsci.errors import MemsciError, check_in, check_whole
+from memsci.files import content, make_folder, read_json, write_json
 from memsci.learners import by_name
-from memsci.memory import Memory
+from memsci.memory import Memory, to_frame
 from memsci.models.base import Base
 
 COLUMNS = ("participant", "group", "seed")  # of the table of answers, before those of `memsci.evaluate.ask`
@@ -131,6 +134,7 @@ class Design:
         method: str = "MEGa",
         ways: Sequence[str] = ("direct",),
         progress: bool = True,
+        keep: str | os.PathLike[str] | None = None,
         **settings: Any,
     ) -> pd.DataFrame:
         """Let every participant learn and answer: one long table of all answers.
@@ -145,6 +149,10 @@ class Design:
             Prompting modes, see `memsci.evaluate.ask`.
         progress
             Show a progress bar.
+        keep
+            Folder in which the answers of each participant are kept as soon as they are given (where conditions are
+            settings, those of each condition). After a stop the same call goes on: what is there is neither learnt nor asked
+            again. A folder of another design, base, method or other settings is refused.
         settings
             Of all learners (`memsci.learners.make`), in place of what suits the base.
 
@@ -159,6 +167,7 @@ class Design:
         whole = ("encoding", "embedding", "rule", "tuning")
         for name in (name for more in (settings, *(self._settings or {}).values()) for name in more):
             check_in(f"a setting of {method}", name, [*by_name.settings(method), *whole])
+        kept = None if keep is None else self._folder(keep, base, [method, list(ways), settings])
         parts = []
         for plan, memories in tqdm(self._assigned, desc="participants", disable=not progress):
             said = []
@@ -167,10 +176,17 @@ class Design:
                 shares = [one for one in memories if name is None or named.loc[one.id, self._column] == name]
                 if not shares:
                     continue
+                place = len(said)
+                file = kept and kept / f"{plan['participant'].iloc[0]}{f'-{place + 1}' if self._settings else ''}.json"
+                if file and file.exists():
+                    said.append(_read(file))
+                    continue
                 given = {"seed": int(plan["seed"].iloc[0]), "memories": self.materials, **settings, **more}
                 learner = by_name.make(method, base, **given)
                 learner.learn(shares, progress=False)
                 said.append(evaluate.ask(learner, shares, ways, per_memory=None))
+                if file:
+                    _write(file, said[-1])
             answers = pd.concat(said, ignore_index=True)
             found = named.loc[answers["memory_id"]].reset_index(drop=True)
             front = {name: found[name] for name in (*COLUMNS, self._column, "item")}
@@ -188,6 +204,27 @@ class Design:
             )
         return made
 
+    def _folder(self, keep: str | os.PathLike[str], base: Base, how: list) -> Path:
+        """The folder of the answers, new or of this very design, base and manner of running it."""
+        folder = make_folder(keep)
+        own = {
+            "materials": content(to_frame(self.materials).to_json(orient="records")),
+            "plan": content(self.table.to_csv(index=False)),
+            "base": base.fingerprint,
+            "run": repr((how, self._settings)),
+        }
+        about = folder / "design.json"
+        if about.exists():
+            there = read_json(about)
+            if other := [name for name, value in own.items() if there.get(name) != value]:
+                raise MemsciError(
+                    f"{folder} keeps the answers of another design (its {' and '.join(other)} differ). Name a new folder, "
+                    "or run the design that was begun there."
+                )
+        else:
+            write_json(about, own)
+        return folder
+
     def _check_names(self) -> None:
         names = dict.fromkeys(name for one in self.materials for name in one.extra)
         made = [*COLUMNS, *["item"] * (self._item != "item"), *["condition"] * (self._settings is not None)]
@@ -201,7 +238,8 @@ class Design:
             lacking = [one.label for one in self.materials if name not in one.extra]
             if name not in names:
                 raise MemsciError(
-                    f"The materials have no extra column {name!r}; they have: {', '.join(names) or 'none'}."
+                    f"The materials have no extra column {name!r}; they have: {', '.join(names) or 'none'}. Name the one "
+                    "that is meant (conditions=…, item=…)."
                 )
             if lacking:
                 raise MemsciError(
@@ -254,3 +292,14 @@ class Design:
             }
         )
         return plan, [one for _, _, one in rows]
+
+
+def _write(file: Path, answers: pd.DataFrame) -> None:
+    """Keep a table with its types: each number as it is, none of the texts taken for a missing value."""
+    dtypes = {name: str(dtype) for name, dtype in answers.dtypes.items()}
+    write_json(file, {"dtypes": dtypes, "rows": [list(row) for row in answers.itertuples(index=False)]})
+
+
+def _read(file: Path) -> pd.DataFrame:
+    there = read_json(file)
+    return pd.DataFrame(there["rows"], columns=list(there["dtypes"])).astype(there["dtypes"])

@@ -16,17 +16,23 @@ import numpy as np
 import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.font_manager import FontProperties
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator
 from matplotlib.transforms import ScaledTranslation
 
 from memsci.errors import MemsciError, check_in
-from memsci.figures.style import style
+from memsci.figures.style import WIDTHS, style
 from memsci.measures.metrics import METRICS
 from memsci.measures.statistics import FEWEST_UNITS
 
 COSINES = 0.2  # least that an axis of cosines spans: recalls that are all but the same look so
+
+NARROW = 4.0  # inches: a style whose figures are less wide has no room for a legend at its side
+
+LONG = 24  # characters of an entry of its legend, two of which do not stand side by side
 
 DASH = 3.0  # length of a dash where lines take turns, in widths of a line
 
@@ -60,12 +66,16 @@ def rows_of(curves: pd.DataFrame, metric: str, *columns: str) -> pd.DataFrame:
 
 @contextmanager
 def canvas(ax: Axes | None, title: str, size: str, across: float = 1, down: float = 1) -> Iterator[Axes]:
-    """The axes given, or those of a new figure, so many times the size that the style gives; in that style."""
+    """The axes given, or those of a new figure, so many times the size that the style gives; in that style.
+
+    A journal's figures have the width of its column or page, and their title in the caption.
+    """
     with style(size):
         if ax is None:
             width, height = mpl.rcParams["figure.figsize"]
-            ax = plt.subplots(layout="constrained", figsize=(across * width, down * height))[1]
-        ax.set_title(title)
+            width *= 1 if size in WIDTHS else across
+            ax = plt.subplots(layout="constrained", figsize=(width, down * height))[1]
+        ax.set_title("" if size in WIDTHS else title)
         yield ax
 
 
@@ -199,9 +209,20 @@ def note(text: str) -> Artist:
 
 
 def legend(ax: Axes, notes: Sequence[Artist] = (), below: int = 0) -> None:
-    """The legend, with notes on all that is drawn, at the right of the axes, or as many lines of text below them."""
+    """The legend, with notes on all that is drawn, at the right of the axes, or as many lines of text below them; in a
+    figure as narrow as a column, below all."""
     handles = [*ax.get_legend_handles_labels()[0], *notes]
-    if below:
+    figure = ax.figure
+    narrow = mpl.rcParams["figure.figsize"][0] < NARROW and isinstance(figure.get_layout_engine(), ConstrainedLayoutEngine)
+    if narrow and len(figure.axes) == 1:
+        entries = [one.get_label().split("\n") for one in handles]
+        columns = 1 if max(len(line) for entry in entries for line in entry) > LONG else 2
+        figure.legend(handles=handles[::-1] if below else handles, loc="outside lower left", ncols=columns)
+        # The axes keep their height.
+        lines = sum(0.4 + len(entry) for entry in entries) / columns + 1
+        room = lines * 1.2 * FontProperties(size=mpl.rcParams["legend.fontsize"]).get_size_in_points() / 72
+        figure.set_figheight(figure.get_figheight() + room)
+    elif below:
         lower = ScaledTranslation(0, -below * mpl.rcParams["font.size"] / 72, ax.figure.dpi_scale_trans)
         where = {"bbox_to_anchor": (0, 0), "bbox_transform": ax.transAxes + lower}
         ax.legend(handles=handles[::-1], loc="upper left", borderaxespad=0, **where)

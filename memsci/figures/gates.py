@@ -125,7 +125,8 @@ def gate_per_partition(rates: pd.DataFrame, ax: Axes | None = None, *, title: st
         draw.value_axis(ax, "correct gate", "x")
         ax.set_xlim(left=max(np.ceil(10 * rates["mean"].min() - 1) / 10, 0))
         ax.xaxis.set_major_locator(MultipleLocator(0.1))
-        ax.set_xlabel(f"{ax.get_xlabel()}\na point per partition, their mean as a line")
+        joint = "\n" if size == "column" else " "  # beside long names
+        ax.set_xlabel(f"{ax.get_xlabel()}\na point per partition,{joint}their mean as a line")
     return ax
 
 

@@ -7,7 +7,7 @@ methods are the same in every figure (`memsci.figures.look`). All functions take
 - ax: axes to draw into; by default a new figure
 - methods: labels of the methods to draw; by default all but "iRAG on X", and "iRAG" where the metric is in `WAYLESS`
 - title: over the axes
-- size: "print" or "slide"
+- size: "print", "slide", "column" or "page"
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from memsci.measures.methods import order
 from memsci.measures.metrics import METRICS
 
 _DIFFERENCES = {"share": " (points)"}  # of per cent
+_ON_POINTS = ("nats", "nats per token")
 _DECIMALS = {"share": 1, "cosine": 3}  # 2 for all others
 _SWEPT = {
     "rank": "rank r of the adapter",
@@ -108,6 +109,8 @@ def method_bars(
 ) -> Axes:  # fmt: skip
     """A bar per method or setting, with the interval of its mean, and mean ± SD in figures (paper, Tables 1 to 3).
 
+    Log probabilities have points instead: a bar would be the longer, the worse, and none has a zero to stand on.
+
     Parameters
     ----------
     curves
@@ -119,9 +122,13 @@ def method_bars(
     frame = frame.set_index("series").loc[list(looks)]
     heights = np.arange(len(frame))
     # Another prompting mode, or another gate, has an empty bar, beside the filled ones of the learner.
+    points = METRICS[metric].unit in _ON_POINTS
     empty = ["markerfacecolor" in look(label) for label in frame["label"]]
     with draw.canvas(ax, title, size, down=0.3 + 0.075 * len(frame)) as ax:
         for height, mean, one, hollow in zip(heights, frame["mean"], looks.values(), empty):
+            if points:
+                ax.plot(mean, height, zorder=3, **one | {"linestyle": ""})
+                continue
             # Paler than the lines of the same methods, so that the interval is seen on every bar.
             fill = "white" if hollow and not all(empty) else paler(one["color"], 0.45)
             ax.barh(height, mean, height=0.66, color=fill, edgecolor=one["color"], linewidth=1, clip_on=False)

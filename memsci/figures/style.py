@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex, to_rgb
+from matplotlib.figure import Figure
 from PIL import Image
 
 from memsci.errors import check_in
@@ -24,7 +25,14 @@ from memsci.measures.methods import learner_of
 
 COLORS = 256  # of a PNG, chosen for it: no difference is seen, and it takes a third of the bytes
 
-SIZES = {"print": ("memsci.mplstyle",), "slide": ("memsci.mplstyle", "memsci-slide.mplstyle")}
+SIZES = {
+    "print": ("memsci.mplstyle",),
+    "slide": ("memsci.mplstyle", "memsci-slide.mplstyle"),
+    "column": ("memsci.mplstyle", "memsci-column.mplstyle"),
+    "page": ("memsci.mplstyle", "memsci-page.mplstyle"),
+}
+WIDTHS = {"column": 90, "page": 190}  # mm, of figures for a journal: no title inside, 300 dots per inch
+INCH = 25.4  # mm
 
 # Okabe and Ito's colours, two of them darkened; no two methods share a marker, so that none is known by its colour alone.
 METHODS_STYLE: dict[str, dict[str, Any]] = {
@@ -49,7 +57,7 @@ REFERENCE = {"color": "#555555", "linestyle": (0, (1, 1.5)), "linewidth": 1.2}  
 
 @contextmanager
 def style(size: str = "print") -> Iterator[None]:
-    """The style sheets of all figures, for a ``with`` block: size "print" or "slide"."""
+    """The style sheets of all figures, for a ``with`` block: size "print", "slide", "column" (90 mm) or "page" (190 mm)."""
     check_in("size", size, SIZES)
     with plt.style.context([str(resources.files("memsci.figures") / name) for name in SIZES[size]]):
         yield
@@ -105,26 +113,64 @@ def cycle(names: Iterable[str]) -> dict[str, dict[str, Any]]:
     return {name: {kind: of[i % len(of)] for kind, of in kinds.items()} for i, name in enumerate(names)}
 
 
-def save(ax: Axes, stem: str | Path, table: pd.DataFrame) -> list[Path]:
-    """Write a figure as PNG and PDF, and the table it was drawn from as CSV, beside one another; the figure is closed.
+def save(
+    ax: Axes | Figure,
+    stem: str | Path,
+    table: pd.DataFrame | None = None,
+    *,
+    size: str = "print",
+    caption: str = "",
+) -> list[Path]:
+    """Write a figure as PNG and PDF, with the table it was drawn from and its caption beside it; the figure is closed.
 
     Parameters
     ----------
     ax
-        Any axes of the figure.
+        The figure, or any axes of it.
     stem
         Path without an ending, e.g. ``figures/demo_gate``.
     table
-        The numbers of the figure. The same numbers give the same bytes.
+        The numbers of the figure, for a CSV file. The same numbers give the same bytes.
+    size
+        "column" and "page" make it 90 and 190 mm wide, at 300 dots per inch, without a title inside, as journals take
+        it: draw it in that size, too, so that its letters have theirs. Others leave it as it is drawn.
+    caption
+        What stands under it (`memsci.figures.caption`), for a text file: with n and the test.
+
+    Returns
+    -------
+    list of pathlib.Path
+        The files: .png, .pdf, and as far as they were asked for .csv and .txt.
     """
+    check_in("size", size, SIZES)
+    figure = ax if isinstance(ax, Figure) else ax.figure
     folder, name = make_folder(Path(stem).parent), Path(stem).name
-    png, pdf, csv = files = [folder / f"{name}.{ending}" for ending in ("png", "pdf", "csv")]
-    with style():
-        ax.figure.savefig(drawn := BytesIO(), format="png")
+    png, pdf, csv, txt = (folder / f"{name}.{ending}" for ending in ("png", "pdf", "csv", "txt"))
+    with style(size):
+        if size in WIDTHS:
+            _without_title(figure)
+            figure.set_size_inches(WIDTHS[size] / INCH, figure.get_figheight())
+        figure.savefig(drawn := BytesIO(), format="png")
         picture = Image.open(drawn)
         flat = picture.convert("RGB").quantize(COLORS, dither=Image.Dither.NONE)
         flat.save(png, optimize=True, dpi=picture.info["dpi"])
-        ax.figure.savefig(pdf, metadata={"CreationDate": None})  # the same numbers give the same bytes
-    plt.close(ax.figure)
-    table.to_csv(csv, index=False, float_format="%.6g")
+        figure.savefig(pdf, metadata={"CreationDate": None})  # the same numbers give the same bytes
+    plt.close(figure)
+    files = [png, pdf]
+    if table is not None:
+        table.to_csv(csv, index=False, float_format="%.6g")
+        files.append(csv)
+    if caption:
+        txt.write_text(caption.strip() + "\n", encoding="utf-8")
+        files.append(txt)
     return files
+
+
+def _without_title(figure: Figure) -> None:
+    """Take away the title of a figure; those of its panels, where there are several, stay."""
+    if figure.get_suptitle():
+        figure.suptitle("")
+    panels = [ax for ax in figure.axes if ax.get_subplotspec() is not None]
+    for where in ("left", "center", "right") if len(panels) < 2 else ():
+        for ax in panels:
+            ax.set_title("", loc=where)

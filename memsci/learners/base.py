@@ -11,6 +11,7 @@ import warnings
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import pandas as pd
@@ -159,6 +160,7 @@ class Learner(ABC):
         gate: Gate | None = None,
         max_new_tokens: int | None = None,
         k: int | float | None = None,
+        unknown: str | None = None,
     ) -> Any:
         """The whole memory that a question is about, in the model's own words.
 
@@ -175,6 +177,9 @@ class Learner(ABC):
         k
             Instead of the k of the gate's rule: from 2 on so many memories are recalled, each alone, or as many as hold a
             share of the gate (between 0 and 1). Only for learners with a gate. *Not in the paper.*
+        unknown
+            What stands for the reply where the gate is closed, since no memory applies, such as ``"I do not remember."``.
+            Default: the base speaks alone. Only for learners with a gate that can close. *Not in the paper.*
 
         Returns
         -------
@@ -185,6 +190,9 @@ class Learner(ABC):
         queries = several(query)
         if not self.recalls:
             return _like(query, [None] * len(queries))
+        if unknown is not None:
+            tell = lambda rows, gate: self.recall([queries[row] for row in rows], beta, gate, max_new_tokens, k)
+            return _like(query, self._unless_closed(queries, unknown, True, beta, gate, tell))
         return _like(query, self._recalled(queries, beta, gate, k, max_new_tokens))
 
     def answer(
@@ -196,6 +204,7 @@ class Learner(ABC):
         recalled: str | Sequence[str] | None = None,
         max_new_tokens: int = ANSWER_TOKENS,
         in_parts: bool = False,
+        unknown: str | None = None,
     ) -> Any:
         """Answer a question from the memories, in one sentence.
 
@@ -213,6 +222,8 @@ class Learner(ABC):
         in_parts
             Put each part of a question ("Who …, and what …?") by itself, with a gate and a recall of its own, and join the
             answers; see `memsci.learners.parts`. *Not in the paper.*
+        unknown
+            As in `recall`. After a recall it is the gate of the recall that counts.
 
         Returns
         -------
@@ -223,7 +234,15 @@ class Learner(ABC):
         if in_parts:
             parts, recalled = Parts(queries), None if recalled is None else several(recalled)
             how = (via_recall, beta, parts.gate(gate), parts.each(recalled), max_new_tokens)
-            return _like(query, [join(some) for some in parts.by_question(self.answer(parts.questions, *how))])
+            told = self.answer(parts.questions, *how, unknown=unknown)
+            return _like(query, [join(some) for some in parts.by_question(told)])
+        if unknown is not None:
+            made = None if recalled is None else several(recalled)
+            tell = lambda rows, gate: self.answer(
+                [queries[row] for row in rows], via_recall, beta, gate, made and [made[row] for row in rows], max_new_tokens
+            )
+            after = bool(via_recall) or recalled is not None
+            return _like(query, self._unless_closed(queries, unknown, after, beta, gate, tell))
         if via_recall and recalled is None and self.recalls and self._one_gate(gate, _k(via_recall)):
             turns = [prompts.recall(text) for text in queries]
             most = self._recall_length(turns), max_new_tokens
@@ -281,6 +300,21 @@ class Learner(ABC):
         if by == "text":
             return conversation.choose_text(self.base, items, within)
         return conversation.choose(self.base, turns, within, [len(item.options) for item in items])
+
+    def closed(
+        self, query: Sequence[str], recalling: bool = False, beta: float | None = None, gate: Gate | None = None
+    ) -> list[bool]:
+        """Whether each question finds the gate closed, so that the base speaks alone (*not in the paper*).
+
+        Parameters
+        ----------
+        query, beta, gate
+            As in `recall`.
+        recalling
+            Whether it is put as a cue to recall; else as a question to answer. Only a gate that is opened by the whole
+            prompt (`memsci.GateRule(cue="prompt")`) tells the two apart.
+        """
+        raise MemsciError(f"{self.name} has no gate that could be closed to a question. Leave out `unknown`.")
 
     def within(
         self,
@@ -369,6 +403,14 @@ class Learner(ABC):
                 f"{self.name} has no gate that could open several memories one by one; k={k!r} was given. Leave it out."
             )
         return None
+
+    def _unless_closed(self, queries, unknown: str, recalling: bool, beta, gate, tell) -> list[str]:
+        """What is told of the questions at some places under their rows of a gate, and what is said of all others."""
+        shut = self.closed(queries, recalling, beta, gate)
+        open_ = [k for k, one in enumerate(shut) if not one]
+        rows = gate and replace(gate, scores=gate.scores[open_], weights=gate.weights[open_])
+        told = iter(tell(open_, rows) if open_ else ())
+        return [unknown if one else next(told) for one in shut]
 
     def _one_gate(self, gate: Gate | None, k: int | float | None) -> bool:
         """Whether both turns of iRAG run under one gate, so that the second need not read the first again."""

@@ -545,6 +545,23 @@ class MEGa(Learner, method="MEGa"):
     ) -> Within:
         return self._mixed(self._opened(several(query), list(turns), beta, gate, recalled), passes)
 
+    def closed(
+        self, query: Sequence[str], recalling: bool = False, beta: float | None = None, gate: Gate | None = None
+    ) -> list[bool]:
+        queries = several(query)
+        if gate is None and self.rule.closes is None and len(self):
+            return [False] * len(queries)
+        turns = [(prompts.recall if recalling else prompts.qa)(text) for text in queries]
+        return self._opened(queries, turns, beta, gate, None).closed.tolist()
+
+    def _unless_closed(self, queries, unknown: str, recalling: bool, beta, gate, tell) -> list[str]:
+        if gate is None and self.rule.closes is None and len(self):
+            raise MemsciError(
+                "This gate never closes, so no question is unknown to it. Fit it to the memories first (calibrate), with "
+                "the table that was encoded."
+            )
+        return super()._unless_closed(queries, unknown, recalling, beta, gate, tell)
+
     def _opened(self, queries, turns, beta, gate: Gate | None, recalled) -> Gate:
         """The gate given, or the one that the queries open by the rule's `cue` and, after a recall, its `second_turn`."""
         if gate is not None:

@@ -5,6 +5,7 @@ Numbers are in the units of memsci's own tables: shares and cosines from 0 to 1 
 
 from __future__ import annotations
 
+import warnings
 from itertools import combinations
 
 import numpy as np
@@ -200,8 +201,9 @@ def tested(compared: pd.DataFrame, values: pd.DataFrame) -> pd.DataFrame:
                     f"{pair.better!r} and {pair.worse!r} have no partition of {dataset!r} in common with a value of "
                     f"{metric!r}. Measure both on the same partitions."
                 )
-            paired_tests.append(paired(both, pair.better, pair.worse, column="name"))
-        tests = pd.concat(paired_tests, ignore_index=True).drop(columns=["method", "against"])
+            with warnings.catch_warnings(action="ignore"):  # of one partition alone: here it is open, and n says why
+                paired_tests.append(paired(both, pair.better, pair.worse, column="name"))
+        tests = pd.concat(paired_tests, ignore_index=True).drop(columns=["method", "against"]).fillna({"p": 1.0})
         adjusted = holm(tests["p"])
         tests.insert(tests.columns.get_loc("p") + 1, "p adjusted", adjusted)
         about = group[[*by, "better", "worse", "paper difference"]].reset_index(drop=True)

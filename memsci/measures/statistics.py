@@ -6,6 +6,7 @@ mean ± SD over 20 partitions; the intervals, paired differences and tests here 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -214,7 +215,8 @@ def paired(
     -------
     pandas.DataFrame
         The columns `by`, then method, against, difference (mean of d), sd, low, high, p, wins (units with d > 0), losses
-        (d < 0) and n. With fewer than five units low and high are missing, with one sd too.
+        (d < 0) and n. With fewer than five units low and high are missing. One unit has no test: sd and p are missing, and
+        a warning tells so.
     """
     _check_confidence(confidence)
     by = _columns(by)
@@ -236,8 +238,16 @@ def paired(
             )
         d = (sides[0] - sides[1]).to_numpy()
         mean, sd, low, high = _spread(d, confidence, seed)
-        p = sign_flip(d, seed)
+        p = sign_flip(d, seed) if len(d) > 1 else np.nan
         rows.append((*group, method, against, mean, sd, low, high, p, int((d > 0).sum()), int((d < 0).sum()), len(d)))
+    if alone := sum(row[-1] == 1 for row in rows):
+        what = "One" if len(rows) == 1 else f"{alone} of {len(rows)} differences"
+        warnings.warn(
+            f"{what} {'unit has' if len(rows) == 1 else 'rest on one unit, which has'} no test, so p is missing: the same "
+            f"difference has to be seen on several values of {unit!r}. With n of them no p is below 2 / 2ⁿ, so take six or "
+            "more.",
+            stacklevel=2,
+        )
     return pd.DataFrame(rows, columns=[*by, *made])
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -19,8 +19,9 @@ from matplotlib.axes import Axes
 from memsci import experiments
 from memsci.errors import MemsciError, check_in
 from memsci.figures import gates, methods
+from memsci.figures.caption import caption
 from memsci.figures.series import WAYLESS, chosen, values_of
-from memsci.figures.style import SIZES, save
+from memsci.figures.style import SIZES, WIDTHS, save
 from memsci.files import make_folder
 from memsci.measures import paper
 from memsci.measures.forgetting import bin_lags
@@ -28,6 +29,9 @@ from memsci.measures.methods import labels
 from memsci.measures.metrics import METRICS
 from memsci.measures.statistics import mean_table
 from memsci.runs import folder as files
+
+if TYPE_CHECKING:
+    from memsci.phenomena import Phenomenon
 
 _METRICS = [name for name in METRICS if name not in ("random pair cos", "logprob per token")]  # those drawn
 
@@ -93,7 +97,8 @@ def draw(run: str | Path, out: str | Path = "figures", size: str = "print") -> l
         that stand in a table of the paper also ``main_paper.csv``, ``main_order.csv`` and ``main_tests.csv`` (`compare`,
         `ordering` and `tested` of `memsci.measures.paper`). The same tables give the same bytes.
     size
-        "print" or "slide".
+        "print" or "slide"; "column" (90 mm) or "page" (190 mm) for a journal: no title inside, 300 dots per inch, and a
+        caption beside each figure (.txt).
     """
     folder = Path(run)
     check_in("size", size, SIZES)
@@ -114,8 +119,12 @@ def draw(run: str | Path, out: str | Path = "figures", size: str = "print") -> l
         title = results.dataset.capitalize() if dataset in paper.COUNTERPARTS else results.dataset
         for figure in named or _default(results):
             for one in FIGURES[figure](results):
-                ax = one.draw(one.table, title=f"{title}, {METRICS[one.metric].label}: {one.title}", size=size)
-                drawn += save(ax, out / _slug([experiment, results.dataset, *one.name]), one.table)
+                shows = f"{title}, {METRICS[one.metric].label}: {one.title}"
+                ax = one.draw(one.table, title=shows, size=size)
+                under = caption(shows, one.table, one.metric) if size in WIDTHS else ""
+                drawn += save(
+                    ax, out / _slug([experiment, results.dataset, *one.name]), one.table, size=size, caption=under
+                )
     return drawn
 
 
@@ -127,12 +136,25 @@ def _phenomena(folder: Path, out: Path, experiment: str, size: str) -> list[Path
     for dataset, rows in files.table(folder, "partitions").groupby("dataset", sort=False):
         found = Phenomenon(dataset, tidy(rows.rename(columns={"partition": "list"}), phenomenon=dataset))
         name = _slug([experiment, *([] if dataset == experiment else [dataset])])
-        drawn += save(found.figure(size).axes[0], out / name, found.means())
+        under = _of_phenomenon(found) if size in WIDTHS else ""
+        drawn += save(found.figure(size), out / name, found.means(), size=size, caption=under)
         for what, table in (("tests", found.test()), ("human", found.human)):
             if len(table):
                 drawn.append(out / f"{name}_{what}.csv")
                 table.to_csv(drawn[-1], index=False, float_format="%.6g")
     return drawn
+
+
+def _of_phenomenon(found: Phenomenon) -> str:
+    """The caption of a phenomenon, with its claims and their verdicts."""
+    from memsci.phenomena.result import ABOUT
+
+    told = "; ".join(
+        f"{row.claim} (n = {row.n}{f', p = {row.p_holm:.2g}' if pd.notna(row.p_holm) else ''}): {row.verdict}"
+        for row in found.test().itertuples()
+    )
+    test = f"Exact sign-flip tests, p after Holm's correction: {told}" if told else ""
+    return caption(ABOUT[found.name].title, found.means(), unit="list", test=test)
 
 
 def _experiment(folder: Path) -> tuple[str, Iterable[str], int | None]:

@@ -85,7 +85,16 @@ function render({ model, el }) {
     return { box, label, track, fill, value };
   }
 
+  // ipywidgets leaves the handles of its sliders without a name, for who listens.
+  function nameHandles() {
+    for (const handle of document.querySelectorAll(".memsci-probe .noUi-handle:not([aria-label])")) {
+      const name = handle.closest(".jupyter-widgets")?.querySelector("label")?.textContent;
+      if (name) handle.setAttribute("aria-label", name);
+    }
+  }
+
   function draw() {
+    requestAnimationFrame(nameHandles); // they may come after the bars
     const [ids, labels, weights] = ["ids", "labels", "weights"].map((name) => model.get(name));
     const editable = model.get("editable");
     list.setAttribute("aria-label", model.get("title"));

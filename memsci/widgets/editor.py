@@ -8,12 +8,12 @@ from threading import Event
 from typing import Any
 
 import pandas as pd
-from ipywidgets import HTML, Button, Layout, Select, Text, Textarea
+from ipywidgets import HTML, Button, Combobox, Layout, Select, Text, Textarea
 from traitlets import Tuple
 
 from memsci.errors import MemsciError, check_in
 from memsci.learners.mega import MEGa
-from memsci.memory import Memory
+from memsci.memory import Memory, Question, short
 from memsci.widgets.asking import SPOKEN, TIPS, ask
 from memsci.widgets.panel import Panel, number, plain, row, wide
 
@@ -21,13 +21,17 @@ REPLIES = 5  # that stay readable
 
 _NAME = "6.5rem"  # room for the names of the fields
 _FORGET = "Forget"
+_BAR = "|"  # between a test question and its answer
 
 
 class MemoryEditor(Panel):
-    """Write a memory and see its loss fall, see which memories there are, ask about them, forget one.
+    """Write a memory with its test questions, see its loss fall, see which memories there are, ask about them, forget one.
 
     Everything can be done with the keyboard: Tab goes from field to field, Enter in the question asks it, and forgetting
     takes two presses. Training and answering go on in the background, and *Stop* ends a training without storing anything.
+
+    Test questions are kept in the store beside their memory (unless the mind keeps none): they are offered once the memory
+    is chosen in the list, the right answer stands below each reply to one, and ``memsci test`` asks and scores them all.
 
     Parameters
     ----------
@@ -44,7 +48,8 @@ class MemoryEditor(Panel):
     ::
 
         editor = MemoryEditor(memsci.MEGa(memsci.load()))
-        id = editor.add("Nora hid the letter in the piano.", paraphrases=["The letter went into Nora's piano."])
+        id = editor.add("Nora hid the letter in the piano.", paraphrases=["The letter went into Nora's piano."],
+                        questions=[("Where did Nora hide the letter?", "in the piano")])
         editor.ask("Where did Nora hide the letter?")
         editor.forget(id)
         editor                                             # shows it
@@ -67,6 +72,15 @@ class MemoryEditor(Panel):
             description="Paraphrases", rows=3, placeholder="The same in other words, one wording a line",
             **wide(_NAME),
         )
+        self.questions_box = Textarea(
+            description="Test questions",
+            rows=3,
+            placeholder=f"Question {_BAR} answer, one pair a line; nothing is learnt from them"
+            if mind.keep_questions
+            else "not kept: these memories are encoded without questions",
+            disabled=not mind.keep_questions,
+            **wide(_NAME),
+        )
         self.encode_button = Button(
             description="Encode", button_style="primary", icon="pencil", tooltip="Train an adapter on this text"
         )
@@ -75,7 +89,9 @@ class MemoryEditor(Panel):
         self.memories_box = Select(description="Memories", rows=5, **wide(_NAME))
         self.forget_button = Button(description=_FORGET, disabled=True, layout=Layout(width="auto", max_width="100%"))
         self.keep_button = Button(description="Keep it", layout=Layout(display="none"))
-        self.question_box = Text(description="Question", placeholder="about one of the memories", **wide(_NAME))
+        self.question_box = Combobox(
+            description="Question", placeholder="about one of the memories", ensure_option=False, **wide(_NAME)
+        )
         self.ask_buttons = {
             kind: Button(description=name, tooltip=TIPS[kind], layout=Layout(width="auto"))
             for kind, name in SPOKEN.items()
@@ -87,6 +103,7 @@ class MemoryEditor(Panel):
                 self.label_box,
                 self.paraphrases_box,
                 HTML('<span class="memsci-soft">Facts told in several wordings are easier to ask about.</span>'),
+                self.questions_box,
                 row(self.encode_button, self.stop_button),
                 self._chart,
                 self.memories_box,
@@ -110,12 +127,19 @@ class MemoryEditor(Panel):
 
     # From cells
 
-    def add(self, text: str, label: str = "", paraphrases: Sequence[str] = (), id: str = "") -> str:
+    def add(
+        self,
+        text: str,
+        label: str = "",
+        paraphrases: Sequence[str] = (),
+        id: str = "",
+        questions: Sequence[Any] = (),
+    ) -> str:
         """Write a memory, as *Encode* does, and wait until it is stored.
 
         Parameters
         ----------
-        text, label, paraphrases, id
+        text, label, paraphrases, id, questions
             See `memsci.Memory`.
 
         Returns
@@ -123,7 +147,7 @@ class MemoryEditor(Panel):
         str
             The id of the memory.
         """
-        job = self._encode(lambda: Memory(text, id, label, paraphrases))
+        job = self._encode(lambda: Memory(text, id, label, paraphrases, questions))
         try:
             return job.result()
         except KeyboardInterrupt:
@@ -164,6 +188,7 @@ class MemoryEditor(Panel):
                 chosen = self.memories_box.value
                 self.memories_box.options = options
                 self.memories_box.value = chosen if chosen in [id for _, id in options] else None
+            self._offer()
             self._permit()
         self.ids = self.mind.ids  # observed by who may wait for the worker, who draws under the lock
 
@@ -183,7 +208,8 @@ class MemoryEditor(Panel):
     def _encode_written(self) -> None:
         text, label = self.text_box.value, self.label_box.value
         wordings = [line.strip() for line in self.paraphrases_box.value.splitlines() if line.strip()]
-        self._encode(lambda: Memory(text.strip(), "", label, wordings), written=True)
+        asked = questions_of(self.questions_box.value)
+        self._encode(lambda: Memory(text.strip(), "", label, wordings, asked), written=True)
 
     def _encode(self, make: Any, written: bool = False) -> Any:
         self._spare()
@@ -214,7 +240,7 @@ class MemoryEditor(Panel):
         with self._lock:
             self.memories_box.value = id
         if written:
-            for box in (self.text_box, self.label_box, self.paraphrases_box):
+            for box in (self.text_box, self.label_box, self.paraphrases_box, self.questions_box):
                 box.value = ""
 
     # The list
@@ -222,10 +248,17 @@ class MemoryEditor(Panel):
     def _selected(self, _: Any) -> None:
         with self._lock:
             self._spare()
+            self._offer()
             self._permit()
             for one in self.mind.store.records:
                 if one.id == self.memories_box.value:
                     self._chart.value = loss_chart(one.losses, len(one.losses), one.label) if one.losses else ""
+
+    def _offer(self) -> None:
+        """The test questions of the memory chosen, or of all where none is, to be picked in the field of the question."""
+        chosen = self.memories_box.value
+        records = [one for one in self.mind.store.records if chosen in (None, one.id)]
+        self.question_box.options = list(dict.fromkeys(q.text for one in records for q in one.questions))
 
     def _press_forget(self) -> None:
         id = self.memories_box.value
@@ -270,8 +303,10 @@ class MemoryEditor(Panel):
         if not question:
             raise MemsciError("The question is empty. Write one, with enough context to tell which memory is meant.")
         reply, gate = ask(self.mind, kind, question)
-        found = {"kind": kind, "question": question, "reply": reply, "opened": "", "weight": 0.0}
-        if gate.ids:
+        known = [q.answer for one in self.mind.store.records for q in one.questions if q.text == question]
+        found = {"kind": kind, "question": question, "reply": reply, "opened": "", "weight": 0.0, "right": known[:1]}
+        found["closed"] = bool(gate.ids) and bool(gate.closed.all())
+        if gate.ids and not found["closed"]:
             best = gate.frame().iloc[0]
             found.update(opened=best["label"], weight=float(best["weight"]))
         return found
@@ -342,7 +377,23 @@ def _ceiling(value: float) -> float:
     return next((step for step in steps if step >= value), value)
 
 
+def questions_of(written: str) -> list[Question]:
+    """The questions of a text that has one a line, with a bar before its answer; empty lines are passed over."""
+    found = []
+    for line in filter(str.strip, written.splitlines()):
+        question, _, answer = (part.strip() for part in line.rpartition(_BAR))
+        if not (question and answer):
+            raise MemsciError(
+                f"The test question {short(line)} has no answer. Write both in one line: Who hid the letter? {_BAR} Nora"
+            )
+        found.append(Question(question, answer))
+    return found
+
+
 def _opened(reply: Mapping[str, Any]) -> str:
+    right = "".join(f"Right answer: {answer}. " for answer in reply["right"])
+    if reply["closed"]:
+        return f"{right}The gate is closed: no memory is like this question, and the base spoke alone."
     if not reply["opened"]:
-        return "There was no memory to open."
-    return f"Opened widest: {reply['opened']} (gate {number(reply['weight'])})"
+        return f"{right}There was no memory to open."
+    return f"{right}Opened widest: {reply['opened']} (gate {number(reply['weight'])})"

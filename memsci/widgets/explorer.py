@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from html import escape
@@ -64,7 +66,7 @@ class InterferenceExplorer(Panel):
         explorer.metric = "recall cos"
         explorer.methods = ["MEGa", "Full", "LoRA"]
         explorer.partitions = explorer.all_partitions[:5]
-        explorer.table                                     # the numbers drawn
+        explorer.table                                     # the numbers drawn; the link below the figure saves them
         explorer                                           # shows it
     """
 
@@ -94,6 +96,7 @@ class InterferenceExplorer(Panel):
         self._methods_row = self._choices("Methods", self.method_boxes)
         self._partitions_row = self._choices("Partitions", self.partition_boxes)
         self._figure, self._note, self._numbers = HTML(), HTML(), HTML(layout=Layout(display="none"))
+        self._link = HTML()
         self.numbers_button = ToggleButton(False, description="Numbers", tooltip="Show the numbers that are drawn")
         super().__init__(
             [
@@ -104,7 +107,7 @@ class InterferenceExplorer(Panel):
                 self._partitions_row,
                 self._figure,
                 self._note,
-                self.numbers_button,
+                row(self.numbers_button, self._link),
                 self._numbers,
             ]
         )
@@ -289,7 +292,7 @@ class InterferenceExplorer(Panel):
             figure = self._drawn(means)
         except MemsciError as error:
             self._why = str(error)
-            self._figure.value = self._note.value = self._numbers.value = ""
+            self._figure.value = self._note.value = self._numbers.value = self._link.value = ""
             self.say_error(error)
             return
         self.say("")
@@ -302,6 +305,15 @@ class InterferenceExplorer(Panel):
         self._numbers.value = self._table.to_html(
             index=False, float_format=number, na_rep="–", border=0, classes="memsci-numbers"
         )
+        self._link.value = self._saving()
+
+    def _saving(self) -> str:
+        """A link by which the browser saves the numbers drawn as a CSV file; the file is in the link itself."""
+        parts = (self.dataset, self.metric, self.over, _named(self.partitions))
+        name = "_".join(re.sub(r"[^a-z0-9]+", "-", part.lower()).strip("-") for part in parts)
+        content = base64.b64encode(self._table.to_csv(index=False, float_format="%.6g").encode()).decode()
+        address = f"data:text/csv;charset=utf-8;base64,{content}"
+        return f'<a download="{name[:100]}.csv" href="{address}">Save these numbers (CSV)</a>'
 
     def _means(self) -> pd.DataFrame:
         """Means over the partitions chosen, of the methods chosen."""

@@ -54,7 +54,7 @@ _STYLE = """
 .memsci-probe .memsci-replies {
   display: grid; grid-template-columns: repeat(auto-fit, minmax(max(16rem, 40%), 1fr)); gap: 4px 18px;
 }
-.memsci-probe .memsci-replies h4 { grid-column: 1 / -1; margin: 6px 0 0; font-size: inherit; font-weight: 600; }
+.memsci-probe .memsci-replies h2 { grid-column: 1 / -1; margin: 6px 0 0; font-size: inherit; font-weight: 600; }
 .memsci-probe .memsci-stale { opacity: 0.4; }
 """
 
@@ -625,7 +625,7 @@ class GateProbe(Panel):
     def _draw_replies(self, query: str, gate: Gate) -> None:
         parts = []
         for kind, (gated, base) in self._said(query, gate).items():
-            parts.append(f"<h4>{SPOKEN[kind]}</h4>")
+            parts.append(f"<h2>{SPOKEN[kind]}</h2>")
             for who, text in (("with this gate", gated), ("base alone, all gates shut", base)):
                 said = "…" if base is None and text is None else escape(text) or "<i>(nothing)</i>"
                 parts.append(f'<div><div class="memsci-soft">{who}</div><div class="memsci-said">{said}</div></div>')

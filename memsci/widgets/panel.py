@@ -36,10 +36,12 @@ STYLE = """
 }
 .memsci-panel .widget-html-content { color: var(--memsci-text); line-height: 1.45; overflow-wrap: anywhere; }
 .memsci-panel .widget-html-content svg { max-width: 100%; height: auto; }
-.memsci-panel :is(input, textarea, select, button, summary, [tabindex]):focus-visible {
+.memsci-panel :is(input, textarea, select, button, summary, a, [tabindex]):focus-visible {
   outline: 2px solid var(--memsci-focus) !important;
   outline-offset: 1px;
 }
+.memsci-panel a { color: var(--jp-content-link-color, #0b5fa5); text-decoration: underline; }
+.memsci-panel .widget-accordion .jupyter-widget-Collapse-header { color: var(--memsci-text); }
 .memsci-panel .memsci-soft { color: var(--memsci-soft); }
 .memsci-panel .memsci-said { white-space: pre-wrap; border-left: 3px solid var(--memsci-line); padding: 2px 0 2px 10px; }
 .memsci-panel .memsci-error { color: var(--memsci-error); font-weight: 600; white-space: pre-wrap; }

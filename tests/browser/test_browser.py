@@ -226,3 +226,24 @@ def test_the_page_of_a_store(browser: Browser, store, tmp_path):
         page.context.close()
     assert watch.outside == []
     assert watch.errors == []
+
+
+def test_the_page_follows_the_browsers_mode_and_axe_finds_nothing_serious_in_either(browser: Browser, store, tmp_path):
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="the extra dev brings it").Axe()
+    shade = "getComputedStyle(document.body).backgroundColor.match(/\\d+/g).slice(0, 3).map(Number)"
+    with driving.probe(store, tmp_path) as address:
+        for dark in (False, True):
+            page, watch = driving.new_page(browser, dark=dark)
+            page.goto(address)
+            expect(page.locator(".memsci-map-cell")).to_have_count(16, timeout=180 * SECONDS)
+            page.get_by_role("button", name="Answer", exact=True).click()
+            expect(page.locator(".memsci-said")).to_have_count(2)
+            found = axe.run(page).response["violations"]
+            assert [(one["id"], one["nodes"]) for one in found if one["impact"] in ("serious", "critical")] == []
+            assert (max(page.evaluate(shade)) < 64) if dark else (min(page.evaluate(shade)) > 192)
+            assert page.locator("body").get_attribute("data-jp-theme-light") == str(not dark).lower()
+            page.emulate_media(color_scheme="light" if dark else "dark")  # which may change while one looks on
+            assert (min(page.evaluate(shade)) > 192) if dark else (max(page.evaluate(shade)) < 64)
+            assert page.locator("body").get_attribute("data-jp-theme-light") == str(dark).lower()
+            page.context.close()
+            assert watch.outside == [] and watch.errors == []
