@@ -105,8 +105,8 @@ class Encoding(Settings):
         Precision in which the finished adapter is saved. It is trained in float32: a bfloat16 weight near 0.01 would not
         move under steps of 3e-5. *Not stated in the paper.*
     autocast
-        Compute the matrix products of training in bfloat16 where the base is float32: faster where the hardware supports
-        it. The adapter, AdamW and the loss stay float32. *Not stated in the paper.*
+        Compute the matrix products of training in bfloat16 where the base is float32, if the hardware has such products:
+        they are faster there. The adapter, AdamW and the loss stay float32. *Not stated in the paper.*
     study
         What is learnt: "text", the wordings under `prompt` (the paper's); or "parts", lessons made of each wording: the
         whole of it under the recall prompt with a few of its words as the cue, and one of its sentences under the question

@@ -154,7 +154,8 @@ def test_the_loss_and_its_gradient_are_those_of_cross_entropy(monkeypatch):
 
 
 @pytest.mark.parametrize("batch_size", [1, 2])
-def test_in_bfloat16_many_at_once_equal_each_alone_at_its_precision(base, batch_size):
+def test_in_bfloat16_many_at_once_equal_each_alone_at_its_precision(base, batch_size, monkeypatch):
+    monkeypatch.setattr("memsci.adapters.train.fast_bfloat16", lambda device: True)
     exact, halved = (
         Encoding(rank=4, lr=2e-3, epochs=3, batch_size=batch_size, autocast=autocast) for autocast in (False, True)
     )
@@ -164,6 +165,12 @@ def test_in_bfloat16_many_at_once_equal_each_alone_at_its_precision(base, batch_
         assert one.losses == pytest.approx(single.losses, abs=0.02)
         assert one.losses == pytest.approx(plain.losses, abs=0.1) and one.losses != plain.losses
         assert all(t.dtype == torch.float32 for pair in one.adapter.deltas.values() for t in pair)
+
+
+def test_where_bfloat16_is_slow_autocast_changes_nothing(base, monkeypatch):
+    monkeypatch.setattr("memsci.adapters.train.fast_bfloat16", lambda device: False)
+    one, plain = (run(base, MEMORIES[:1], Encoding(rank=4, lr=2e-3, epochs=2, autocast=on))[0] for on in (True, False))
+    assert one.losses == plain.losses
 
 
 def test_losses_are_those_of_the_epochs(base):

@@ -257,6 +257,13 @@ class Base:
         return tuple(dict.fromkeys(i for i in stops if i is not None))
 
 
+def fast_bfloat16(device: torch.device | str) -> bool:
+    """Whether a device multiplies bfloat16 at speed; many processors of laptops do not."""
+    if torch.device(device).type != "cpu":
+        return True
+    return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+
+
 def load(
     name: str | os.PathLike[str] | None = None,
     *,

@@ -27,7 +27,7 @@ from tqdm.auto import trange
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from ..errors import MemsciError
-from ..models.base import load
+from ..models.base import fast_bfloat16, load
 from ..models.untrained import untrained
 from . import corpus, vocabulary
 
@@ -167,11 +167,6 @@ def gate_loss(model, cues, texts):
     return F.cross_entropy(scores, right), (scores.argmax(1) == right).float().mean()
 
 
-def fast_bfloat16() -> bool:
-    """Whether this machine multiplies bfloat16 in hardware."""
-    return torch.cuda.is_available() or torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-
-
 def learning_rate(recipe: Recipe, step: int) -> float:
     """Warm-up, constant, linear decay to zero; then the finishing steps."""
     if step < recipe.steps:
@@ -210,7 +205,7 @@ def optimisers(model, recipe: Recipe):
     matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and "layers" in name]
     rest = [p for name, p in model.named_parameters() if not (p.ndim == 2 and "layers" in name)]
     return [
-        (torch.optim.Muon if fast_bfloat16() else Muon)(
+        (torch.optim.Muon if fast_bfloat16(model.device) else Muon)(
             matrices, lr=recipe.lr, weight_decay=recipe.weight_decay, momentum=0.95, adjust_lr_fn="match_rms_adamw"
         ),
         torch.optim.AdamW(rest, lr=recipe.lr, weight_decay=0.0, betas=(0.9, 0.95), fused=True),
@@ -248,7 +243,7 @@ def train(out: Path, recipe: Recipe, checkpoint_minutes: float = 5.0, minutes: f
         os.replace(state_file.with_suffix(".new"), state_file)
         export(model, tokenizer, out / "model", said if finished else None)
 
-    autocast = partial(torch.autocast, device, torch.bfloat16, enabled=fast_bfloat16())
+    autocast = partial(torch.autocast, device, torch.bfloat16, enabled=fast_bfloat16(device))
     loss_of = torch.compile(corpus_loss, dynamic=False)
     loader = DataLoader(Batches(recipe, tokenizer), batch_size=None, sampler=range(start, recipe.length), num_workers=1)
     log = open(out / "log.jsonl", "a")
