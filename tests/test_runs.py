@@ -509,7 +509,7 @@ def test_the_command_line_runs_lists_scores_and_draws(table, marks, tmp_path, mo
     wrong = say("run", "main", "--job", "memory", *where)
     assert wrong.exit_code == 2 and "--job takes NAME=VALUE" in wrong.stderr
 
-    monkeypatch.setattr("memsci.runs.report.draw", lambda run, out: [out / run.name])
+    monkeypatch.setattr("memsci.runs.report.draw", lambda run, out, size: [out / run.name])
     assert say("figures", "fake", "--to", tmp_path, *where).stdout == f"{tmp_path / prepared.folder.name}\n"
     scored = []
     monkeypatch.setattr(runs, "score", lambda path, judges: scored.append((path, judges)))
