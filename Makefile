@@ -40,7 +40,7 @@ lab: $(VENV)/.installed-notebooks ## the notebooks in JupyterLab
 
 notebooks: $(VENV)/.installed-dev ## run the notebooks and keep what they show (10 minutes); ARGS=notebooks/02-gating.ipynb for one
 	$(BIN)/jupyter nbconvert --to notebook --execute --inplace --ExecutePreprocessor.record_timing=False \
-	  --ExecutePreprocessor.timeout=600 $(or $(ARGS),notebooks/*.ipynb)
+	  --ExecutePreprocessor.timeout=3000 $(or $(ARGS),notebooks/*.ipynb)
 
 screenshots: $(VENV)/.installed-dev ## docs/images/, taken anew in a real browser (Chromium)
 	$(BIN)/python tests/browser/screenshots.py docs/images $(ARGS)
@@ -48,7 +48,7 @@ screenshots: $(VENV)/.installed-dev ## docs/images/, taken anew in a real browse
 # nbval runs the notebooks and compares what they print with what they keep; pictures are not compared. A file is tested by
 # one of WORKERS processes; WORKERS=0 tests all in this one.
 test: $(VENV)/.installed-dev ## all tests, and all notebooks
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --nbval --nbval-current-env --nbval-cell-timeout=600 \
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --nbval --nbval-current-env --nbval-cell-timeout=3000 \
 	  --nbval-sanitize-with=tests/nbval_sanitize.cfg $(ARGS)
 
 test-fast: $(VENV)/.installed-dev ## what a developer runs all the time: no browser, no notebooks, no slow tests

@@ -134,11 +134,11 @@ def _try_lengths(task: Task, base: Base, fit: Callable[[Messages, int, str], Non
                 fit([*prompt, {"role": "assistant", "content": text}], 1, f"Memory {memory.id} with its prompt")
     rules = [GateRule.from_dict(task.learner["rule"])] if "rule" in task.learner else []
     rules = [gate_rule(rules[0], text)[0] for text in cell.rules] or rules
-    recalls = max((_most_recalls(rule, len(memories)) for rule in rules), default=1)
+    many = max((_most_recalls(rule, len(memories)) for rule in rules), default=1)
     together = max((len(one.about) for one in world.compositional), default=1) if methods.get(cell.method).oracle else 1
     texts = sorted((memory.text for memory in memories), key=len)[-max(task.learner.get("k", 1), together) :]
     passage = BETWEEN.join(texts)
-    longest = RECALL_TOKENS if recalls == 1 else max(len(base.reply(memory.text)) for memory in memories)
+    longest = RECALL_TOKENS if many == 1 else max(len(base.reply(memory.text)) for memory in memories)
     for question in (*world.compositional, *(one for memory in memories for one in memory.questions[: cell.questions])):
         what = f"The question {question.text!r}, with what stands before it and the longest reply,"
         said = question.answer if len(question.answer) > ANSWER_TOKENS else ""
@@ -146,7 +146,7 @@ def _try_lengths(task: Task, base: Base, fit: Callable[[Messages, int, str], Non
         if not recalls:
             fit(prompts.rag(question.text, passage), answer, what)
         elif "recall first" in cell.ways:
-            fit(prompts.irag(question.text, "-"), recalls * longest + answer, what)
+            fit(prompts.irag(question.text, "-"), many * longest + answer, what)
         else:
             fit(prompts.recall(question.text), max(RECALL_TOKENS, answer), what)
 
