@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -442,6 +443,8 @@ def test_what_is_given_to_memories_that_share_an_adapter_adds_up_on_it(mind):
         assert said(weights) == pytest.approx(alone, abs=1e-4)
     assert said({}) == shut != said({"m": 0.5}) != pytest.approx(alone, abs=1e-2)
     assert said({"x": 0.5, "c": 0.5}) != pytest.approx(said({"c": 0.5}), abs=1e-2)
+    closed = replace(mind.gate(QUESTIONS, only=["c"]), weights=torch.zeros(3, 1, dtype=torch.float64))
+    assert mind.logprob(QUESTIONS, ANSWERS, gate=closed)["logprob"].tolist() == shut
 
 
 def test_a_one_hot_gate_is_that_memory_alone(mind, tmp_path):

@@ -616,7 +616,7 @@ class MEGa(Learner, method="MEGa"):
             if self.store.shared:  # what is given to memories that share an adapter adds up on it
                 names = self.store.adapter_names(ids)
                 place = {name: index for index, name in enumerate(dict.fromkeys(names))}
-                owners = torch.tensor([place[name] for name in names])
+                owners = torch.tensor([place[name] for name in names], dtype=torch.int64)  # also of none
                 weights = weights.new_zeros(len(weights), len(place)).index_add(1, owners, weights)
             return mixture(self.base.model, self._adapters(ids), weights, passes)
 
