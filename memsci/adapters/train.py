@@ -160,7 +160,7 @@ def descend(
 def precision(device: torch.device, autocast: bool) -> Iterator[None]:
     """Inside the block, matrix products are taken in bfloat16 if `autocast`, where the hardware has such products.
 
-    A processor without them computes each in a hundred times the time of float32; there the block changes nothing.
+    A processor without them is far slower in bfloat16 than in float32; there the block changes nothing.
     """
     with ExitStack() as stack:
         if autocast and fast_bfloat16(device):

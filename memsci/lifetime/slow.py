@@ -34,7 +34,7 @@ LATE = 0.8  # of the epochs teach wordings; the rest the recall alone
 
 @dataclass(frozen=True, kw_only=True)
 class Sleep(Settings):
-    """How memories are brought into one adapter. *Not in the paper*; defaults found on the shipped base (docs/lab-notes.md).
+    """How memories are brought into one adapter. *Not in the paper*; its defaults: docs/notes/lifetime.md.
 
     Parameters
     ----------
