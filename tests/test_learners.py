@@ -288,11 +288,24 @@ def test_the_true_gate_is_a_gate_by_hand():
 @pytest.mark.parametrize("name", [name for name in LEARNERS if name != "MEGa"])
 def test_learners_without_a_gate_refuse_one(name):
     learner, gate = taught(name)[0], taught("MEGa")[0].true_gate(["x"])
-    asked = [lambda: learner.true_gate(["x"]), lambda: learner.answer("Who sang?", gate=gate),
-             lambda: learner.logprob(["Who sang?"], ["Ada"], beta=0.1), lambda: learner.choose(QUIZ, gate=gate)]
+    asked = [lambda: learner.logprob(["Who sang?"], ["Ada"], beta=0.1), lambda: learner.choose(QUIZ, gate=gate)]
+    if name != "In context":  # which puts the right texts into its prompt, and no others
+        asked += [lambda: learner.true_gate(["x"]), lambda: learner.answer("Who sang?", gate=gate)]
     for ask in asked:
         with pytest.raises(MemsciError, match=f"{re.escape(name)} has no gate that could be opened by hand"):
             ask()
+
+
+def test_in_context_a_true_gate_leaves_the_right_text_alone():
+    learner, base = taught("In context")
+    for memory in MEMORIES:
+        alone = make("In context", base)
+        alone.learn([memory], progress=False)
+        gate = learner.true_gate([memory.id])
+        assert learner.logprob(QUESTIONS[:1], ANSWERS[:1], gate=gate).equals(alone.logprob(QUESTIONS[:1], ANSWERS[:1]))
+        assert learner.answer(QUESTIONS[:1], gate=gate) == alone.answer(QUESTIONS[:1])
+    with pytest.raises(MemsciError, match="In context has not learnt the memory 'nobody'"):
+        learner.true_gate(["nobody"])
 
 
 @pytest.mark.parametrize("name", LEARNERS)

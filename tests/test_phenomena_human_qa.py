@@ -67,7 +67,7 @@ def test_answers_belong_to_the_passage_whose_question_they_answer(folder):
 
 def test_without_the_data_it_is_said_where_they_are_from(monkeypatch, tmp_path):
     module._passages.cache_clear()
-    monkeypatch.delenv("MEMSCI_DATA")
+    monkeypatch.delenv("MEMSCI_DATA", raising=False)
     with pytest.raises(MemsciError, match="do not come with the package.*simulating-memory.*MEMSCI_DATA"):
         source.readings()
     with pytest.raises(MemsciError, match="does not hold the passages.*simulating-memory"):

@@ -371,6 +371,9 @@ class GateProbe(Panel):
                 return
             i, j = gate_map.selected
             with self._silently():
+                # One selection may be told twice, and a bar be moved in the browser before the second time comes.
+                if (self.query, self._hand, self._added) == (gate_map.rows[i].strip(), None, [gate_map.ids[j]]):
+                    return
                 self._undo_hand()
                 self._added = [gate_map.ids[j]]
                 self._question.value = gate_map.rows[i]

@@ -241,9 +241,9 @@ def test_the_page_follows_the_browsers_mode_and_axe_finds_nothing_serious_in_eit
             found = axe.run(page).response["violations"]
             assert [(one["id"], one["nodes"]) for one in found if one["impact"] in ("serious", "critical")] == []
             assert (max(page.evaluate(shade)) < 64) if dark else (min(page.evaluate(shade)) > 192)
-            assert page.locator("body").get_attribute("data-jp-theme-light") == str(not dark).lower()
+            expect(page.locator("body")).to_have_attribute("data-jp-theme-light", str(not dark).lower())
             page.emulate_media(color_scheme="light" if dark else "dark")  # which may change while one looks on
+            expect(page.locator("body")).to_have_attribute("data-jp-theme-light", str(dark).lower())
             assert (min(page.evaluate(shade)) > 192) if dark else (max(page.evaluate(shade)) < 64)
-            assert page.locator("body").get_attribute("data-jp-theme-light") == str(dark).lower()
             page.context.close()
             assert watch.outside == [] and watch.errors == []
