@@ -78,6 +78,7 @@ docs: $(VENV)/.installed-dev ## the documentation site, into site/: open site/in
 
 lint: $(VENV)/.installed-dev ## style and likely mistakes
 	$(BIN)/ruff check $(ARGS) .
+	$(BIN)/ruff format --check $(ARGS) .
 
 clean: ## remove the virtual environment, caches and builds
 	rm -rf $(VENV) build dist .pytest_cache .ruff_cache

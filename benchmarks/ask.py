@@ -271,6 +271,7 @@ def twice(repeats: int) -> None:
 
 PARTS = {"ask": asking, "rows": rows_or_together, "fold": folding, "twice": twice}
 
+
 def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--part", nargs="+", choices=PARTS, default=list(PARTS), help="only these tables")

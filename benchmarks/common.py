@@ -47,7 +47,9 @@ def seconds(run: Callable[[], Any]) -> float:
     return time.perf_counter() - begun
 
 
-def compare(sides: Mapping[str, Callable[[], Any]], reference: str, repeats: int = ROUNDS, warmup: int = 1) -> pd.DataFrame:
+def compare(
+    sides: Mapping[str, Callable[[], Any]], reference: str, repeats: int = ROUNDS, warmup: int = 1
+) -> pd.DataFrame:
     """Time several sides in turn: first each a few times to warm up, then `repeats` rounds of one call of each.
 
     Parameters

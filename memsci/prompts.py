@@ -81,8 +81,7 @@ def encoding(name: str = "methods") -> Messages:
 
 
 def encoding_text(name: str) -> str:
-    """What the user "says" under this name; see :func:`encoding`.
-    """
+    """What the user "says" under this name; see :func:`encoding`."""
     if isinstance(name, str) and name.startswith(LITERAL) and name != LITERAL:
         return name.removeprefix(LITERAL)
     named = {**ENCODING_PROMPTS, **{key: text for texts in FINE_TUNING_PROMPTS.values() for key, text in texts.items()}}
@@ -101,8 +100,7 @@ def recall(question: str) -> Messages:
 
 
 def qa(question: str, prompt: str = "main") -> Messages:
-    """Prompt that asks for an answer of one sentence (paper, Fig. 1; "appendix": as appendix E.5.2 prints it).
-    """
+    """Prompt that asks for an answer of one sentence (paper, Fig. 1; "appendix": as appendix E.5.2 prints it)."""
     check_in("QA prompt", prompt, QA_PROMPTS)
     return _user(QA_PROMPTS[prompt].format(question=question))
 

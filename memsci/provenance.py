@@ -24,9 +24,9 @@ def commit(*paths: str) -> str | None:
     None outside of a repository.
     """
     here = Path(__file__).parent
-    git = lambda folder, *words: subprocess.run(
-        ["git", "-C", str(folder), *words], capture_output=True, text=True, check=True
-    ).stdout
+    git = lambda folder, *words: (
+        subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, check=True).stdout
+    )
     try:
         git(here, "ls-files", "--error-unmatch", "__init__.py")  # an installed copy may lie in another repository
         changed = git(here.parent, "status", "--porcelain", "--", *(paths or ["."]))

@@ -244,15 +244,19 @@ def test_of_a_question_about_several_memories_the_parts_count():
 
 
 def test_random_pairs_are_of_single_memories_whatever_questions_are_about():
-    joint = RESPONSES[RESPONSES["method"] != "Base"].iloc[:3].assign(
-        memory_id=["a b", "b c", "a b"], original=["A\n\nB", "B\n\nC", "A\n\nB"]
+    joint = (
+        RESPONSES[RESPONSES["method"] != "Base"]
+        .iloc[:3]
+        .assign(memory_id=["a b", "b c", "a b"], original=["A\n\nB", "B\n\nC", "A\n\nB"])
     )
     scores = evaluate.score(joint, embed=fake)
     assert values(scores, "random pair cos") == pytest.approx([CHANCE] * 2)  # RAG's and MEGa's, of A, B and C
     # RAG found one of two memories at the most: not the recall of both, and not a miss either.
     assert scores.loc[scores["metric"] == "recall cos", "method"].tolist() == ["MEGa"]
     beside = evaluate.score(pd.concat([RESPONSES, joint]), embed=fake)
-    assert set(values(beside, "random pair cos")) == set(values(evaluate.score(RESPONSES, embed=fake), "random pair cos"))
+    assert set(values(beside, "random pair cos")) == set(
+        values(evaluate.score(RESPONSES, embed=fake), "random pair cos")
+    )
 
 
 def test_keys_are_kept_and_partitions_have_random_pairs_of_their_own():

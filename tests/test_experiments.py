@@ -131,7 +131,10 @@ def test_a_file_of_ones_own(tmp_path):
         ({"measure": "gates", "methods": ("by layer",), "figures": ("sweep",)}, "'sweep' was given"),
         ({"figures": "sweep"}, "figures of .* must be a list of texts"),
         ({"paper_table": 5}, "paper_table must be one of None, 1, 2, 3, 4; 5 was given"),
-        ({"datasets": ("a/mine.csv", "b/mine.csv")}, r"names of the data sets must be .* once; \('mine.csv', 'mine.csv'\)"),
+        (
+            {"datasets": ("a/mine.csv", "b/mine.csv")},
+            r"names of the data sets must be .* once; \('mine.csv', 'mine.csv'\)",
+        ),
     ],
 )
 def test_what_is_not_allowed_is_named(change, why):
@@ -219,7 +222,9 @@ FEW = [
 @pytest.fixture
 def rehearsed(base, tmp_path, monkeypatch):
     """Rehearse an experiment on three memories, of which the last may be another."""
-    monkeypatch.setattr("memsci.evaluate.scores.embedder", lambda *_: lambda texts: [[1.0, len(text)] for text in texts])
+    monkeypatch.setattr(
+        "memsci.evaluate.scores.embedder", lambda *_: lambda texts: [[1.0, len(text)] for text in texts]
+    )
 
     def act(last=FEW[2], quiz=(), **changes):
         to_frame([*FEW[:2], last]).to_json(file := tmp_path / "birds.jsonl", orient="records", lines=True)
@@ -272,7 +277,9 @@ def test_what_would_fail_in_a_cell_is_said_before_anything_is_learnt(rehearsed, 
 
 def test_what_can_be_run_passes_its_rehearsal(rehearsed):
     quiz = [QuizItem("sums", "One and one?", ("2", "3", "4", "5"), 0)]
-    assert len(rehearsed(methods=tuple(methods.names()), quiz=quiz, last=asked("How many?", "★"))) == len(methods.names())
+    assert len(rehearsed(methods=tuple(methods.names()), quiz=quiz, last=asked("How many?", "★"))) == len(
+        methods.names()
+    )
     rehearsed(**gates("by layer", "similarities=cosine; sites=both"))
 
 
@@ -293,7 +300,10 @@ def test_scoring_is_rehearsed(rehearsed, monkeypatch):
 def test_sources_are_read_before_the_model(tmp_path, monkeypatch):
     monkeypatch.setattr("memsci.models.base.load", lambda *a, **k: pytest.fail("read a model"))
     (tmp_path / "file.csv").write_text("")
-    for chosen, quiz in ((choose("main"), str(tmp_path / "file.csv")), (choose("l2", [str(tmp_path / "no.csv")], [0]), "")):
+    for chosen, quiz in (
+        (choose("main"), str(tmp_path / "file.csv")),
+        (choose("l2", [str(tmp_path / "no.csv")], [0]), ""),
+    ):
         with pytest.raises(MemsciError, match="cannot be read|there is no"):
             runs.prepare(chosen, runs=tmp_path / "runs", quiz=quiz)
     assert not (tmp_path / "runs").exists()
@@ -311,7 +321,9 @@ def test_only_the_first_memories_are_taken(tmp_path):
         full = whole.worlds()[key]
         assert len(full) == 50 and world.memories == full.memories[:20]
         known = {memory.id for memory in world}
-        assert world.compositional == tuple(q for q in full.compositional if set(q.about) <= known) != full.compositional
+        assert (
+            world.compositional == tuple(q for q in full.compositional if set(q.about) <= known) != full.compositional
+        )
     base = {"name": "b", "fingerprint": "f", "tokenizer": "t", "dtype": "float32", "device": "cpu"}
     made = [lay_out(one, base, one.tasks(lambda *_: {}), 0, tmp_path).begin() for one in (whole, few)]
     assert made[0].folder != made[1].folder and not {job.id for job in made[0].jobs} & {job.id for job in made[1].jobs}
@@ -470,7 +482,9 @@ def test_a_run_on_a_real_base_says_what_its_learner_has(base, world, monkeypatch
     with pytest.raises(InterruptedError):
         run_cell(cell("single", setting="lr=0.001"), base, [few])
     (mega,) = found
-    assert told["encoding"] == mega.encoding.to_dict() != learner_settings(cell("single"), few, base.name, 2)["encoding"]
+    assert (
+        told["encoding"] == mega.encoding.to_dict() != learner_settings(cell("single"), few, base.name, 2)["encoding"]
+    )
     assert told["embedding"] == mega.embedding.to_dict() and told["rule"] == mega.rule.to_dict()
 
 
@@ -556,6 +570,7 @@ def test_recalls_that_have_no_room_are_found_before_anything_is_learnt(base, wor
 def test_gates(base, world, monkeypatch, method, setting):
     from memsci.config import Embedding
     from memsci.evaluate import gate_accuracy as gating
+
     few = {"own": (Embedding.paper(), "inner"), "words": (Embedding(kind="words"), "cosine")}
     by_embedding, by_count = gating.by_embedding, gating.by_count
     monkeypatch.setattr(gating, "EMBEDDINGS", few)
@@ -583,7 +598,9 @@ def test_from_the_folder_of_a_model_to_curves(tmp_path, tokenizer, world, monkey
     from memsci.runs.worker import work
 
     monkeypatch.setattr(Encoding, "paper", classmethod(lambda cls: cls(rank=2, epochs=1, batch_size=3)))
-    monkeypatch.setattr("memsci.evaluate.scores.embedder", lambda *_: lambda texts: [[1.0, len(text)] for text in texts])
+    monkeypatch.setattr(
+        "memsci.evaluate.scores.embedder", lambda *_: lambda texts: [[1.0, len(text)] for text in texts]
+    )
     make_model().save_pretrained(tmp_path / "model")
     tokenizer.save_pretrained(tmp_path / "model")
     to_frame(world.memories).to_json(tmp_path / "birds.jsonl", orient="records", lines=True)

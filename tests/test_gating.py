@@ -174,7 +174,9 @@ def test_rates_and_confusions_of_partitions(base):
         ]
     )
     rates = gating.partition_rates(gates.drop(columns="question"))
-    right = gates.assign(right=gates["memory_id"] == gates["top_id"]).groupby(["embedding", "partition"])["right"].mean()
+    right = (
+        gates.assign(right=gates["memory_id"] == gates["top_id"]).groupby(["embedding", "partition"])["right"].mean()
+    )
     assert rates.set_index(["embedding", "partition"])["value"].to_dict() == pytest.approx(right.to_dict())
     found = gating.confusions(gates)
     assert list(found) == ["dataset", "partition", "embedding", "memory_id", "top_id", "share"]

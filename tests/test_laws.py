@@ -368,7 +368,9 @@ def test_rows_run_together_where_copies_for_each_would_be_too_large(model, stack
     with mixture(model, stacked, gates):
         apart = logits(model, IDS[:1].repeat(4, 1))
     monkeypatch.setattr("memsci.adapters.mixture._by_row", None)  # not to be called
-    monkeypatch.setattr("memsci.adapters.mixture.ROW_BYTES", stacked.nbytes - 1)  # four rows of one memory each take as much
+    monkeypatch.setattr(
+        "memsci.adapters.mixture.ROW_BYTES", stacked.nbytes - 1
+    )  # four rows of one memory each take as much
     with mixture(model, stacked, gates):
         assert gap(logits(model, IDS[:1].repeat(4, 1)), apart) < 1e-5
 

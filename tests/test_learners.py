@@ -392,7 +392,8 @@ def test_a_penalty_has_its_say(name):
 def test_every_wording_counts_once_in_the_fisher_information(monkeypatch):
     seen = []
     monkeypatch.setattr(
-        "memsci.learners.finetune.each", lambda model, prompt, texts, autocast: seen.append(texts) or iter(()))
+        "memsci.learners.finetune.each", lambda model, prompt, texts, autocast: seen.append(texts) or iter(())
+    )
     monkeypatch.setattr(EWC, "after", lambda self, parameters, losses: None)
     base = tiny()
     make("Full+EWC", base, **SETTINGS).learn(MEMORIES[:1], progress=False)
@@ -518,7 +519,10 @@ def test_presets():
 
 
 REAL = {"size": 134_515_008}  # as SmolLM2-135M
-WORDY = [Memory("one two three four", id="a"), Memory("five six", id="b", paraphrases=[f"wording {k}" for k in range(9)])]
+WORDY = [
+    Memory("one two three four", id="a"),
+    Memory("five six", id="b", paraphrases=[f"wording {k}" for k in range(9)]),
+]
 
 
 def test_presets_of_a_real_base_are_those_of_a_mind():

@@ -68,7 +68,9 @@ def test_of_a_text_that_leaves_no_room_for_a_prompt_it_is_not_known(tokenizer):
 
 def test_extra_columns_stand_in_the_table_of_memories(base):
     mind = MEGa(base, encoding=QUICK)
-    mind.encode(pd.DataFrame({"text": ["Ann ran.", "Ben sat."], "list": [1, 2], "condition": [None, "far"]}), progress=False)
+    mind.encode(
+        pd.DataFrame({"text": ["Ann ran.", "Ben sat."], "list": [1, 2], "condition": [None, "far"]}), progress=False
+    )
     assert list(mind.memories) == ["id", "label", "loss", "learnt", "list", "condition"]
     assert mind.memories["list"].tolist() == [1, 2] and mind.memories["condition"].isna().tolist() == [True, False]
 

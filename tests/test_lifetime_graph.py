@@ -56,9 +56,7 @@ def test_each_edge_says_what_it_is_for(mind):
     assert list(links) == [one.id for one in MEMORIES]
     assert links.nodes["kite"] == {"label": "Omar found a red kite by…", "order": 1, "date": "2020-01-09"}
     # Nora is in three of six, which is not more than half.
-    assert kinds(links, "names") == pairs(
-        "letter tuner", "kite tuner", "letter boat", "letter boat-2", "boat boat-2"
-    )
+    assert kinds(links, "names") == pairs("letter tuner", "kite tuner", "letter boat", "letter boat-2", "boat boat-2")
     assert links.edges["letter", "tuner"]["names"] == "Turku"
     assert kinds(links, "time") == pairs("letter kite", "kite tuner", "tuner boat", "boat grass", "grass boat-2")
     assert kinds(links, "correction") == pairs("boat boat-2") and links.edges["boat", "boat-2"]["newer"] == "boat-2"

@@ -185,8 +185,10 @@ def sanitize():
         ("/tmp/ipykernel_4711/123.py:3: Warning", "PATH Warning"),
         ("MEGa('built-in') in '/tmp/memsci-ab12/store'", "MEGa('built-in') in 'PATH'"),
         (r"C:\Users\ada\store", "PATH"),
-        ("         id            label  epochs loss\nclock-tower the silent clock       7 0.03",
-         "         id            label  epochs loss\nclock-tower the silent clock       7 LOSS"),
+        (
+            "         id            label  epochs loss\nclock-tower the silent clock       7 0.03",
+            "         id            label  epochs loss\nclock-tower the silent clock       7 LOSS",
+        ),
     ],
 )
 def test_times_addresses_and_paths_are_not_compared(sanitize, written, compared):

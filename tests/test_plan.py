@@ -174,7 +174,9 @@ def test_a_real_base_is_planned_with_what_suits_its_memories():
     found = plan(choose("main", ["episodic"], [0], methods=["MEGa", "Full"], memories=3), "smollm2")
     steps = found.calls.set_index("method")["steps"]
     suited = Encoding.suited(134_515_008, experiments.partition("episodic", 0).memories[:3])
-    assert steps["MEGa"] == steps["Full"] == 3 * suited.epochs * 2 * 10  # a recall and a question of each of ten wordings
+    assert (
+        steps["MEGa"] == steps["Full"] == 3 * suited.epochs * 2 * 10
+    )  # a recall and a question of each of ten wordings
 
 
 def test_sizes_to_read():
@@ -191,7 +193,9 @@ def test_only_what_is_asked_for_is_planned():
     assert found.calls["embedded"].sum() == 50 + sum(len(memory.questions) for memory in world)
 
 
-@pytest.mark.parametrize("name", ["beta", "compositional", "embedding-layers", "embedding-models", "l2", "prompts", "rank"])
+@pytest.mark.parametrize(
+    "name", ["beta", "compositional", "embedding-layers", "embedding-models", "l2", "prompts", "rank"]
+)
 def test_the_time_planned_is_that_of_the_shipped_run_within_a_factor_of_two(name):
     folder = Path(__file__).parents[1] / "figures" / "runs" / name
     ran, took = (json.loads((folder / file).read_text()) for file in ("config.json", "run.json"))

@@ -49,7 +49,9 @@ def write_gates(folder: Path) -> Path:
     rates = [("a", 0.5, "by embedding"), ("b", 1, "by embedding"), ("b", 0.9, "by count")]
     rates = pd.DataFrame(rates, columns=["embedding", "value", "comparison"])
     rates.assign(**same).to_csv(folder / "partitions.csv.gz", index=False)
-    counts = [point(0.9, embedding=e, stop=n, comparison="by count", metric="correct gate") for e in "ab" for n in (2, 4)]
+    counts = [
+        point(0.9, embedding=e, stop=n, comparison="by count", metric="correct gate") for e in "ab" for n in (2, 4)
+    ]
     counts += [point(0.9, embedding=e, stop=2, comparison="by embedding", metric="correct gate") for e in "ab"]
     layers = [
         point(0.9, comparison="by layer", metric="correct gate", layer=layer, site=site, pooling=pooling, similarity=rule)
@@ -164,7 +166,9 @@ def test_a_run_is_drawn_again_without_torch(tmp_path):
     )
     assert again.stdout.strip() == "set()"
     assert {path.name for path in files} == {
-        f"l2_episodic_{name}.{ending}" for name in ("first-memory_recall-cos", "bars_qa") for ending in ("png", "pdf", "csv")
+        f"l2_episodic_{name}.{ending}"
+        for name in ("first-memory_recall-cos", "bars_qa")
+        for ending in ("png", "pdf", "csv")
     }
     assert all(path.read_bytes() == (tmp_path / "there" / path.name).read_bytes() for path in files)
     drawn = pd.read_csv(tmp_path / "here" / "l2_episodic_bars_qa.csv", keep_default_na=False)

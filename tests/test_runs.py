@@ -160,7 +160,9 @@ def test_a_cell_that_ends_while_tables_are_made_is_not_lost(table, marks, tmp_pa
     monkeypatch.setattr(files, "gather", gather)
     runs.run(prepared, progress=False)
     assert runs.status(prepared.folder) == "finished"
-    assert contents(prepared.folder) == contents(in_this_process(fakework.prepare(table, tmp_path / "a", partitions=(0,))))
+    assert contents(prepared.folder) == contents(
+        in_this_process(fakework.prepare(table, tmp_path / "a", partitions=(0,)))
+    )
 
 
 def test_a_cell_whose_folder_is_removed_is_done_again(table, marks, tmp_path):
@@ -605,7 +607,9 @@ def test_confusions_put_together_are_those_of_the_first_partition():
         {"dataset": dataset, "partition": partition, "memory_id": ["a", "b"], "top_id": "a", "share": [1.0, 0.5]}
     )
     found = together([pd.concat([one("x", 3), one("y", 1)]), pd.concat([one("x", 0), one("y", 2)])])
-    assert found.groupby("dataset")["partition"].unique().map(list).to_dict() == {"x": [0], "y": [1]} and len(found) == 4
+    assert (
+        found.groupby("dataset")["partition"].unique().map(list).to_dict() == {"x": [0], "y": [1]} and len(found) == 4
+    )
 
 
 def shipped_content(out: Path) -> dict[str, bytes]:

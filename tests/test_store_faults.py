@@ -23,7 +23,9 @@ from memsci.models.sites import targets
 from memsci.store.record import Remembered
 from memsci.store.store import Store
 
-STORIES = [Memory(f"{name} hid the {thing}.", id=name.lower()) for name, thing in (("Nora", "letter"), ("Omar", "kite"))]
+STORIES = [
+    Memory(f"{name} hid the {thing}.", id=name.lower()) for name, thing in (("Nora", "letter"), ("Omar", "kite"))
+]
 QUERY = "Who hid the kite?"
 
 

@@ -187,8 +187,7 @@ def draws(generator: torch.Generator, epochs: int, k: int) -> torch.Tensor:
 
 
 def replies(base: Base, memory: Memory, prompt_length: int, copies: int = 1) -> list[list[int]]:
-    """What is learnt of a memory: tokens of its text, so many times, and of each paraphrase, each with the end of turn.
-    """
+    """What is learnt of a memory: tokens of its text, so many times, and of each paraphrase, each with the end of turn."""
     texts = [base.reply(text) for text in (*[memory.text] * copies, *memory.paraphrases)]
     base.check_length(prompt_length + max(map(len, texts)), f"Memory {memory.id} with its prompt")
     return texts

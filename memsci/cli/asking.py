@@ -106,7 +106,8 @@ def test(
     decimal: DECIMAL = None,
     sheet: SHEET = None,
     by: Annotated[
-        str | None, Option(help="An extra column of the memories or questions, such as condition: scores by its values.")
+        str | None,
+        Option(help="An extra column of the memories or questions, such as condition: scores by its values."),
     ] = None,
     out: Annotated[Path | None, Option(help="CSV file for all questions, answers and scores.", **FILE)] = None,
     k: K = None,
@@ -137,7 +138,11 @@ def test(
             "gate": mind.rule.to_dict(),
             "judge": "by rule",
             "marks": marks.to_dict("records"),
-            **({} if by is None else {f"marks by {by}": json.loads(evaluate.marks(found, by).to_json(orient="records"))}),
+            **(
+                {}
+                if by is None
+                else {f"marks by {by}": json.loads(evaluate.marks(found, by).to_json(orient="records"))}
+            ),
         }
         out.with_suffix(".json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
     terminal.show(by_memory, title="Questions answered right, of each memory")
@@ -206,12 +211,16 @@ def _say_each(
                 terminal.say(question, style="bold")
             terminal.say(" ".join(said.split("\n")) if several else said)
             if alone:
-                terminal.note(f"The gate is closed to {short(question)}: no memory is like it, and the base speaks alone.")
+                terminal.note(
+                    f"The gate is closed to {short(question)}: no memory is like it, and the base speaks alone."
+                )
         if several and start + BATCH < len(asked):
             terminal.note(f"{start + len(some)} of {len(asked)} …")
 
 
-def _with_questions(store: Store, table: Path | None, read: Callable[[], list[Memory]]) -> Sequence[Memory | Remembered]:
+def _with_questions(
+    store: Store, table: Path | None, read: Callable[[], list[Memory]]
+) -> Sequence[Memory | Remembered]:
     """The memories with their questions: of a table, which must be those of the store, or what the store keeps."""
     if table is None:
         records = list(store.records)

@@ -21,7 +21,9 @@ from memsci.errors import MemsciError
 
 def in_options(message: str) -> str:
     """A message in the terms of the command line: a setting of Python, ``sep=';'``, is an option there, ``--sep ';'``."""
-    return re.sub(r"(?<![\w.(])([a-z_]+)=('[^']*')", lambda found: f"--{found[1].replace('_', '-')} {found[2]}", message)
+    return re.sub(
+        r"(?<![\w.(])([a-z_]+)=('[^']*')", lambda found: f"--{found[1].replace('_', '-')} {found[2]}", message
+    )
 
 
 class _Program(TyperGroup):
@@ -71,7 +73,9 @@ EXAMPLES = {
         "memsci encode memories.csv --store my-memories",
         "memsci encode memories.xlsx --store my-memories --base meta-llama/Llama-3.1-8B-Instruct --keep-text",
     ),
-    memories.update: ('memsci update my-memories talent-show "Aunt Vera, not Olivia, sang at the talent show in Bergen."',),
+    memories.update: (
+        'memsci update my-memories talent-show "Aunt Vera, not Olivia, sang at the talent show in Bergen."',
+    ),
     asking.ask: (
         f"memsci ask my-memories {_QUESTION}",
         f"memsci ask my-memories {_QUESTION} --via-recall",

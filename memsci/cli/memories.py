@@ -94,7 +94,8 @@ def encode(
     seed: SEED = 0,
     keep_text: Annotated[bool, Option("--keep-text", help="Keep the texts in the store too.")] = False,
     calibrate: Annotated[
-        bool, Option("--calibrate", help="Then fit the gate, so that it closes to questions about none of these memories.")
+        bool,
+        Option("--calibrate", help="Then fit the gate, so that it closes to questions about none of these memories."),
     ] = False,
     sep: SEP = None,
     encoding: ENCODING = None,
@@ -140,7 +141,8 @@ def update(
     id: Annotated[str, Argument(help="Id of the memory, as 'memsci info STORE' shows it.")],
     text: Annotated[str, Argument(help="The new text, in quotes.")],
     question: Annotated[
-        list[str] | None, Option(help="A question about the new text; again for a further one. Those of the old text go.")
+        list[str] | None,
+        Option(help="A question about the new text; again for a further one. Those of the old text go."),
     ] = None,
     answer: Annotated[list[str] | None, Option(help="Its answer, one for each question.")] = None,
     base: BASE = None,
@@ -153,7 +155,9 @@ def update(
         raise MemsciError(
             f"{len(asked)} questions and {len(known)} answers were given: give one --answer for each --question."
         )
-    questions = memsci.Memory(text, questions=list(zip(asked, known))).questions  # refused now, not once a model is loaded
+    questions = memsci.Memory(
+        text, questions=list(zip(asked, known))
+    ).questions  # refused now, not once a model is loaded
     mind = open_store(store, base)
     with terminal.stoppable(lambda: f"{id} is as it was"):
         done = mind.update(id, text, questions)

@@ -34,9 +34,13 @@ FIRST = 10  # rows among which the header is looked for
 LIKE = 0.88  # that a name is like a known one, from which on it is taken for a slip
 # What columns are called elsewhere: never taken for those of `KNOWN`, as one's own may be called so, but asked about.
 ELSEWHERE = {
-    **dict.fromkeys(("frage", "pregunta", "domanda", "vraag", "pergunta", "fråga", "spørgsmål", "spørsmål"), "question"),
+    **dict.fromkeys(
+        ("frage", "pregunta", "domanda", "vraag", "pergunta", "fråga", "spørgsmål", "spørsmål"), "question"
+    ),
     **dict.fromkeys(("fragen", "preguntas", "domande", "vragen", "perguntas"), "questions"),
-    **dict.fromkeys(("antwort", "réponse", "reponse", "respuesta", "risposta", "antwoord", "resposta", "svar"), "answer"),
+    **dict.fromkeys(
+        ("antwort", "réponse", "reponse", "respuesta", "risposta", "antwoord", "resposta", "svar"), "answer"
+    ),
     **dict.fromkeys(("texte", "texto", "testo", "tekst", "erinnerung"), "text"),
 }
 _NUMBERED = re.compile(r"(question|answer|paraphrase)[ _.\-]?(\d+)")
@@ -489,7 +493,9 @@ def _grouped(rows: Sequence[dict], names: Sequence[str]) -> list[list[int]]:
     groups: dict[int, list[int]] = {}
     owner: dict[tuple[str, str], int] = {}
     for k, row in enumerate(rows):
-        keys = [("id", row.get("id", "").casefold())] * ("id" in row) + [("text", _key(row.get("text")))] * ("text" in row)
+        keys = [("id", row.get("id", "").casefold())] * ("id" in row) + [("text", _key(row.get("text")))] * (
+            "text" in row
+        )
         if not keys:
             raise MemsciError(
                 f"{names[k]} has neither text nor id, so it is unknown which memory it belongs to. Repeat one of them in "

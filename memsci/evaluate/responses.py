@@ -34,7 +34,9 @@ def probes(memories: Any, per_memory: int | None = QUESTIONS) -> pd.DataFrame:
     `memories` is whatever `memsci.data.table` takes, or what a store keeps of them, ``mind.store.records``; original is
     then None for those whose text it does not keep.
     """
-    kept = isinstance(memories, Records) or (isinstance(memories, list) and isinstance((*memories, None)[0], Remembered))
+    kept = isinstance(memories, Records) or (
+        isinstance(memories, list) and isinstance((*memories, None)[0], Remembered)
+    )
     memories = memories if kept else table(memories)
     asked = [
         {"memory_id": memory.id, "question": question.text, "target": question.answer, "original": memory.text}

@@ -193,7 +193,9 @@ class Design:
             rest = answers.drop(columns=[self._column, "item"], errors="ignore").assign(position=found["position"])
             parts.append(pd.concat([pd.DataFrame(front).assign(method=method), rest], axis=1))
         made = pd.concat(parts, ignore_index=True)
-        place = made[self._column].map(self.conditions.index)  # so that tables and figures have conditions in this order
+        place = made[self._column].map(
+            self.conditions.index
+        )  # so that tables and figures have conditions in this order
         made = made.iloc[place.argsort(kind="stable")].sort_values("participant", kind="stable", ignore_index=True)
         asked = made.groupby([self._column, "memory_id", "way", "question"])["answer"]
         if asked.size().max() > 1 and asked.nunique().max() == 1:

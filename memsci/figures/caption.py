@@ -51,7 +51,9 @@ def caption(
     middle = "difference" if "mean" not in table else "mean"
     what = "Mean differences" if middle == "difference" else "Means"
     counts = sorted(set(table["n"].dropna().astype(int))) if "n" in table else []
-    over = f"{what} over n = {between(counts[0], counts[-1])} {unit}{'' if counts[-1] == 1 else 's'}" if counts else what
+    over = (
+        f"{what} over n = {between(counts[0], counts[-1])} {unit}{'' if counts[-1] == 1 else 's'}" if counts else what
+    )
     if "low" in table and table["low"].notna().any():
         said.append(f"{over}; bars or bands: {interval}.")
     elif counts and counts[-1] < FEWEST_UNITS:

@@ -213,7 +213,9 @@ def legend(ax: Axes, notes: Sequence[Artist] = (), below: int = 0) -> None:
     figure as narrow as a column, below all."""
     handles = [*ax.get_legend_handles_labels()[0], *notes]
     figure = ax.figure
-    narrow = mpl.rcParams["figure.figsize"][0] < NARROW and isinstance(figure.get_layout_engine(), ConstrainedLayoutEngine)
+    narrow = mpl.rcParams["figure.figsize"][0] < NARROW and isinstance(
+        figure.get_layout_engine(), ConstrainedLayoutEngine
+    )
     if narrow and len(figure.axes) == 1:
         entries = [one.get_label().split("\n") for one in handles]
         columns = 1 if max(len(line) for entry in entries for line in entry) > LONG else 2

@@ -149,7 +149,9 @@ def confusion(
     named = list(dict.fromkeys([*shares["memory_id"], *shares["top_id"]]))
     ids = named if ids is None else list(ids)
     if lacking := [id for id in named if id not in ids]:
-        raise MemsciError(f"ids must name every memory of the table, and {lacking[0]!r} is not among the {len(ids)} given.")
+        raise MemsciError(
+            f"ids must name every memory of the table, and {lacking[0]!r} is not among the {len(ids)} given."
+        )
     grid = shares.pivot(index="memory_id", columns="top_id", values="share").reindex(index=ids, columns=ids).fillna(0)
     edge, ticks = len(ids) + 0.5, _numbers(len(ids))
     with draw.canvas(ax, title, size, across=0.72, down=1.15) as ax:

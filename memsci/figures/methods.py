@@ -216,7 +216,9 @@ def sweep(
     frame = chosen(draw.rows_of(curves, metric, "method", "setting"), metric, methods)
     parts = [values_of(text) for text in frame["setting"].fillna("")]
     if not any(setting in one for one in parts):
-        raise MemsciError(f"No row has the setting {setting!r}; settings of the table: {sorted(set(frame['setting']))}.")
+        raise MemsciError(
+            f"No row has the setting {setting!r}; settings of the table: {sorted(set(frame['setting']))}."
+        )
     frame = frame.assign(value=[float(one.pop(setting, "nan")) for one in parts])
     frame["setting"] = ["; ".join(f"{name}={value}" for name, value in one.items()) for one in parts]
     frame, looks = series(frame.dropna(subset="value"))

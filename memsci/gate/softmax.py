@@ -61,8 +61,7 @@ class Gate:
         )
 
     def top(self) -> list[str]:
-        """Id of the best memory of each query, the earlier one of equals.
-        """
+        """Id of the best memory of each query, the earlier one of equals."""
         if not self.ids:
             raise MemsciError("The gate has no memories to choose from. Encode one first.")
         # argmax does not promise which of equal scores it names.

@@ -329,9 +329,7 @@ class MEGa(Learner, method="MEGa"):
         self.store.note(encoding=self.encoding.to_dict())
         self.store.check(self.base.fingerprint, self.base.name, self.base.model)
 
-    def update(
-        self, id: str, text: str | Memory, questions: Sequence[Any] = (), progress: bool = True
-    ) -> pd.DataFrame:
+    def update(self, id: str, text: str | Memory, questions: Sequence[Any] = (), progress: bool = True) -> pd.DataFrame:
         """Put a new text in the place of a memory's; see `memsci.lifetime.correct.update`."""
         return correct.update(self, id, text, questions, progress)
 

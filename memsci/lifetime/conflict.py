@@ -109,7 +109,10 @@ def said(mind: Any, probes: pd.DataFrame, via_recall: bool = False, gate: Gate |
 
 
 def corrected(
-    mind: Any, probes: pd.DataFrame, gains: Sequence[float | None] = GAINS, ways: Sequence[str] = ("direct", "recall first")
+    mind: Any,
+    probes: pd.DataFrame,
+    gains: Sequence[float | None] = GAINS,
+    ways: Sequence[str] = ("direct", "recall first"),
 ) -> pd.DataFrame:
     """Who wins, a memory or its correction, by the gain of the gate.
 
@@ -162,7 +165,8 @@ def grades(base: Base, facts: Sequence[Fact]) -> pd.DataFrame:
             "memory_id": [one.memory.id for one in facts],
             "nats": nats,
             "says known": pd.array(
-                [None if one.known is None else contains(said, one.known) for one, said in zip(facts, answers)], "boolean"
+                [None if one.known is None else contains(said, one.known) for one, said in zip(facts, answers)],
+                "boolean",
             ),
             "grade": np.where(novel, "novel", np.where(strong, "strong", "weak")),
         }

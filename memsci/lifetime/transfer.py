@@ -140,4 +140,3 @@ def sizes(mind: Any) -> dict[str, float]:
     records = list(mind.store.records)
     count = Counter(one.shared for one in records)
     return {one.id: mind.store.adapter(one.id).nbytes / (count[one.shared] if one.shared else 1) for one in records}
-

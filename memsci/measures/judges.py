@@ -231,7 +231,11 @@ def agreement(labels: Sequence[bool], judged: Sequence[bool]) -> Agreement:
     Agreement(accuracy=0.75, kappa=0.5, false_right=0, false_wrong=1, n=4)
     """
     truths, verdicts = pd.Series(list(labels)), pd.Series(list(judged))
-    if len(truths) != len(verdicts) or not len(truths) or not (truths.isin([0, 1]).all() and verdicts.isin([0, 1]).all()):
+    if (
+        len(truths) != len(verdicts)
+        or not len(truths)
+        or not (truths.isin([0, 1]).all() and verdicts.isin([0, 1]).all())
+    ):
         raise MemsciError(
             f"As many verdicts as labels are needed, at least one, all 0 or 1; given: {len(verdicts)} and {len(truths)}."
         )
@@ -259,7 +263,9 @@ def _read_cache(path: Path) -> dict[str, bool]:
     try:
         lines = path.read_bytes().splitlines() if path.exists() else []
     except OSError as error:
-        raise MemsciError(f"The verdicts in {path} cannot be read ({error}). Give a file that can be, or none.") from None
+        raise MemsciError(
+            f"The verdicts in {path} cannot be read ({error}). Give a file that can be, or none."
+        ) from None
     for line in lines:
         try:
             row = json.loads(line)
@@ -278,4 +284,6 @@ def _append(path: Path, row: dict[str, Any]) -> None:
                 file.write(b"\n")
             file.write(json.dumps(row).encode() + b"\n")
     except OSError as error:
-        raise MemsciError(f"A verdict could not be written to {path} ({error}). See that it may be written to.") from error
+        raise MemsciError(
+            f"A verdict could not be written to {path} ({error}). See that it may be written to."
+        ) from error

@@ -172,7 +172,9 @@ def within_table(
         )
     n, k = wide.shape
     if k < 2:
-        raise MemsciError(f"There is one condition only, {wide.columns[0]!r}: there is nothing to compare within units.")
+        raise MemsciError(
+            f"There is one condition only, {wide.columns[0]!r}: there is nothing to compare within units."
+        )
     own = wide.sub(wide.mean(axis=1), axis=0) + wide.to_numpy().mean()
     error = own.std(ddof=1) * np.sqrt(k / (k - 1) / n) * stdtrit(n - 1, (1 + confidence) / 2) if n > 1 else np.nan
     means = wide.mean()

@@ -50,7 +50,15 @@ _UNIT = {written: unit for unit, forms in _WRITTEN.items() for written in forms.
 
 _ARTICLES = {"a", "an", "the"}
 _BREAKS = {",", ";"}
-_ORDER = {"1th", "last", "earlier", "earliest", "later", "latest", "sooner"}  # what a question of order in time asks for
+_ORDER = {
+    "1th",
+    "last",
+    "earlier",
+    "earliest",
+    "later",
+    "latest",
+    "sooner",
+}  # what a question of order in time asks for
 # Letters that Unicode does not take apart into a plain letter and a mark.
 _LETTERS = str.maketrans({"ø": "o", "ł": "l", "đ": "d", "æ": "ae", "œ": "oe", "ı": "i", "þ": "th", "ð": "d"})
 
@@ -100,8 +108,7 @@ def check_truth(truth: str) -> None:
 
 
 def parts(answer: str, truth: str) -> list[bool]:
-    """Which items of a true answer that is a list ("A, B" or "A and B") stand in the answer; a single one if it is none.
-    """
+    """Which items of a true answer that is a list ("A, B" or "A and B") stand in the answer; a single one if it is none."""
     answer = without_thoughts(answer)
     whole = contains(answer, truth)
     said = [token for token in tokens(answer) if token not in _ARTICLES | _BREAKS]

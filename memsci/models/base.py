@@ -162,7 +162,9 @@ class Base:
         if not (self._tags or self._template.thinks):
             return self.text(ids).strip()
         text, start = "", 0
-        for k in [k for k, i in enumerate(ids) if i in self._tags]:  # special tokens or not, `text` might leave them out
+        for k in [
+            k for k, i in enumerate(ids) if i in self._tags
+        ]:  # special tokens or not, `text` might leave them out
             text, start = text + self.text(ids[start:k]) + self._tags[ids[k]], k + 1
         return without_thoughts(text + self.text(ids[start:]), self._template.open)
 
@@ -332,15 +334,15 @@ def load(
             )
     except Exception as error:  # whatever a damaged, foreign or unsupported model makes other libraries raise
         kind = "" if isinstance(error, (OSError, ValueError)) else f"{type(error).__name__}: "
-        raise MemsciError(
-            f"Cannot load the model {name or 'shipped with memsci'!r}: {kind}{error} {advice}"
-        ) from error
+        raise MemsciError(f"Cannot load the model {name or 'shipped with memsci'!r}: {kind}{error} {advice}") from error
     check_report(name or SHIPPED, model, report)
     check_finite(name or SHIPPED, model)
     try:
         return Base(model.to(device), tokenizer, name=name or SHIPPED, thinking=thinking)
     except (RuntimeError, AssertionError, NotImplementedError) as error:  # no room on the device, or none of its kind
-        raise MemsciError(f"Cannot put {name or SHIPPED} on {device}: {error}. Give another device, or dtype.") from error
+        raise MemsciError(
+            f"Cannot put {name or SHIPPED} on {device}: {error}. Give another device, or dtype."
+        ) from error
 
 
 @contextmanager

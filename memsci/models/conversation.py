@@ -118,9 +118,7 @@ def choose(
     return chosen
 
 
-def choose_text(
-    base: Base, items: Sequence[QuizItem], within: Within = as_it_is, normalised: bool = True
-) -> list[int]:
+def choose_text(base: Base, items: Sequence[QuizItem], within: Within = as_it_is, normalised: bool = True) -> list[int]:
     """Index of the option whose text is the likeliest answer to each question, for models at chance with letters.
 
     Each option is read as the reply to `memsci.prompts.cloze`, and the one of the greatest log p is chosen; `normalised`:

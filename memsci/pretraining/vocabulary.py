@@ -61,7 +61,9 @@ def pieces(tokenizer: Tokenizer, text: str, rng: random.Random) -> list[int]:
     letters = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False).pre_tokenize_str(text)[0][0]
     ids, start = [], 0
     while start < len(letters):
-        ends = [end for end in range(start + 1, len(letters) + 1) if tokenizer.token_to_id(letters[start:end]) is not None]
+        ends = [
+            end for end in range(start + 1, len(letters) + 1) if tokenizer.token_to_id(letters[start:end]) is not None
+        ]
         end = rng.choice(ends)
         ids.append(tokenizer.token_to_id(letters[start:end]))
         start = end

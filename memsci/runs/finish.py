@@ -52,7 +52,9 @@ def _finish(folder: Path, about: dict[str, Any]) -> None:
         # From the file, so that whoever has the file finds the same curves to the last digit.
         files.write_table(folder, "curves", curves(values))
     seconds = [files.about_cell(folder, one)["seconds"] if one in done else None for one, _ in cells]
-    table = pd.DataFrame(cells, columns=["cell", "label"]).assign(finished=lambda t: t["cell"].isin(done), seconds=seconds)
+    table = pd.DataFrame(cells, columns=["cell", "label"]).assign(
+        finished=lambda t: t["cell"].isin(done), seconds=seconds
+    )
     files.write_table(folder, "cells", table)
     about["seconds"] = round(float(table["seconds"].sum()), 1)
     about["status"] = "finished" if table["finished"].all() else "unfinished"

@@ -255,7 +255,9 @@ def plan(experiment: Experiment, base: str | None = None, seed: int = 0, quiz_it
         "VRAM": f"up to {size(held['VRAM'].max())} for each process on a GPU",
     }
     if disk:
-        facts["disk"] = f"about {size(disk)} of tables; while MEGa learns also {size(largest)} of adapters for each process"
+        facts["disk"] = (
+            f"about {size(disk)} of tables; while MEGa learns also {size(largest)} of adapters for each process"
+        )
     if widest is not None:
         facts["adapter"] = f"{widest.numbers:,} numbers for each memory, {size(4 * widest.numbers)} in float32"
     return Plan(table, widest and widest.adapter, held, facts)
@@ -373,7 +375,9 @@ def seconds(work: Planned, about: Shape, machine: Machine) -> float:
     passes = 3 * calls.steps
     read = (calls.recalls + calls.answers + calls.scored) * (PROMPT_TOKENS + text / 2) + calls.quiz * QUIZ_TOKENS
     said = calls.recalls * text + calls.answers * ANSWER_TOKENS
-    operations += 2 * (p + mixed) * (read + said) + 2 * p * calls.embedded * GATE_TOKENS * READINGS.get(work.method.name, 1)
+    operations += 2 * (p + mixed) * (read + said) + 2 * p * calls.embedded * GATE_TOKENS * READINGS.get(
+        work.method.name, 1
+    )
     turns = calls.recalls / BATCH * text * 1.3 + calls.answers / BATCH * ANSWER_TOKENS * 2 + calls.scored / BATCH
     turns += calls.quiz / BATCH + calls.embedded / 16
     moved += turns * bytes_each * (p + mixed)

@@ -38,7 +38,15 @@ from memsci.memory import Question, check_id, check_text
 
 _ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 _FILES = (*_ADAPTER_FILES, "key.safetensors")
-_GIVEN = ("id", "label", "order", "created", "text_hash", "seed", "losses")  # fields that stand in memory.json as they are
+_GIVEN = (
+    "id",
+    "label",
+    "order",
+    "created",
+    "text_hash",
+    "seed",
+    "losses",
+)  # fields that stand in memory.json as they are
 _OPTIONAL = ("text", "tokens", "extra", "learnt", "shared")  # fields that stand there if they are known
 _OF_QUESTIONS = ("about", "extra")  # fields of a question that stand there if there are any
 
@@ -170,7 +178,9 @@ def write_memory(
         save_peft(adapter, folder, base["name"])
     (folder / "key.safetensors").write_bytes(safetensors.torch.save({"key": record.key}))
     files = {}
-    for file in sorted([*folder.iterdir(), *(shared_folder(folder, record.shared).iterdir() if adapter is None else ())]):
+    for file in sorted(
+        [*folder.iterdir(), *(shared_folder(folder, record.shared).iterdir() if adapter is None else ())]
+    ):
         if durable:
             flush(file)
         files[file.name] = {"bytes": file.stat().st_size, "sha256": sha256(file)}
@@ -277,7 +287,9 @@ def damage(folder: Path, name: str | Path, what: str) -> MemsciError:
     )
 
 
-def _check_file(folder: Path, name: str, expected: Mapping[str, Any], whole: bool = True, place: Path | None = None) -> None:
+def _check_file(
+    folder: Path, name: str, expected: Mapping[str, Any], whole: bool = True, place: Path | None = None
+) -> None:
     """Compare one file with what memory.json says of it; `whole` = with its checksum, not its size alone.
 
     It lies in the memory's folder, or in another `place`.

@@ -194,7 +194,9 @@ class Store:
     def nbytes(self) -> int:
         """Size of all adapters and keys on disk, in bytes; an adapter that memories share counts once."""
         shown = self._sync.whole
-        return shown.nbytes + sum(file.stat().st_size for one in shown.shared for file in self._sync.shared(one).iterdir())
+        return shown.nbytes + sum(
+            file.stat().st_size for one in shown.shared for file in self._sync.shared(one).iterdir()
+        )
 
     @property
     def cache_bytes(self) -> int:
@@ -499,8 +501,7 @@ class Store:
             ) from error
 
     def verify(self) -> None:
-        """Compare every file of every memory with its checksum and the catalogue, and every adapter with the base.
-        """
+        """Compare every file of every memory with its checksum and the catalogue, and every adapter with the base."""
         self.refresh()
         shown, problems = self._sync.catalogue, list(self._sync.damaged.values())
         alike: defaultdict[frozenset, list[str]] = defaultdict(list)  # ids by the widths of their linear maps

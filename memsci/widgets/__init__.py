@@ -43,7 +43,7 @@ def __getattr__(name: str) -> Any:
         if error.name not in _NEEDED:
             raise
         raise MemsciError(
-            f'memsci.widgets.{name} needs the package {error.name}, which is not installed. Install the widgets: '
+            f"memsci.widgets.{name} needs the package {error.name}, which is not installed. Install the widgets: "
             f'pip install "memsci[notebooks]"'
         ) from error
     value = globals()[name] = getattr(home, name)

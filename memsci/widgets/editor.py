@@ -64,12 +64,16 @@ class MemoryEditor(Panel):
         self._to_forget: str | None = None
 
         self.text_box = Textarea(
-            description="Text", rows=3, placeholder="A short paragraph: who did what, where and when.",
+            description="Text",
+            rows=3,
+            placeholder="A short paragraph: who did what, where and when.",
             **wide(_NAME),
         )
         self.label_box = Text(description="Label", placeholder="its name in lists; may be left out", **wide(_NAME))
         self.paraphrases_box = Textarea(
-            description="Paraphrases", rows=3, placeholder="The same in other words, one wording a line",
+            description="Paraphrases",
+            rows=3,
+            placeholder="The same in other words, one wording a line",
             **wide(_NAME),
         )
         self.questions_box = Textarea(
@@ -167,8 +171,7 @@ class MemoryEditor(Panel):
         return self._ask(question, kind).result()["reply"]
 
     def forget(self, id: str) -> None:
-        """Forget a memory at once, without asking.
-        """
+        """Forget a memory at once, without asking."""
         self._forget(id).result()
 
     @property

@@ -291,8 +291,7 @@ class GateProbe(Panel):
 
     @property
     def gate(self) -> Gate:
-        """The gate shown: scores are those of the question, also where the weights are set by hand (β is then nan).
-        """
+        """The gate shown: scores are those of the question, also where the weights are set by hand (β is then nan)."""
         setting = self._setting()
         if not setting.query:
             raise MemsciError("There is no question yet. Set the probe's query.")
@@ -307,8 +306,7 @@ class GateProbe(Panel):
 
     @property
     def weights(self) -> dict[str, float]:
-        """How far each memory is open, by id. Setting it sets a gate by hand; ids left out are shut.
-        """
+        """How far each memory is open, by id. Setting it sets a gate by hand; ids left out are shut."""
         gate = self.gate
         return dict(zip(gate.ids, gate.weights[0].tolist()))
 
