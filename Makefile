@@ -63,6 +63,7 @@ base-report: $(VENV)/.installed ## measure the shipped base model's abilities, e
 benchmarks: $(VENV)/.installed-dev ## what it costs beside PEFT: tables, and docs/performance.md (hours on two cores)
 	$(BIN)/python -m benchmarks.encode --preset paper --epochs 1
 	$(BIN)/python -m benchmarks.encode --preset embedded --memories 12 --sample 3
+	$(BIN)/python -m benchmarks.encode --base smollm2 --memories 8 --sample 2 --epochs 4
 	$(BIN)/python -m benchmarks.ask
 	$(BIN)/python -m benchmarks.store
 	$(BIN)/python -m benchmarks.scale

@@ -1,7 +1,8 @@
 """Encoding: memsci, many memories at once and one by one, against a PEFT loop and PEFT with the Trainer of transformers.
 
-``python -m benchmarks.encode``. All sides take the same steps: the same prompt, tokens, mini-batches in the same order,
-loss on the tokens of the reply alone, and AdamW.
+``python -m benchmarks.encode``. All sides take the same steps: the same prompts, tokens, mini-batches in the same order,
+loss on the tokens of the reply alone, and AdamW. With ``--base smollm2`` it is that model, the everyday memories and the
+lessons that suit it.
 """
 
 from __future__ import annotations
@@ -21,29 +22,44 @@ from transformers import PrinterCallback, Trainer, TrainingArguments
 import memsci
 from benchmarks.common import ROUNDS, compare, keep, peak
 from memsci import prompts
+from memsci.adapters import study
 from memsci.adapters.encode import draws, encode, memory_seed, replies
 from memsci.adapters.lora import numbers
 from memsci.adapters.train import precision
 from memsci.config import Encoding
 from memsci.memory import Memory
-from memsci.models.base import Base
+from memsci.models.base import Base, fast_bfloat16
 from memsci.models.sites import targets
 
 OURS = "memsci, in parallel"
 Steps = list[dict[str, torch.Tensor]]  # the mini-batches of one memory, as a model of transformers takes them
 
 
+def examples(base: Base, memory: Memory, encoding: Encoding) -> list[list[study.Lesson]]:
+    """The mini-batches of a memory as memsci takes them: prompt and reply of each example."""
+    if encoding.study == "text":
+        prompt = base.chat(prompts.encoding(encoding.prompt))
+        texts = [(prompt, reply) for reply in replies(base, memory, len(prompt), encoding.text_copies)]
+        taught = [texts] * encoding.epochs
+    else:
+        taught = study.lessons(base, memory, encoding, memory_seed(0, memory.id))
+    orders = draws(torch.Generator().manual_seed(memory_seed(0, memory.id)), encoding.epochs, len(taught[0]))
+    batches = [
+        [epoch[i] for i in batch.tolist()]
+        for epoch, order in zip(taught, orders)
+        for batch in order.split(encoding.batch_size)
+    ]
+    return batches + [[taught[0][0]]] * encoding.text_epochs
+
+
 def prepared(base: Base, memory: Memory, encoding: Encoding) -> Steps:
-    """The mini-batches of a memory, in the order in which memsci takes them, padded and labelled as one does for PEFT."""
-    prompt = base.chat(prompts.encoding(encoding.prompt))
-    texts = replies(base, memory, len(prompt), encoding.text_copies)
-    orders = draws(torch.Generator().manual_seed(memory_seed(0, memory.id)), encoding.epochs, len(texts))
-    chosen = [batch.tolist() for order in orders for batch in order.split(encoding.batch_size)]
+    """The mini-batches of a memory, padded and labelled as one does for PEFT."""
     steps = []
-    for batch in chosen + [[0]] * encoding.text_epochs:
-        ids, mask = base.pad([prompt + texts[i] for i in batch])
+    for batch in examples(base, memory, encoding):
+        ids, mask = base.pad([asked + told for asked, told in batch])
         labels = ids.masked_fill(mask == 0, -100)
-        labels[:, : len(prompt)] = -100
+        for row, (asked, _) in zip(labels, batch):
+            row[: len(asked)] = -100
         steps.append({"input_ids": ids, "attention_mask": mask, "labels": labels})
     return steps
 
@@ -123,13 +139,8 @@ def flop(model: nn.Module, adapter: int, prompt: int, length: int) -> float:
 def work(base: Base, memories: Sequence[Memory], encoding: Encoding) -> float:
     """FLOP that encoding one of the memories takes: a mean."""
     adapter = numbers(base.model, targets(base.model, encoding.where, encoding.layers), encoding.rank)
-    prompt = len(base.chat(prompts.encoding(encoding.prompt)))
-    total = 0.0
-    for memory in memories:
-        lengths = [len(tokens) for tokens in replies(base, memory, prompt, encoding.text_copies)]
-        for length in lengths * encoding.epochs + lengths[:1] * encoding.text_epochs:
-            total += flop(base.model, adapter, prompt, length)
-    return total / len(memories)
+    each = [one for memory in memories for batch in examples(base, memory, encoding) for one in batch]
+    return sum(flop(base.model, adapter, len(asked), len(told)) for asked, told in each) / len(memories)
 
 
 def table(
@@ -184,10 +195,30 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--epochs", type=int, help="at most so many epochs, scaled to the whole")
     parser.add_argument("--repeats", type=int, default=ROUNDS)
     parser.add_argument("--preset", nargs="+", choices=("paper", "embedded"), default=("paper", "embedded"))
+    parser.add_argument("--base", help="another model than the shipped one, with the settings that suit it")
     return parser
 
 
+def suited(options: argparse.Namespace) -> None:
+    """A real model, the everyday memories in their one wording, and the lessons that suit both."""
+    base, memories = memsci.load(options.base), memsci.data.everyday().memories[: options.memories]
+    full = Encoding.suited(base, memories)
+    encoding = dataclasses.replace(full, epochs=min(full.epochs, options.epochs or full.epochs))
+    keep(
+        f"encode_{base.name}",
+        table(base, memories, full, encoding, options.sample, options.repeats, trainer=False),
+        f"Encoding: memsci and PEFT, {base.name}, the settings that suit it",
+        memories=f"{len(memories)} everyday memories, one wording each",
+        scaled=f"{encoding.epochs} of {full.epochs} epochs of two lessons, scaled to the whole by FLOP, as are the sides "
+        "that take fewer memories; seconds are those of a memory of mean length",
+        bfloat16="in hardware" if fast_bfloat16(base.device) else "not in hardware: float32 is taken instead",
+        peak="float32 product of 2048 x 2048 matrices, measured in the same run",
+    )
+
+
 def main(options: argparse.Namespace) -> None:
+    if options.base is not None:
+        return suited(options)
     base = memsci.load()
     memories = memsci.data.builtin("episodic", 10).memories[: options.memories]
     for preset in options.preset:

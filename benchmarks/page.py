@@ -27,7 +27,7 @@ This page is written by `python -m benchmarks.page`, and `make benchmarks` runs 
 
 SECTIONS = {
     "encode": (
-        "Encoding 50 memories",
+        "Encoding",
         """`python -m benchmarks.encode`. One adapter after the other is how PEFT is used today; memsci trains many in one
 pass, each as if it were alone, to rounding (`tests/test_encode.py`). The floor is the matrix products: 2 N
 multiplications and additions per token forward, 2 N backward through frozen weights, whose own gradients nobody

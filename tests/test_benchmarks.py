@@ -60,6 +60,21 @@ def test_the_floor_counts_every_matrix_product(model):
     assert 0.8 * counted <= products <= counted
 
 
+@pytest.mark.parametrize("study", ["text", "parts"])
+def test_other_sides_take_the_same_steps(base, study):
+    """What PEFT is given has the loss that memsci's own loop finds before its first steps, example by example."""
+    from memsci.adapters.study import losses
+    from memsci.config import Encoding
+    from memsci.memory import Memory
+
+    memory = Memory("Ada hid a red kite. It was found in the piano.", paraphrases=("Ada's kite was in the piano.",))
+    encoding = Encoding(rank=4, epochs=2, batch_size=1, text_epochs=1, study=study)
+    batches, steps = encode.examples(base, memory, encoding), encode.prepared(base, memory, encoding)
+    assert len(batches) == len(steps) == (2 * 2 if study == "text" else 2 * 4) + 1
+    for batch, step in zip(batches, steps):
+        assert base.model(**step).loss.item() == pytest.approx(losses(base, [batch]).item(), rel=1e-4)
+
+
 @pytest.mark.parametrize(("module", "words"), COMMANDS, ids=lambda value: value or "-")
 def test_the_commands_of_make_benchmarks_are_understood(module, words):
     made = importlib.import_module(f"benchmarks.{module}")

@@ -297,7 +297,7 @@ def test_learners_without_a_gate_refuse_one(name):
 
 
 def test_in_context_a_true_gate_leaves_the_right_text_alone():
-    learner, base = taught("In context")
+    learner, _, base = taught("In context")
     for memory in MEMORIES:
         alone = make("In context", base)
         alone.learn([memory], progress=False)

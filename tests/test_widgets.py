@@ -649,5 +649,11 @@ def test_a_cell_opens_in_the_probe(mind, probe):
     probe.query = "Who sang?"
     gate_map.selections += 1  # the same cell again
     assert probe.query == "And then?"
+    probe.weights = {"m": 1.0}
+    before = probe.bars.round
+    with gate_map.hold_trait_notifications():  # as a browser tells it: the cell, and that it was selected once more
+        gate_map.selected, gate_map.selections = [0, 0], gate_map.selections + 1
+    assert probe.query == "Who sang?" and probe.bars.round == before + 1  # what is moved after the first of both stays
+    gate_map.selected = [2, 1]
     gate_map.selected = []
     assert probe.query == "And then?" and probe.wait(WAIT) and set(probe.bars.ids) == set(mind.ids)
