@@ -37,6 +37,15 @@ def hardware() -> str:
     return f"{name}, {os.cpu_count()} cores, {torch.get_num_threads()} threads{gpu}"
 
 
+def load() -> str:
+    """How busy the machine is, this process included: how many processes computed or waited for a core, on average."""
+    return (
+        f"{os.getloadavg()[2]:.1f} processes over the last quarter of an hour"
+        if hasattr(os, "getloadavg")
+        else "unknown"
+    )
+
+
 def seconds(run: Callable[[], Any]) -> float:
     """Wall-clock time of one call, waiting for the GPU before and after."""
     gc.collect()
@@ -90,14 +99,14 @@ def peak(dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu")
 def keep(name: str, table: pd.DataFrame, title: str, **protocol: Any) -> None:
     """Print a table and write it to ``benchmarks/results/NAME.csv``, with what decides its figures beside it as JSON.
 
-    That is the command, the commit (with a + where files were changed since), hardware, versions and `protocol`.
+    That is the command, the commit (with a + where files were changed since), hardware, versions, load and `protocol`.
     """
     RESULTS.mkdir(exist_ok=True)
     versions = provenance.versions(("torch", "transformers", "peft"))
     commit = provenance.commit("memsci", "benchmarks/*.py")
     command = " ".join(["python -m", *sys.orig_argv[2:]]) if sys.orig_argv[1:2] == ["-m"] else None
     about = {"title": title, "command": command, "commit": commit, "hardware": hardware(), "versions": versions}
-    about |= protocol
+    about |= {"load": load(), **protocol}
     table.to_csv(RESULTS / f"{name}.csv", index=False, float_format="%.4g", lineterminator="\n")
     files.write_json(RESULTS / f"{name}.json", about)
     print(f"{title}\n{about['hardware']}\n{table.to_string(index=False, float_format='{:.4g}'.format)}")

@@ -31,7 +31,8 @@ SECTIONS = {
         """`python -m benchmarks.encode`. One adapter after the other is how PEFT is used today; memsci trains many in one
 pass, each as if it were alone, to rounding (`tests/test_encode.py`). The floor is the matrix products: 2 N
 multiplications and additions per token forward, 2 N backward through frozen weights, whose own gradients nobody
-needs, and those of the adapters. bfloat16: matrix products in bfloat16, weights and adapters in float32.""",
+needs, and those of the adapters. bfloat16: matrix products in bfloat16, weights and adapters in float32. `--base smollm2`
+is a real model with everyday memories.""",
     ),
     "busy": (
         "Beside other busy processes",
