@@ -154,7 +154,7 @@ def reweighted(gate: Gate) -> Gate:
 
 
 def top_k(gate: Gate, k: int) -> Gate:
-    """The same gate with the k best memories of each query open and all others closed (weight 0).
+    """The same gate with the k best memories of each query open and all others closed (weight 0); scores stay.
 
     The weights that stay are scaled so that their sum does not change. For a gate of this module that is the softmax over
     the k best scores alone. *Not in the paper.*
@@ -165,11 +165,6 @@ def top_k(gate: Gate, k: int) -> Gate:
         Of any number of queries.
     k : int
         Memories that stay open; of equal scores the earlier ones. From the number of all memories on, nothing changes.
-
-    Returns
-    -------
-    Gate
-        With the scores of all memories, as before.
 
     Examples
     --------
@@ -233,11 +228,6 @@ def nucleus(gate: Gate, epsilon: float) -> Gate:
         Of any number of queries.
     epsilon : float
         ε, from 0 (nothing is closed) up to, but not, 1.
-
-    Returns
-    -------
-    Gate
-        With the scores of all memories, as before.
 
     Examples
     --------

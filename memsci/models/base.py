@@ -23,7 +23,8 @@ from memsci.errors import MemsciError, check_in
 from memsci.files import as_path
 from memsci.models import gguf
 from memsci.models.checkpoint import as_device, check_finite, check_pointers, check_report
-from memsci.models.template import THOUGHTS, Template, without_thoughts
+from memsci.models.template import Template
+from memsci.prompts import THOUGHTS, without_thoughts
 
 SHIPPED = "memsci/base"  # name of the model that comes with the package
 
