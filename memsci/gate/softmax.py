@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from numbers import Real
 
 import pandas as pd
 import torch
@@ -132,7 +133,7 @@ def gate(
             f"queries have shape {list(queries.shape)} and keys {list(keys.shape)}; [b, d] and [n, d] are needed. "
             "Embed both with the same embedder."
         )
-    if not beta >= 0:
+    if not (isinstance(beta, Real) and beta >= 0):
         raise MemsciError(f"beta must be a number from 0 up, or infinity; {beta!r} was given.")
     ids = tuple(map(str, range(len(keys)))) if ids is None else tuple(ids)
     labels = ids if labels is None else tuple(labels)

@@ -308,6 +308,8 @@ def load(
         "Give a folder with config.json, model.safetensors and tokenizer.json, whole and of one model, a GGUF file, or a "
         "name on the hub."
     )
+    if name == "":
+        raise MemsciError(f"The name of a model is empty. {advice}")
     file, name = None, None if name == SHIPPED else name
     if name is not None:
         local = isinstance(name, os.PathLike) or str(name).startswith(("~", ".", os.sep))
