@@ -46,13 +46,13 @@ screenshots: $(VENV)/.installed-dev ## docs/images/, taken anew in a real browse
 	$(BIN)/python tests/browser/screenshots.py docs/images $(ARGS)
 
 # nbval runs the notebooks and compares what they print with what they keep; pictures are not compared. A file is tested by
-# one of WORKERS processes; WORKERS=0 tests all in this one.
+# one of WORKERS processes, in the order of tests/conftest.py; WORKERS=0 tests all in this one.
 test: $(VENV)/.installed-dev ## all tests, and all notebooks
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --nbval --nbval-current-env --nbval-cell-timeout=3000 \
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --nbval --nbval-current-env --nbval-cell-timeout=3000 \
 	  --nbval-sanitize-with=tests/nbval_sanitize.cfg $(ARGS)
 
 test-fast: $(VENV)/.installed-dev ## what a developer runs all the time: no browser, no notebooks, no slow tests
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not slow and not browser" tests $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m "not slow and not browser" tests $(ARGS)
 
 base: $(VENV)/.installed ## train the shipped base model from scratch (hours on two cores; resumes where it was stopped)
 	$(BIN)/python -m memsci.pretraining.train checkpoints/base $(ARGS)

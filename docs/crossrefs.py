@@ -1,12 +1,22 @@
-"""Names of memsci in docstrings lead to where they are described; one that is none stops the build."""
+"""Names of memsci in docstrings lead to where they are described; one that is none stops the build. Parameters that a
+docstring leaves to another ("Parameters are those of …") are shown in full."""
 
 from __future__ import annotations
 
 import re
+from textwrap import indent
 
-from griffe import AliasResolutionError, Extension, Module
+from griffe import AliasResolutionError, DocstringSectionKind, Extension, Function, Module
 
 NAME = re.compile(r"(?<![`\[])`memsci\.(\w+(?:\.\w+)*)(?:\(\))?`(?!`)")
+SHARED = re.compile(r"^Parameters are those of `memsci\.(\S+)`\.(.*)$", re.MULTILINE)
+
+
+def parameters(source: Function, function: Function) -> str:
+    """What the docstring of `source` says of the parameters that both have."""
+    sections = {section.kind: section.value for section in source.docstring.parse("numpy")}
+    told = [one for one in sections[DocstringSectionKind.parameters] if one.name in function.parameters]
+    return "\n".join(["Parameters", "----------", *(f"{one.name}\n{indent(one.description, '    ')}" for one in told)])
 
 
 class CrossReferences(Extension):
@@ -20,7 +30,8 @@ class CrossReferences(Extension):
 
         def visit(obj) -> None:
             if obj.docstring:
-                obj.docstring.value = NAME.sub(lead, obj.docstring.value)
+                told = lambda match: f"{match[2]}\n\n{parameters(pkg[match[1]], obj)}"
+                obj.docstring.value = NAME.sub(lead, SHARED.sub(told, obj.docstring.value))
             for member in obj.members.values():
                 if not member.is_alias:
                     visit(member)

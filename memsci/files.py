@@ -109,7 +109,15 @@ def write_bytes(path: Path, content: bytes, durable: bool = True) -> None:
 
 def write_json(path: Path, value: Any, durable: bool = True) -> None:
     """Write a value as indented JSON in UTF-8; see `replacing`."""
-    write_bytes(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode(), durable)
+    write_bytes(path, as_json(value), durable)
+
+
+def as_json(value: Any, allow_nan: bool = True) -> bytes:
+    """A value as indented JSON in UTF-8; a `MemsciError` for what has no such form."""
+    try:
+        return (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=allow_nan) + "\n").encode()
+    except (TypeError, ValueError) as error:  # also a lone surrogate, which has no UTF-8
+        raise MemsciError(f"Only plain values can be kept as JSON: texts, numbers, lists, dicts ({error}).") from None
 
 
 def read_json(path: Path) -> Any:

@@ -1,6 +1,6 @@
-"""The prompts of the protocol: the paper's own strings, and the chat messages made of them.
+"""The prompts of the protocol: the paper's own strings, and the chat messages made of them; and what of a reply was thought.
 
-Every function returns messages, ``[{"role": ..., "content": ...}, ...]``, for :meth:`memsci.models.Base.chat`.
+Every function of a prompt returns messages, ``[{"role": ..., "content": ...}, ...]``, for :meth:`memsci.models.Base.chat`.
 Sections refer to Pan et al., "Memorization and Knowledge Injection in Gated LLMs" (arXiv 2504.21239v1).
 """
 
@@ -60,6 +60,9 @@ MMLU_LETTERS = tuple(string.ascii_uppercase)  # MMLU has four options; other que
 CLOZE_SYSTEM = "The following are questions (with answers) about {subject}."
 CLOZE_USER = "Question: {question}"
 CLOZE_PREFIX = "Answer:"
+
+# What models that think aloud write around their thoughts.
+THOUGHTS = {"<think>": "</think>", "<thinking>": "</thinking>", "[THINK]": "[/THINK]"}
 
 Messages = list[dict[str, str]]
 
@@ -160,3 +163,27 @@ def cloze(subject: str, question: str) -> Messages:
         *_user(CLOZE_USER.format(question=question)),
         {"role": "assistant", "content": CLOZE_PREFIX},
     ]
+
+
+def without_thoughts(reply: str, opened: bool | None = None) -> str:
+    """A reply without the think blocks at its head; nothing of one whose block does not end.
+
+    Parameters
+    ----------
+    reply : str
+    opened : bool, optional
+        Whether the prompt began the first block. None: it is not known, and a block that ends without a beginning was begun.
+
+    Examples
+    --------
+    >>> [without_thoughts(said) for said in ("<think>Who?</think>\\n\\nKarim.", "Who?</think>Karim.", "<think>Who")]
+    ['Karim.', 'Karim.', '']
+    >>> without_thoughts("Her <think> is silent.</think>", opened=False), without_thoughts("Who", opened=True)
+    ('Her <think> is silent.</think>', '')
+    """
+    text = reply.strip()
+    for tag, end in THOUGHTS.items():
+        begun = opened or (opened is None and end in text.partition(tag)[0])
+        while text.startswith(tag) or (begun and end in text):
+            text, begun, opened = text.partition(end)[2].strip(), False, False
+    return "" if opened else text

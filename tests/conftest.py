@@ -51,9 +51,13 @@ SLOW = (
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    slow = set()
     for item in items:
         if any(name.startswith(SLOW) for name in (item.path.stem, item.name)):
             item.add_marker("slow")
+            slow.add(item.path)
+    # Notebooks first, then files with slow tests: two processes then end together, however few tests such a file has.
+    items.sort(key=lambda item: (item.path.suffix != ".ipynb", item.path not in slow))
 
 
 def make_tokenizer() -> PreTrainedTokenizerFast:

@@ -285,7 +285,8 @@ def test_values_of_a_batch_job_are_text_unless_they_are_numbers(monkeypatch, tmp
     monkeypatch.setattr(runs, "status", lambda folder: "new")
     monkeypatch.setattr(runs, "run", lambda *what: given.append(what[-1]) or tmp_path)
     asked = ("account=00123", "queue=5", "cores=4", "job_extra_directives=-x", "job_extra_directives=--gres=gpu:1")
-    assert run("run", "main", *(word for one in asked for word in ("--job", one))).exit_code == 0
+    queue = ("--cluster", "slurm", "--processes", "1")
+    assert run("run", "main", *queue, *(word for one in asked for word in ("--job", one))).exit_code == 0
     assert given == [
         {"account": "00123", "queue": "5", "cores": 4, "job_extra_directives": ["-x", "--gres=gpu:1"]},
     ]
@@ -640,3 +641,36 @@ def test_from_table_to_answer_with_a_real_model(base, tmp_path, monkeypatch):
 
     assert run("forget", store, "ada", "--yes").exit_code == 0
     assert "1 memory," in run("info", store).stdout
+
+
+def test_answers_are_not_written_where_the_settings_go(store, tmp_path):
+    done = run("test", store, "--out", tmp_path / "answers.json")
+    assert done.exit_code == 2 and "Name the table of the answers otherwise" in done.output
+    (tmp_path / "answers.json").mkdir()
+    done = run("test", store, "--out", tmp_path / "answers.csv")
+    assert done.exit_code == 2 and "answers.json cannot be written (it is a folder)" in done.output
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--methods", ""], "must be one of"),
+        (["--partitions", ""], "Numbers are written like"),
+        (["--stops", " "], "Numbers are written like"),
+        (["--partitions", "0-99999999999"], "A range may have 100000 numbers at most"),
+    ],
+)
+def test_an_option_that_says_nothing_does_not_stand_for_all(words, message):
+    done = run("run", "main", "--plan", *words)
+    assert done.exit_code == 2 and message in done.output
+
+
+@pytest.mark.parametrize("cluster", [[], ["--cluster", "local"], ["--cluster", "tcp://127.0.0.1:1"]])
+def test_what_a_batch_job_asks_for_needs_a_queue_of_batch_jobs(cluster):
+    done = run("run", "main", "--job", "memory=1GB", *cluster)
+    assert done.exit_code == 2 and "together with --cluster slurm, pbs, lsf" in done.output
+
+
+def test_a_base_of_no_name_is_refused():
+    done = run("info", "--base", "")
+    assert done.exit_code == 2 and "The name of a model is empty" in done.output

@@ -598,3 +598,51 @@ def test_what_there_is_not_is_refused(name, overrides, message):
 def test_tuning_is_checked(values, message):
     with pytest.raises(MemsciError, match=message):
         Tuning(**values)
+
+
+NO_QUESTIONS = [
+    ("who \ud83d is", "the question holds"), ("a\0b", "the question holds"), (" ", "the question is empty"),
+    (3, "a list of texts; 3 was given"), (None, "None was given"), (b"who", "b'who' was given"),
+    ({"q": 1}, "a list of texts"), (["Who?", None], "question 2 must be a string, not None"),
+    (["Who?", "\udc00"], "question 2 holds"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["Base", "RAG", "In context", "MEGa", "LoRA"])
+@pytest.mark.parametrize(("question", "message"), NO_QUESTIONS)
+def test_what_is_no_question_is_refused_alike_by_all(name, question, message):
+    learner, *_ = taught(name)
+    answers = ["Ada"] * (len(question) if isinstance(question, list) else 1)
+    calls = [learner.answer, learner.recall, learner.top, lambda q: learner.logprob(q, answers)]
+    calls += [functools.partial(learner.answer, in_parts=True)]
+    calls += [learner.gate, learner.closed] if name == "MEGa" else []
+    for call in calls:
+        with pytest.raises(MemsciError, match=message):
+            call(question)
+
+
+def test_what_comes_with_a_question_is_checked_before_anything_is_said():
+    mind, *_ = taught("MEGa")
+    refused = lambda message: pytest.raises(MemsciError, match=message)
+    for many in (0, -1, 1.5, True):
+        for ask in (mind.answer, mind.recall):
+            with refused("max_new_tokens must be a whole number"):
+                ask("Who?", max_new_tokens=many)
+    for how in ({}, {"in_parts": True}):
+        with refused("2 recalls were given for 1 questions"):
+            mind.answer("Who sang?", recalled=["Ada sang.", "Nora."], **how)
+    with refused("the recall holds"):
+        mind.answer("Who?", recalled="\ud800")
+    with refused("beta must be a number from 0 up"):
+        mind.answer("Who?", beta="3")
+    for weight in ("x", math.nan, math.inf):
+        with refused("The weight of 'm' must be a finite number"):
+            mind.gate_by_hand([{"m": weight}])
+    with refused("put \\[ and \\] around"):
+        mind.gate_by_hand({"m": 1.0})
+    for id in (3, None):
+        with refused("list of texts"):
+            mind.true_gate([id])
+    assert mind.answer("Who?", recalled="") and mind.logprob("Who?", "")["tokens"].tolist() == [
+        0
+    ]  # nothing was recalled

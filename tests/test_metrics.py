@@ -279,6 +279,8 @@ def test_a_truth_of_symbols_must_stand_there_as_it_is(truth):
         ("Is it Karim? Yes.</think>\nKarim.", True),  # begun in the prompt
         ("<think>It must be Karim.", False),  # not ended, so nothing was answered
         ("<think>One.</think> <think>Two.</think> Karim", True),
+        ("[THINK]Nora filmed. Or Karim?[/THINK]Karim.", True),
+        ("[THINK]Karim[/THINK]Nora", False),
     ],
 )
 def test_thoughts_are_no_part_of_an_answer(said, right):
@@ -479,9 +481,3 @@ def test_metrics_do_not_import_torch():
 
     code = "import sys, memsci.measures.metrics, memsci.data; assert 'torch' not in sys.modules, 'torch was imported'"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
-
-
-def test_a_thought_is_no_part_of_an_answer():
-    assert judge("<think>\n\n</think>\n\nKarim.", "Karim")
-    assert judge("<think>Nora filmed. Or Karim? Karim.</think>Karim", "Karim")
-    assert not judge("<think>Karim</think>Nora", "Karim") and not judge("<think>Karim", "Karim")

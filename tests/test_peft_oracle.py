@@ -77,19 +77,19 @@ def test_peft_opens_our_folder(tmp_path, architecture, rslora, recwarn):
     assert not [str(w.message) for w in recwarn if "fan_in" in str(w.message)]
 
 
+def saved_by_peft(folder, model, *targets: str, **config):
+    """A model of PEFT's with a LoRA of rank 4 and α 6 that is not zero, and the LoRA in a folder."""
+    told = {"r": 4, "lora_alpha": 6, "init_lora_weights": False, "task_type": "CAUSAL_LM", "target_modules": [*targets]}
+    oracle = peft.get_peft_model(model, peft.LoraConfig(**told, **config))
+    oracle.save_pretrained(folder)
+    return oracle
+
+
 @pytest.mark.parametrize("architecture", ["Llama", "GPT2"])
 def test_we_open_pefts_folder(tmp_path, architecture):
-    config = peft.LoraConfig(
-        r=4,
-        lora_alpha=6,
-        use_rslora=True,
-        init_lora_weights=False,
-        task_type="CAUSAL_LM",
-        target_modules=["c_fc", "mlp.c_proj"] if architecture == "GPT2" else ["up_proj", "down_proj"],
-        fan_in_fan_out=architecture == "GPT2",
-    )
-    oracle = peft.get_peft_model(make_model(architecture), config)
-    oracle.save_pretrained(tmp_path)
+    gpt2 = architecture == "GPT2"
+    names = ["c_fc", "mlp.c_proj"] if gpt2 else ["up_proj", "down_proj"]
+    oracle = saved_by_peft(tmp_path, make_model(architecture), *names, use_rslora=True, fan_in_fan_out=gpt2)
     adapter, model = load_peft(tmp_path), make_model(architecture)
     assert (adapter.rank, adapter.alpha, adapter.scale) == (4, 6, 3)
     assert set(adapter.deltas) == set(targets(model))
@@ -101,18 +101,11 @@ def test_we_open_pefts_folder(tmp_path, architecture):
 @pytest.mark.parametrize("rslora", [True, False])
 def test_we_open_pefts_folder_with_a_rank_and_an_alpha_for_each_map(tmp_path, rslora):
     """Patterns match the end of a path, the first one that does wins, and α may do without a rank."""
-    config = peft.LoraConfig(
-        r=4,
-        lora_alpha=6,
-        use_rslora=rslora,
-        init_lora_weights=False,
-        task_type="CAUSAL_LM",
-        target_modules=["up_proj", "down_proj", "q_proj"],
+    oracle = saved_by_peft(
+        tmp_path, make_model(), "up_proj", "down_proj", "q_proj", use_rslora=rslora,
         rank_pattern={"0.mlp.up_proj": 2, "up_proj": 3, "p_proj": 9},
         alpha_pattern={"down_proj": 1.5, r"layers\.1\.self_attn\.[qk]_proj": 24},
-    )
-    oracle = peft.get_peft_model(make_model(), config)
-    oracle.save_pretrained(tmp_path)
+    )  # fmt: skip
     adapter, model = load_peft(tmp_path), make_model()
     assert [len(A) for path, (A, _) in adapter.deltas.items() if "up_proj" in path] == [2, 3]
     with mixture(model, stack([adapter]), torch.ones(1, 1)):

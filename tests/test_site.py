@@ -90,3 +90,13 @@ def test_the_search_finds_words_of_pages_notebooks_and_docstrings(site):
     assert "glossary.html" in told("Partition")
     assert "notebooks/07-your-experiment.html" in told("fan effect")
     assert "reference/measures.html" in told("sign_flip")
+
+
+def test_parameters_that_a_docstring_leaves_to_another_are_shown(site):
+    page = (site / "reference" / "phenomena.html").read_text(encoding="utf-8")
+    entries = {entry.partition('"')[0]: entry for entry in page.split('<h3 id="memsci.phenomena.')[1:]}
+    assert "unit of every test" in entries["experiment.run"]
+    for entry in (entries["fan.fan"], entries["interference.interference"]):
+        assert "unit of every test" in entry and "Parameters are those of" not in entry
+    assert "learners; None for all" in entries["interference.interference"]
+    assert "learners; None for all" not in entries["fan.fan"]  # which has no such parameter

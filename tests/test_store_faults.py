@@ -20,6 +20,7 @@ from memsci.errors import MemsciError
 from memsci.memory import Memory
 from memsci.models.base import Base
 from memsci.models.sites import targets
+from memsci.store.compress import compress
 from memsci.store.record import Remembered
 from memsci.store.store import Store
 
@@ -226,3 +227,36 @@ def test_a_base_that_is_gone_is_named_with_its_place(folder, written_by):
 def test_a_base_without_a_folder_has_no_path(tmp_path, base):
     assert isinstance(base, Base)
     assert memsci.MEGa(base, tmp_path / "s").store.header["base"] == {"name": "tiny", "fingerprint": base.fingerprint}
+
+
+# What the store could not keep, or nobody could use
+
+
+@pytest.mark.parametrize("answer", ["?!", " ; ", "–"])
+def test_a_question_that_nothing_could_judge_is_refused_before_its_memory_is_learnt(mind, monkeypatch, answer):
+    monkeypatch.setattr(memsci.learners.mega, "encode", lambda *given, **how: pytest.fail("learnt"))
+    with pytest.raises(MemsciError, match="Memory 'ada', question 'Who sang\\?': The true answer .* has no word"):
+        mind.encode([Memory("Ada sang.", "ada", questions=[("Who sang?", answer)])], progress=False)
+    with pytest.raises(MemsciError, match="Memory 'nora', question 'Who hid it\\?'"):
+        mind.update("nora", "Nora hid the ring.", [("Who hid it?", answer)], progress=False)
+    assert mind.ids == ("nora", "omar")
+
+
+def test_what_json_cannot_hold_is_refused_and_leaves_nothing(mind, tmp_path):
+    adapter, record = mind.store.adapter("nora"), mind.store.records[0]
+    for extra in ({"a": {1, 2}}, {"a": "\ud800"}):
+        with pytest.raises(MemsciError, match="plain values"):
+            mind.store.add(replace(record, id="x", extra=extra), adapter)
+    with pytest.raises(MemsciError, match="plain values"):
+        mind.store.note(gate=object())
+    for name, more in (("tiny\ud800", {}), ("tiny", {"seed": float("nan")})):
+        with pytest.raises(MemsciError, match="plain values"):
+            Store.create(tmp_path / "new", {"base": {"name": name, "fingerprint": "f"}, **more})
+    assert not (tmp_path / "new").exists() and Store(mind.store.path).ids == ("nora", "omar")
+
+
+@pytest.mark.parametrize("energy", [0, 2, float("nan")])
+def test_a_share_that_is_none_is_told_before_the_store_is_copied(mind, tmp_path, energy):
+    with pytest.raises(MemsciError, match="energy must be above 0 and at most 1"):
+        compress(mind.store, tmp_path / "small", energy=energy)
+    assert not (tmp_path / "small").exists()

@@ -122,7 +122,12 @@ def test(
 
     for name in (asked := names(method)):
         check_in("--method", name, METHODS)
-    terminal.make_room(out)
+    if out is not None and out.suffix.lower() == ".json":
+        raise MemsciError(
+            f"{out} is where the settings are written to. Name the table of the answers otherwise: x.csv."
+        )
+    for file in (out, out and out.with_suffix(".json")):
+        terminal.make_room(file)
     memories = _with_questions(Store(store), table, lambda: read(table, sep, encoding, decimal, sheet))
     if by is not None:
         if not (columns := extra_columns(memories)):

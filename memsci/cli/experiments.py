@@ -75,14 +75,15 @@ def run(
 ) -> None:
     """Run an experiment, or resume it: tables in a folder named after the content of the run."""
     from memsci import experiments, runs
+    from memsci.runs.cluster import QUEUES
 
     how = (sep, encoding, decimal, sheet)
     chosen = runs.choose(
         experiment,
         dataset if how == (None,) * 4 else _plain_tables(dataset or (), folder, how),
-        experiments.numbers(partitions) if partitions else None,
-        names(methods) if methods else None,
-        experiments.numbers(stops) if stops else None,
+        None if partitions is None else experiments.numbers(partitions),
+        None if methods is None else names(methods),
+        None if stops is None else experiments.numbers(stops),
         memories,
         "; ".join(settings or ()),
     )
@@ -90,6 +91,8 @@ def run(
         _plan(chosen, base, seed)
         return
     options = _job_options(job or ())
+    if options and cluster not in QUEUES:
+        raise MemsciError(f"--job says what a batch job asks for: give it together with --cluster {', '.join(QUEUES)}.")
     runs.check_workers(processes, threads, cluster)  # said now, not when a model has been read
     prepared = runs.prepare(chosen, base, seed, folder, quiz, dtype)
     if runs.status(prepared.folder) == "finished" and not prepared.left:

@@ -9,6 +9,8 @@ from typing import Any
 from memsci.errors import MemsciError, check_in
 from memsci.prompts import FINE_TUNING_PROMPTS
 
+MOST = 100_000  # numbers of a range
+
 # Shares of the depth: layers 1–10, 10–21 and 21–32 of 32 (paper, Table 3).
 REGIONS = {"early": (1, 10), "middle": (10, 21), "late": (21, 32)}
 OF_DATA = ("paraphrases", "questions")  # settings that change what is learnt or asked, not the learner
@@ -79,7 +81,10 @@ def numbers(text: str) -> tuple[int, ...]:
         match = re.fullmatch(r"(\d+)(?:-(\d+))?", part)
         if match is None:
             raise MemsciError(f"Numbers are written like '0-3,7'; {text!r} was given.")
-        found += range(int(match[1]), int(match[2] or match[1]) + 1)
+        first, last = int(match[1]), int(match[2] or match[1])
+        if last - first >= MOST:
+            raise MemsciError(f"A range may have {MOST} numbers at most; {part!r} was given.")
+        found += range(first, last + 1)
     if not found or len(set(found)) < len(found):
         raise MemsciError(f"Each number must come once, and ranges must rise; {text!r} was given.")
     return tuple(found)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from numbers import Real
 
 import pandas as pd
 import torch
@@ -132,7 +133,7 @@ def gate(
             f"queries have shape {list(queries.shape)} and keys {list(keys.shape)}; [b, d] and [n, d] are needed. "
             "Embed both with the same embedder."
         )
-    if not beta >= 0:
+    if not (isinstance(beta, Real) and beta >= 0):
         raise MemsciError(f"beta must be a number from 0 up, or infinity; {beta!r} was given.")
     ids = tuple(map(str, range(len(keys)))) if ids is None else tuple(ids)
     labels = ids if labels is None else tuple(labels)
@@ -154,7 +155,7 @@ def reweighted(gate: Gate) -> Gate:
 
 
 def top_k(gate: Gate, k: int) -> Gate:
-    """The same gate with the k best memories of each query open and all others closed (weight 0).
+    """The same gate with the k best memories of each query open and all others closed (weight 0); scores stay.
 
     The weights that stay are scaled so that their sum does not change. For a gate of this module that is the softmax over
     the k best scores alone. *Not in the paper.*
@@ -165,11 +166,6 @@ def top_k(gate: Gate, k: int) -> Gate:
         Of any number of queries.
     k : int
         Memories that stay open; of equal scores the earlier ones. From the number of all memories on, nothing changes.
-
-    Returns
-    -------
-    Gate
-        With the scores of all memories, as before.
 
     Examples
     --------
@@ -233,11 +229,6 @@ def nucleus(gate: Gate, epsilon: float) -> Gate:
         Of any number of queries.
     epsilon : float
         ε, from 0 (nothing is closed) up to, but not, 1.
-
-    Returns
-    -------
-    Gate
-        With the scores of all memories, as before.
 
     Examples
     --------

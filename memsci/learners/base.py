@@ -10,7 +10,7 @@ import math
 import warnings
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -19,13 +19,13 @@ import pandas as pd
 from memsci import prompts
 from memsci.config import check_k
 from memsci.data import table
-from memsci.errors import MemsciError, check_in
+from memsci.errors import MemsciError, check_in, check_whole
 from memsci.gate.softmax import Gate
 from memsci.learners.parts import Parts, join
 from memsci.measures import methods
 from memsci.measures.methods import CHOICES, Method
 from memsci.measures.metrics import BETWEEN
-from memsci.memory import Memory, QuizItem
+from memsci.memory import Memory, QuizItem, check_text
 from memsci.models import conversation
 from memsci.models.base import Base
 from memsci.models.conversation import ANSWER_TOKENS, RECALL_TOKENS, Within
@@ -188,6 +188,8 @@ class Learner(ABC):
             one question are one text, the memory that is most open first, with blank lines between.
         """
         queries = several(query)
+        if max_new_tokens is not None:
+            check_whole("max_new_tokens", max_new_tokens, 1)
         if not self.recalls:
             return _like(query, [None] * len(queries))
         if unknown is not None:
@@ -231,13 +233,14 @@ class Learner(ABC):
             As many as were asked for.
         """
         queries = several(query)
+        check_whole("max_new_tokens", max_new_tokens, 1)
         if in_parts:
-            parts, recalled = Parts(queries), None if recalled is None else several(recalled)
+            parts, recalled = Parts(queries), _recalls(recalled, queries)
             how = (via_recall, beta, parts.gate(gate), parts.each(recalled), max_new_tokens)
             told = self.answer(parts.questions, *how, unknown=unknown)
             return _like(query, [join(some) for some in parts.by_question(told)])
         if unknown is not None:
-            made = None if recalled is None else several(recalled)
+            made = _recalls(recalled, queries)
             tell = lambda rows, gate: self.answer(
                 [queries[row] for row in rows],
                 via_recall,
@@ -283,7 +286,7 @@ class Learner(ABC):
             A row per question: logprob (the sum), tokens (their number); logprob / tokens is the mean per token.
         """
         turns, within = self._asked(several(query), via_recall, beta, gate, recalled)
-        return conversation.logprob(self.base, turns, several(answers), within)
+        return conversation.logprob(self.base, turns, several(answers, "answer"), within)
 
     def choose(
         self, items: Sequence[QuizItem], beta: float | None = None, gate: Gate | None = None, by: str = "letter"
@@ -379,7 +382,7 @@ class Learner(ABC):
             raise MemsciError(f"{self.name} recalls nothing, so it cannot answer from a recall. Ask it directly.")
         if via_recall and recalled is None:
             recalled = self._recalled(queries, beta, gate, _k(via_recall), then=passes or ANSWER_TOKENS)
-        recalled = None if recalled is None else several(recalled)
+        recalled = _recalls(recalled, queries)
         turns = self._turns(queries, recalled)
         return turns, self.within(queries, turns, beta, gate, recalled, passes)
 
@@ -446,9 +449,27 @@ class BaseAlone(Learner, method="Base"):
         return [(math.nan, 0.0)] * len(memories)
 
 
-def several(query: str | Sequence[str]) -> list[str]:
-    """A list of texts, also of one."""
-    return [query] if isinstance(query, str) else list(query)
+def several(texts: str | Iterable[str], what: str = "question") -> list[str]:
+    """A list of texts, also of one, checked once: each a text that can be written to every file. `what` the user calls them.
+
+    A recall or an answer may be empty; a question or an id may not.
+    """
+    if isinstance(texts, (bytes, Mapping, Set)) or not isinstance(texts, Iterable):
+        raise MemsciError(f"A {what} is a text, and several are a list of texts; {texts!r} was given.")
+    found = [texts] if isinstance(texts, str) else list(texts)
+    for number, one in enumerate(found, start=1):
+        if one != "" or what in ("question", "id"):
+            check_text(f"the {what}" if isinstance(texts, str) else f"{what} {number}", one)
+    return found
+
+
+def _recalls(recalled: str | Sequence[str] | None, queries: Sequence[str]) -> list[str] | None:
+    """Recalls that were made before, one per query."""
+    if recalled is None:
+        return None
+    if len(recalled := several(recalled, "recall")) != len(queries):
+        raise MemsciError(f"{len(recalled)} recalls were given for {len(queries)} questions; give one each.")
+    return recalled
 
 
 def _k(via_recall: bool | int | float) -> int | float | None:

@@ -49,7 +49,7 @@ class InContext(Learner, method="In context"):
 
     def true_gate(self, ids: Sequence[str | Sequence[str]]) -> Gate:
         """The right texts and no others: for each question that of this id, or those of several."""
-        about = [several(one) for one in ids]
+        about = [several(one, "id") for one in ids]
         if unknown := [id for one in about for id in one if id not in self.learnt]:
             raise MemsciError(
                 f"{self.name} has not learnt the memory {unknown[0]!r}. Let it learn what it is asked about."

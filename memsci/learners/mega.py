@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from itertools import compress
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +38,7 @@ from memsci.gate.embed import Embedder, embedder, weighted
 from memsci.gate.softmax import Gate
 from memsci.learners.base import Learner, Trained, several
 from memsci.lifetime import correct
+from memsci.measures.text_match import check_truth
 from memsci.memory import Memory, short, text_hash
 from memsci.models import generate
 from memsci.models.base import SHIPPED, Base
@@ -259,6 +261,15 @@ class MEGa(Learner, method="MEGa"):
         What `encode` and `update` have in common, for operations of your own on a store; parameters and table are those of
         `encode`.
         """
+        for memory in memories if self.keep_questions else ():
+            for question in memory.questions:
+                try:
+                    check_truth(question.answer)
+                except MemsciError as error:
+                    raise MemsciError(
+                        f"Memory {memory.id!r}, question {short(question.text)}: {error} Give it another answer, or leave "
+                        "the question out: the store would keep it, to be asked and judged."
+                    ) from None
         if progress:
             self._warn_of_words(list(memories))
         new = {memory.id: memory for memory in memories}
@@ -513,18 +524,22 @@ class MEGa(Learner, method="MEGa"):
         """
         ids, labels = self.ids, self.store.labels
         place = {id: column for column, id in enumerate(ids)}
+        if isinstance(weights, Mapping):
+            raise MemsciError("A gate by hand is a list of mappings, one a question: put [ and ] around this one.")
         rows = torch.zeros(len(weights), len(ids), dtype=torch.float64)
         for row, given in enumerate(weights):
             for id, weight in given.items():
                 if id not in place:
                     raise self.store.unknown(id)
+                if not (isinstance(weight, Real) and math.isfinite(weight)):
+                    raise MemsciError(f"The weight of {id!r} must be a finite number; {weight!r} was given.")
                 rows[row, place[id]] = weight
         return Gate(rows, rows, ids, labels, float("nan"))
 
     def true_gate(self, ids: Sequence[str | Sequence[str]]) -> Gate:
         """The gate of an oracle: for each question the memory of that id alone; several ids share it equally (*not stated in
         the paper*)."""
-        about = [several(one) for one in ids]
+        about = [several(one, "id") for one in ids]
         return self.gate_by_hand([{id: 1 / len(one) for id in one} for one in about])
 
     def top(self, query: str | Sequence[str]) -> list[str | None]:

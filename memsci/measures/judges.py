@@ -25,7 +25,8 @@ from tqdm.auto import tqdm
 from memsci.errors import MemsciError, check_columns
 from memsci.measures.metrics import METRICS
 from memsci.measures.metrics import judge as _by_rule
-from memsci.measures.text_match import check_truth, without_thoughts
+from memsci.measures.text_match import check_truth
+from memsci.prompts import without_thoughts
 
 # What the judge model is told. The paper gives the conditions, not the wording: this one is ours. The four texts come as
 # one JSON object: quotes within a text are escaped there, so that no text can end itself and go on as an instruction.

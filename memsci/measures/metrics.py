@@ -16,7 +16,8 @@ import pandas as pd
 
 from memsci.errors import MemsciError, check_in
 from memsci.measures import methods
-from memsci.measures.text_match import chooses, contains, offers, one_sentence, parts, without_thoughts
+from memsci.measures.text_match import chooses, contains, offers, one_sentence, parts
+from memsci.prompts import without_thoughts
 
 KEYS = ("dataset", "partition", "method", "setting", "stop")  # what a row of a run's tables belongs to
 BETWEEN = "\n\n"  # stands between the texts of several memories that a question is about

@@ -12,6 +12,7 @@ import unicodedata
 from collections.abc import Sequence
 
 from memsci.errors import MemsciError
+from memsci.prompts import without_thoughts
 
 _UNITS = (
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
@@ -65,20 +66,6 @@ _LETTERS = str.maketrans({"ø": "o", "ł": "l", "đ": "d", "æ": "ae", "œ": "oe
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 _TOKEN = re.compile(r"\d+(?:[.:/]\d+)*(?![^\W_])|[^\W_]+|[-,;$€£¥%&°]")
 _ATTACHED = re.compile(rf"\b(\d+(?:[.:]\d+)*)(st|nd|rd|th|am|pm|{'|'.join(w for w in _UNIT if w.isalpha())})\b")
-
-
-def without_thoughts(answer: str) -> str:
-    """An answer without what a model that thinks aloud writes before it, between ``<think>`` and ``</think>``.
-
-    Thoughts that do not end leave no answer; those that begin in the prompt have an end alone.
-
-    Examples
-    --------
-    >>> [without_thoughts(said) for said in ("<think>Who?</think>\\n\\nKarim.", "Who?</think>Karim.", "<think>Who")]
-    ['Karim.', 'Karim.', '']
-    """
-    said = answer.rpartition("</think>")[2].partition("<think>")[0]
-    return answer if said == answer else said.strip()
 
 
 def contains(answer: str, truth: str) -> bool:

@@ -23,7 +23,8 @@ from memsci.errors import MemsciError, check_in
 from memsci.files import as_path
 from memsci.models import gguf
 from memsci.models.checkpoint import as_device, check_finite, check_pointers, check_report
-from memsci.models.template import THOUGHTS, Template, without_thoughts
+from memsci.models.template import Template
+from memsci.prompts import THOUGHTS, without_thoughts
 
 SHIPPED = "memsci/base"  # name of the model that comes with the package
 
@@ -307,6 +308,8 @@ def load(
         "Give a folder with config.json, model.safetensors and tokenizer.json, whole and of one model, a GGUF file, or a "
         "name on the hub."
     )
+    if name == "":
+        raise MemsciError(f"The name of a model is empty. {advice}")
     file, name = None, None if name == SHIPPED else name
     if name is not None:
         local = isinstance(name, os.PathLike) or str(name).startswith(("~", ".", os.sep))

@@ -1,4 +1,4 @@
-"""Chat templates: how a conversation is written for one model, and what of a reply the model only thought."""
+"""Chat templates: how a conversation is written for one model."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from datetime import date
 from typing import Any
 
 from memsci.errors import MemsciError
-from memsci.prompts import Messages
+from memsci.prompts import THOUGHTS, Messages
 
 # For tokenizers without a chat template (GPT-2, GPT-NeoX); the tokenizer's BOS, if any, is put in front.
 PLAIN_TEMPLATE = (
@@ -18,7 +18,6 @@ PLAIN_TEMPLATE = (
 )
 
 _DAY = date(2024, 7, 26)  # Llama 3.1's: a prompt must be the same on every day
-THOUGHTS = {"<think>": "</think>", "<thinking>": "</thinking>", "[THINK]": "[/THINK]"}
 _MARKS = ("4711", "5813", "6029")  # words that no template changes
 
 
@@ -118,21 +117,6 @@ class Template:
                     f"{', '.join(roles)}. Give a tokenizer with another template (tokenizer.chat_template)."
                 )
         return samples
-
-
-def without_thoughts(text: str, opened: bool = False) -> str:
-    """A reply without the think block at its head; all of it if the block does not end.
-
-    Examples
-    --------
-    >>> without_thoughts("<think>Karim? No.</think> Nora"), without_thoughts("Karim?</think>Nora", opened=True)
-    ('Nora', 'Nora')
-    """
-    text = text.strip()
-    for tag, end in THOUGHTS.items():
-        if text.startswith(tag) or (opened and end in text):
-            return text.partition(end)[2].strip()
-    return "" if opened else text
 
 
 def _opened(prompt: str) -> str | None:

@@ -19,8 +19,8 @@ from memsci.memory import Memory
 from memsci.models.base import Base
 from memsci.phenomena import figures, materials
 from memsci.phenomena.controls import Report
-from memsci.phenomena.experiment import Experiment, enter, run
-from memsci.phenomena.keys import finders, right
+from memsci.phenomena.experiment import Experiment, Lists, enter, run
+from memsci.phenomena.keys import FINDERS, finders, right
 from memsci.phenomena.result import Claim, Phenomenon, about
 from memsci.world import stories
 
@@ -41,17 +41,14 @@ PROTOCOL = (
 )
 
 
-def cues(base: Base, lists: int | Sequence[int] = 20, seed: int = 0, progress: bool = True) -> Phenomenon:
+def cues(base: Base, lists: Lists = 20, seed: int = 0, progress: bool = True) -> Phenomenon:
     """How much of a memory is completed from a part of it, and which fact is the best cue?
 
     Completion is what makes a memory more than a copy: from a few words comes the rest. Wagenaar (1986), who noted
     an event a day for six years, was reminded best by what had happened, less by who and where, and least by when;
     some of that is how many events share a date, so that here only facts count that one story of the list has.
 
-    Parameters
-    ----------
-    base, lists, seed, progress
-        As in `memsci.phenomena.experiment.run`.
+    Parameters are those of `memsci.phenomena.experiment.run`.
 
     Returns
     -------
@@ -167,12 +164,12 @@ about(
         *(
             Claim(f"{method}: what happened is a better cue than {sort}", "gate", {"method": method, "condition": "what"},
                   {"condition": sort})
-            for method in ("MEGa", "MiniLM keys", "TF-IDF keys") for sort in SLOTS
+            for method in FINDERS for sort in SLOTS
         ),
         *(
             Claim(f"{method}: {sort} is a better cue than when", "gate", {"method": method, "condition": sort},
                   {"condition": "when"})
-            for method in ("MEGa", "MiniLM keys", "TF-IDF keys") for sort in ("who", "where")
+            for method in FINDERS for sort in ("who", "where")
         ),
     ],
     _draw,

@@ -19,6 +19,8 @@ from memsci.phenomena.controls import Report
 from memsci.phenomena.result import Phenomenon, tidy
 
 Measure = Callable[..., pd.DataFrame]
+Lists = int | Sequence[int]
+"""How many lists, or their numbers."""
 
 
 @dataclass(frozen=True)
@@ -81,12 +83,7 @@ def measure(
 
 
 def run(
-    name: str,
-    base: Base,
-    lists: int | Sequence[int],
-    methods: Sequence[str] | None = None,
-    seed: int = 0,
-    progress: bool = True,
+    name: str, base: Base, lists: Lists, methods: Sequence[str] | None = None, seed: int = 0, progress: bool = True
 ) -> Phenomenon:
     """All lists of a phenomenon, one after another.
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import random
 from collections import Counter
-from collections.abc import Sequence
 from functools import cache
 
 import matplotlib.pyplot as plt
@@ -20,8 +19,8 @@ from memsci.memory import Memory
 from memsci.models.base import Base
 from memsci.phenomena import materials
 from memsci.phenomena.controls import Report
-from memsci.phenomena.experiment import Experiment, enter, run
-from memsci.phenomena.keys import finders
+from memsci.phenomena.experiment import Experiment, Lists, enter, run
+from memsci.phenomena.keys import FINDERS, finders
 from memsci.phenomena.reference import human
 from memsci.phenomena.result import Claim, Phenomenon, about
 from memsci.world import grammar, split, stories
@@ -37,7 +36,7 @@ PROTOCOL = (
 )
 
 
-def fan(base: Base, lists: int | Sequence[int] = 20, seed: int = 0, progress: bool = True) -> Phenomenon:
+def fan(base: Base, lists: Lists = 20, seed: int = 0, progress: bool = True) -> Phenomenon:
     """Is a fact weaker the more other facts share its person, or its place?
 
     Anderson's (1974) people verified "the doctor is in the park" more slowly the more places were learnt of the doctor and
@@ -46,10 +45,7 @@ def fan(base: Base, lists: int | Sequence[int] = 20, seed: int = 0, progress: bo
     speed. With one cue named, g = 1/fan would be arithmetic; with both, one memory fits best, and the fan has to come from
     how much the others are like the probe.
 
-    Parameters
-    ----------
-    base, lists, seed, progress
-        As in `memsci.phenomena.experiment.run`.
+    Parameters are those of `memsci.phenomena.experiment.run`.
 
     Returns
     -------
@@ -179,12 +175,7 @@ def _claims(method: str) -> list[Claim]:
     ]  # fmt: skip
 
 
-about(
-    NAME,
-    "The fan effect: persons in places",
-    [claim for method in ("MEGa", "MiniLM keys", "TF-IDF keys") for claim in _claims(method)],
-    _draw,
-)
+about(NAME, "The fan effect: persons in places", [claim for method in FINDERS for claim in _claims(method)], _draw)
 enter(Experiment(
     name=NAME, methods=("MEGa",), measure=_measure, material=lambda number: material(number)[0], protocol=PROTOCOL,
     probes=50, encodes=False,

@@ -27,8 +27,8 @@ from memsci.measures.methods import order as by_method
 from memsci.models.base import Base
 from memsci.phenomena import figures
 from memsci.phenomena.controls import Report
-from memsci.phenomena.experiment import Experiment, enter, run
-from memsci.phenomena.keys import finders
+from memsci.phenomena.experiment import Experiment, Lists, enter, run
+from memsci.phenomena.keys import FINDERS, finders
 from memsci.phenomena.recognition import material
 from memsci.phenomena.result import Claim, Phenomenon, about
 
@@ -143,17 +143,14 @@ def _fit(curve: Curve, count: int, times: np.ndarray, share: np.ndarray) -> np.n
     return np.clip(min(found, key=lambda one: one.fun).x, -20, 20)
 
 
-def forgetting(base: Base, lists: int | Sequence[int] = 20, seed: int = 0, progress: bool = True) -> Phenomenon:
+def forgetting(base: Base, lists: Lists = 20, seed: int = 0, progress: bool = True) -> Phenomenon:
     """What a strength that falls with time makes of the gate, and which curve the mean of many memories follows.
 
     Each memory by itself follows ACT-R's curve, a logistic function of log time: that is put in. The mean over memories of
     unlike scores need not, and fitting means has manufactured power laws before (Anderson and Tweney 1997), so that curves
     are compared on memories that they were not fitted to. At w = 0, the paper's gate, nothing is forgotten.
 
-    Parameters
-    ----------
-    base, lists, seed, progress
-        As in `memsci.phenomena.experiment.run`.
+    Parameters are those of `memsci.phenomena.experiment.run`.
 
     Returns
     -------
@@ -247,7 +244,7 @@ about(
         *(
             Claim(f"{method}: the mean follows ACT-R's curve better than {name}", "nats", {**_W1, "method": method},
                   {"condition": name})
-            for method in ("MEGa", "MiniLM keys", "TF-IDF keys") for name in ("exponential", "power")
+            for method in FINDERS for name in ("exponential", "power")
         ),
         Claim("MEGa: with one decay for all, spacing wins nothing", "spacing", {"method": "MEGa", "condition": "d alike"},
               0.0, "equal"),

@@ -21,7 +21,7 @@ from memsci.memory import Memory
 from memsci.models.base import SHIPPED, Base
 from memsci.phenomena import controls, figures
 from memsci.phenomena.controls import Report
-from memsci.phenomena.experiment import Experiment, enter, run
+from memsci.phenomena.experiment import Experiment, Lists, enter, run
 from memsci.phenomena.result import Claim, Phenomenon, about
 
 NAME = "human_qa"
@@ -38,11 +38,7 @@ PROTOCOL = (
 
 
 def human_qa(
-    base: Base,
-    lists: int | Sequence[int] = 20,
-    methods: Sequence[str] | None = None,
-    seed: int = 0,
-    progress: bool = True,
+    base: Base, lists: Lists = 20, methods: Sequence[str] | None = None, seed: int = 0, progress: bool = True
 ) -> Phenomenon:
     """Does a model that learnt a passage know what people know who read it, and are the same questions hard?
 
@@ -50,10 +46,7 @@ def human_qa(
     2605.25680): 71 % and 80 % right. A list is one passage, and a learner knows no other, as they did. Levels can be
     compared with care only: people choose among four letters, a small model weighs the four texts.
 
-    Parameters
-    ----------
-    base, lists, methods, seed, progress
-        As in `memsci.phenomena.experiment.run`. The shipped base is refused: it does not read ordinary English.
+    Parameters are those of `memsci.phenomena.experiment.run`. The shipped base is refused: it reads no ordinary English.
 
     Returns
     -------

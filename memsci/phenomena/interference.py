@@ -15,7 +15,7 @@ from memsci.measures.text_match import contains
 from memsci.models.base import Base
 from memsci.phenomena import controls, materials
 from memsci.phenomena.controls import Probe, Report, Session
-from memsci.phenomena.experiment import Experiment, enter, run
+from memsci.phenomena.experiment import Experiment, Lists, enter, run
 from memsci.phenomena.materials import Pair
 from memsci.phenomena.result import Claim, Phenomenon, about
 
@@ -31,11 +31,7 @@ PROTOCOL = (
 
 
 def interference(
-    base: Base,
-    lists: int | Sequence[int] = 20,
-    methods: Sequence[str] | None = None,
-    seed: int = 0,
-    progress: bool = True,
+    base: Base, lists: Lists = 20, methods: Sequence[str] | None = None, seed: int = 0, progress: bool = True
 ) -> Phenomenon:
     """Does later learning harm what was learnt before, or earlier learning what comes after?
 
@@ -52,10 +48,7 @@ def interference(
 
     MEGa's adapters and keys do not know the order, so its RI and PI are one number: a check of the apparatus. RAG's are too.
 
-    Parameters
-    ----------
-    base, lists, methods, seed, progress
-        As in `memsci.phenomena.experiment.run`.
+    Parameters are those of `memsci.phenomena.experiment.run`.
 
     Returns
     -------
@@ -197,16 +190,7 @@ about(
     ],
     _plane,
 )  # fmt: skip
-enter(
-    Experiment(
-        name=NAME,
-        methods=controls.LEARNERS,
-        measure=_measure,
-        material=lambda number: [
-            memory for pair in materials.pairs(number, PAIRS, name=NAME) for memory in (*pair.twins, pair.other)
-        ],
-        protocol=PROTOCOL,
-        probes=8 * PAIRS,
-        studies=9 * PAIRS,
-    )
-)
+enter(Experiment(
+    name=NAME, methods=controls.LEARNERS, measure=_measure, protocol=PROTOCOL, probes=8 * PAIRS, studies=9 * PAIRS,
+    material=lambda number: [one for pair in materials.pairs(number, PAIRS, NAME) for one in (*pair.twins, pair.other)],
+))  # fmt: skip

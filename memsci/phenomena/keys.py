@@ -20,6 +20,7 @@ from memsci.learners.mega import MEGa
 from memsci.models.base import Base
 
 OTHERS = {"MiniLM keys": Embedding(kind="sentence"), "TF-IDF keys": Embedding(kind="words")}
+FINDERS = ("MEGa", *OTHERS)  # of all `finders`
 SHARP = 50.0  # β of the cosines of these
 
 

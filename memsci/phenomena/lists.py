@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
 from functools import cache
 
 import matplotlib.pyplot as plt
@@ -18,8 +17,8 @@ from memsci.memory import Memory
 from memsci.models.base import Base
 from memsci.phenomena import figures, materials
 from memsci.phenomena.controls import Report
-from memsci.phenomena.experiment import Experiment, enter, run
-from memsci.phenomena.keys import familiarity, finders, right
+from memsci.phenomena.experiment import Experiment, Lists, enter, run
+from memsci.phenomena.keys import FINDERS, familiarity, finders, right
 from memsci.phenomena.result import Claim, Phenomenon, about
 from memsci.world import grammar, stories
 
@@ -33,7 +32,7 @@ PROTOCOL = (
 )
 
 
-def list_length(base: Base, lists: int | Sequence[int] = 20, seed: int = 0, progress: bool = True) -> Phenomenon:
+def list_length(base: Base, lists: Lists = 20, seed: int = 0, progress: bool = True) -> Phenomenon:
     """Does a longer list harm finding a memory, and knowing that there is one?
 
     Finding chooses among all memories; recognition asks how familiar the cue is to all of them together. In people the
@@ -41,10 +40,7 @@ def list_length(base: Base, lists: int | Sequence[int] = 20, seed: int = 0, prog
     reanalysis (Annis et al. 2015). Here there is no delay, no fatigue and no rehearsal to be confounded with: the memories
     that are asked about are the same, and so are the probes.
 
-    Parameters
-    ----------
-    base, lists, seed, progress
-        As in `memsci.phenomena.experiment.run`.
+    Parameters are those of `memsci.phenomena.experiment.run`.
 
     Returns
     -------
@@ -129,12 +125,7 @@ def _claims(method: str) -> list[Claim]:
     ]
 
 
-about(
-    NAME,
-    "List length: finding and recognising",
-    [claim for method in ("MEGa", "MiniLM keys", "TF-IDF keys") for claim in _claims(method)],
-    _draw,
-)
+about(NAME, "List length: finding and recognising", [claim for method in FINDERS for claim in _claims(method)], _draw)
 enter(Experiment(
     name=NAME, methods=("MEGa",), measure=_measure, material=lambda number: material(number)[0], protocol=PROTOCOL,
     probes=80, encodes=False,

@@ -18,7 +18,7 @@ from memsci.memory import Memory
 from memsci.models.base import Base
 from memsci.phenomena import controls, figures, materials
 from memsci.phenomena.controls import Probe, Report, Session
-from memsci.phenomena.experiment import Experiment, enter, run
+from memsci.phenomena.experiment import Experiment, Lists, enter, run
 from memsci.phenomena.materials import Pair
 from memsci.phenomena.result import Claim, Phenomenon, about
 
@@ -34,11 +34,7 @@ PROTOCOL = (
 
 
 def misinformation(
-    base: Base,
-    lists: int | Sequence[int] = 20,
-    methods: Sequence[str] | None = None,
-    seed: int = 0,
-    progress: bool = True,
+    base: Base, lists: Lists = 20, methods: Sequence[str] | None = None, seed: int = 0, progress: bool = True
 ) -> Phenomenon:
     """Is a memory overwritten by a misleading report, or does the report compete with it?
 
@@ -47,10 +43,7 @@ def misinformation(
     read none, so that the memory need not be impaired (the modified test of McCloskey and Zaragoza 1985). The standard test
     alone cannot tell overwriting from competition; both together can.
 
-    Parameters
-    ----------
-    base, lists, methods, seed, progress
-        As in `memsci.phenomena.experiment.run`.
+    Parameters are those of `memsci.phenomena.experiment.run`.
 
     Returns
     -------
@@ -102,6 +95,10 @@ def sessions(pairs: Sequence[Pair], sources: Sequence[str]) -> list[Session]:
     told, others = (tuple(map(reported, many, sources)) for many in (plain, [pair.other for pair in pairs]))
     reports = {MISLED: told, PLAIN: plain, CONTROL: others}
     return [Session(condition, events + study, probes) for condition, study in reports.items()]
+
+
+def _studied(number: int) -> list[Memory]:
+    return list({memory.id: memory for one in sessions(*material(number)) for memory in one.study}.values())
 
 
 def measured(responses: pd.DataFrame) -> pd.DataFrame:
@@ -187,16 +184,7 @@ about(
     ],
     _draw,
 )  # fmt: skip
-enter(
-    Experiment(
-        name=NAME,
-        methods=controls.LEARNERS,
-        measure=_measure,
-        material=lambda number: list(
-            {memory.id: memory for one in sessions(*material(number)) for memory in one.study}.values()
-        ),
-        protocol=PROTOCOL,
-        probes=3 * PAIRS,
-        studies=4 * PAIRS,
-    )
-)
+enter(Experiment(
+    name=NAME, methods=controls.LEARNERS, measure=_measure, material=_studied, protocol=PROTOCOL,
+    probes=3 * PAIRS, studies=4 * PAIRS,
+))  # fmt: skip

@@ -35,7 +35,7 @@ from memsci.models.base import Base
 from memsci.phenomena import curves, materials
 from memsci.phenomena.context import Parameters, walk
 from memsci.phenomena.controls import Report
-from memsci.phenomena.experiment import Experiment, enter
+from memsci.phenomena.experiment import Experiment, Lists, enter
 from memsci.phenomena.figures import PEOPLE as PEOPLES_LOOK
 from memsci.phenomena.fit import looks
 from memsci.phenomena.result import Claim, Phenomenon, about, tidy
@@ -87,7 +87,7 @@ def likeness(memories: Sequence[Memory], embed: Embedder, embedding: Embedding, 
 
 def free_recall(
     base: Base,
-    lists: int | Sequence[int] = 20,
+    lists: Lists = 20,
     n: int = 16,
     categories: int = 4,
     walks: int = WALKS,

@@ -20,8 +20,8 @@ from memsci.memory import Memory
 from memsci.models.base import Base
 from memsci.phenomena import figures, materials
 from memsci.phenomena.controls import Report
-from memsci.phenomena.experiment import Experiment, enter, run
-from memsci.phenomena.keys import Finder, familiarity, finders
+from memsci.phenomena.experiment import Experiment, Lists, enter, run
+from memsci.phenomena.keys import FINDERS, Finder, familiarity, finders
 from memsci.phenomena.result import Claim, Phenomenon, about
 from memsci.world import stories
 
@@ -42,7 +42,7 @@ PROTOCOL = (
 )
 
 
-def recognition(base: Base, lists: int | Sequence[int] = 20, seed: int = 0, progress: bool = True) -> Phenomenon:
+def recognition(base: Base, lists: Lists = 20, seed: int = 0, progress: bool = True) -> Phenomenon:
     """How well does the gate tell what was learnt from what was not, and by what spread of familiarity?
 
     Familiarity is log Σ exp(β s) over all memories: how much the cue is like anything learnt. Probes are questions, or
@@ -51,10 +51,7 @@ def recognition(base: Base, lists: int | Sequence[int] = 20, seed: int = 0, prog
     diary study people accepted 94 % of their own entries, 50 % of modified and 23 % of novel ones (Barclay and Wellman
     1986, as told in the Handbook of Psychology 4). Compare the order of these, not their levels.
 
-    Parameters
-    ----------
-    base, lists, seed, progress
-        As in `memsci.phenomena.experiment.run`.
+    Parameters are those of `memsci.phenomena.experiment.run`.
 
     Returns
     -------
@@ -185,7 +182,7 @@ def _claims(method: str) -> list[Claim]:
 about(
     NAME,
     "Recognition by the familiarity of the gate",
-    [claim for method in ("MEGa", "MiniLM keys", "TF-IDF keys") for claim in _claims(method)],
+    [claim for method in FINDERS for claim in _claims(method)],
     _draw,
 )
 enter(Experiment(

@@ -7,6 +7,7 @@ import os
 from memsci.adapters.lora import Adapter
 from memsci.adapters.truncate import cast, truncate
 from memsci.config import ENERGY, FLOAT8
+from memsci.errors import MemsciError
 from memsci.files import appearing
 from memsci.store.store import Store
 
@@ -39,6 +40,8 @@ def compress(
     def smaller(adapter: Adapter) -> Adapter:
         return cast(adapter if rank is None and energy is None else truncate(adapter, rank, energy), dtype)
 
+    if energy is not None and not 0 < energy <= 1:
+        raise MemsciError(f"energy must be above 0 and at most 1; {energy!r} was given.")
     header = {name: value for name, value in source.header.items() if name not in ("format", "versions")}
     header["compression"] = [*header.get("compression", ()), {"rank": rank, "energy": energy, "dtype": dtype}]
     shared: dict[str, list[str]] = {}

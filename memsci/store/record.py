@@ -32,8 +32,8 @@ from safetensors import SafetensorError
 from memsci.adapters.lora import Adapter
 from memsci.adapters.peft_format import load_peft, save_peft
 from memsci.errors import MemsciError
+from memsci.files import as_json, flush, sha256, write_json
 from memsci.files import content as hashed
-from memsci.files import flush, sha256, write_json
 from memsci.memory import Question, check_id, check_text
 
 _ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
@@ -143,6 +143,7 @@ def check_new(record: Remembered, adapter: Adapter) -> None:
     check_text(f"the hash of the text of memory {record.id!r}", record.text_hash)
     if record.text is not None:
         check_text(f"the text of memory {record.id!r}", record.text)
+    as_json(record.extra)  # refuses what the file could not hold
     wrong = "changes no linear map" if not adapter.deltas else None
     if not (adapter.rank >= 1 and math.isfinite(adapter.alpha)):
         wrong = f"has rank {adapter.rank} and alpha {adapter.alpha}"

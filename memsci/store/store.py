@@ -24,7 +24,7 @@ from memsci import provenance
 from memsci.adapters.lora import Adapter
 from memsci.adapters.peft_format import load_peft
 from memsci.errors import MemsciError, meant
-from memsci.files import as_path, flush, hidden, write_json
+from memsci.files import as_json, as_path, flush, hidden, write_json
 from memsci.gate import search
 from memsci.memory import check_id
 from memsci.models import gguf
@@ -130,10 +130,7 @@ class Store:
         header = {"format": FORMAT, "versions": provenance.versions(("torch", "safetensors")), **header}
         if (folder := as_path(header["base"]["name"])).is_dir():
             header["base"] = {"path": str(folder), **header["base"]}
-        try:
-            json.dumps(header, allow_nan=False)
-        except (TypeError, ValueError) as error:
-            raise MemsciError(f"The header of a store must hold plain JSON values only: {error}.") from None
+        as_json(header, allow_nan=False)  # refused before anything is made
         if path.exists() and not path.is_dir():
             raise MemsciError(f"{path} is a file: a store is a folder. Give another path.")
         with locked(path, "The store", make=True):
