@@ -16,7 +16,7 @@ from memsci.phenomena.context import Parameters
 from memsci.phenomena.cues import cues
 from memsci.phenomena.experiment import EXPERIMENTS, Experiment
 from memsci.phenomena.fan import fan
-from memsci.phenomena.forgetting import activation, forgetting
+from memsci.phenomena.forgetting import forgetting
 from memsci.phenomena.human_qa import human_qa, humanlikeness
 from memsci.phenomena.interference import interference
 from memsci.phenomena.lists import list_length
@@ -28,7 +28,7 @@ from memsci.phenomena.reference import human
 from memsci.phenomena.result import ABOUT, COLUMNS, Claim, Phenomenon, about, open, tidy
 
 __all__ = [
-    "ABOUT", "COLUMNS", "EXPERIMENTS", "Claim", "Experiment", "Parameters", "Phenomenon", "about", "activation", "along",
+    "ABOUT", "COLUMNS", "EXPERIMENTS", "Claim", "Experiment", "Parameters", "Phenomenon", "about", "along",
     "capacity", "context", "cues", "curves", "fan", "fit", "forgetting", "free_recall", "human", "human_qa",
     "humanlikeness", "interference", "list_length", "long", "misinformation", "open", "people", "psych101", "recognition",
     "tidy",
