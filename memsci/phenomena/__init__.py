@@ -26,10 +26,11 @@ from memsci.phenomena.recall import along, capacity, free_recall
 from memsci.phenomena.recognition import recognition
 from memsci.phenomena.reference import human
 from memsci.phenomena.result import ABOUT, COLUMNS, Claim, Phenomenon, about, open, tidy
+from memsci.phenomena.strength import list_strength
 
 __all__ = [
-    "ABOUT", "COLUMNS", "EXPERIMENTS", "Claim", "Experiment", "Parameters", "Phenomenon", "about", "along",
-    "capacity", "context", "cues", "curves", "fan", "fit", "forgetting", "free_recall", "human", "human_qa",
-    "humanlikeness", "interference", "list_length", "long", "misinformation", "open", "people", "psych101", "recognition",
+    "ABOUT", "COLUMNS", "EXPERIMENTS", "Claim", "Experiment", "Parameters", "Phenomenon", "about", "along", "capacity",
+    "context", "cues", "curves", "fan", "fit", "forgetting", "free_recall", "human", "human_qa", "humanlikeness",
+    "interference", "list_length", "list_strength", "long", "misinformation", "open", "people", "psych101", "recognition",
     "tidy",
 ]  # fmt: skip
