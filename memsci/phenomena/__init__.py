@@ -15,6 +15,7 @@ from memsci.phenomena import context, curves, fit
 from memsci.phenomena.context import Parameters
 from memsci.phenomena.cues import cues
 from memsci.phenomena.experiment import EXPERIMENTS, Experiment
+from memsci.phenomena.false_memory import false_memory
 from memsci.phenomena.fan import fan
 from memsci.phenomena.forgetting import forgetting
 from memsci.phenomena.human_qa import human_qa, humanlikeness
@@ -30,7 +31,7 @@ from memsci.phenomena.strength import list_strength
 
 __all__ = [
     "ABOUT", "COLUMNS", "EXPERIMENTS", "Claim", "Experiment", "Parameters", "Phenomenon", "about", "along", "capacity",
-    "context", "cues", "curves", "fan", "fit", "forgetting", "free_recall", "human", "human_qa", "humanlikeness",
-    "interference", "list_length", "list_strength", "long", "misinformation", "open", "people", "psych101", "recognition",
-    "tidy",
+    "context", "cues", "curves", "false_memory", "fan", "fit", "forgetting", "free_recall", "human", "human_qa",
+    "humanlikeness", "interference", "list_length", "list_strength", "long", "misinformation", "open", "people", "psych101",
+    "recognition", "tidy",
 ]  # fmt: skip

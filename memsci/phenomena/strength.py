@@ -40,10 +40,10 @@ CELLS = ("pure weak", "pure strong", "mixed weak", "mixed strong")
 PROTOCOL = (
     f"{STUDIED} stories of one person, no two of a kind, each learnt twice over: weakly (its text alone, half the epochs) "
     "and strongly (with nine paraphrases). Pure lists, and two mixed ones in which each half is strong once; lists are "
-    "subsets of one store. recognition: d_a of log p(answer) of the true and of another answer to each of the four questions. cued "
-    "recall: share of the questions answered. free recall: share of the facts told by the memories that a walk comes by, "
-    f"{WALKS} walks by keys, their likeness on people's scale, ended as people's. w = 1: activation in the gate, of strong "
-    "memories as if learnt four times. Ratios are of shares with (hits + .5) / (n + 1)."
+    "subsets of one store. recognition: d_a of log p(answer) of the true and of another answer to each of the four "
+    "questions. cued recall: share of the questions answered. free recall: share of the facts told by the memories that a "
+    f"walk comes by, {WALKS} walks by keys, their likeness on people's scale, ended as people's. w = 1: activation in the "
+    "gate, of strong memories as if learnt four times. Ratios are of shares with (hits + .5) / (n + 1)."
 )
 
 
@@ -255,7 +255,7 @@ def _claims() -> list[Claim]:
     ]
 
 
-about(NAME, "List strength: weak and strong memories in pure and mixed lists", _claims(), _draw)
+about(NAME, "List strength: pure and mixed lists", _claims(), _draw)
 enter(Experiment(
     name=NAME, methods=("MEGa",), measure=_measure, material=lambda number: list(material(number)[0]), protocol=PROTOCOL,
     probes=6 * 4 * STUDIED,
