@@ -122,3 +122,15 @@ def test_it_is_drawn():
     found = Phenomenon(drm.NAME, tidy(pd.concat(made), phenomenon=drm.NAME))
     titles = [ax.get_title(loc="left") for ax in found.figure().axes]
     assert titles == ["the lure is more familiar", "MEGa", drm.PAPERS]
+
+
+def test_an_order_that_is_none_is_seldom_found_and_one_of_half_nearly_always():
+    draw = np.random.default_rng(3)
+    shares = []
+    for mixed in (0.0, 0.6):  # ρ = 0 and about .5
+        found = 0
+        for seed in range(100):
+            x, y = draw.normal(size=(2, 55))
+            found += rank_agreement(x, mixed * x + y, seed=seed)[3] <= 0.05
+        shares.append(found / 100)
+    assert shares[0] <= 0.1 and shares[1] >= 0.9

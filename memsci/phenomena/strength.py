@@ -258,5 +258,5 @@ def _claims() -> list[Claim]:
 about(NAME, "List strength: pure and mixed lists", _claims(), _draw)
 enter(Experiment(
     name=NAME, methods=("MEGa",), measure=_measure, material=lambda number: list(material(number)[0]), protocol=PROTOCOL,
-    probes=6 * 4 * STUDIED,
+    probes=2 * 4 * STUDIED,
 ))  # fmt: skip
