@@ -25,8 +25,9 @@ demo: $(VENV)/.installed ## SmolLM2 learns 24 everyday memories, recalls them, a
 	$(BIN)/memsci demo $(ARGS)
 
 phenomena: $(VENV)/.installed ## a first look at the experiments on human memory, two lists of each (15 minutes): runs/phenomena/
-	@for name in $(or $(ARGS),free_recall fan recognition forgetting list_length cues misinformation interference); do \
-	  $(BIN)/memsci run $$name --partitions 0-1 --folder runs/phenomena && \
+	@for name in $(or $(ARGS),free_recall fan recognition forgetting list_length false_memory list_strength cues misinformation interference); do \
+	  base=; test $$name != false_memory || base="--base smollm2"; \
+	  $(BIN)/memsci run $$name $$base --partitions 0-1 --folder runs/phenomena && \
 	  $(BIN)/memsci figures $$name --folder runs/phenomena --to runs/phenomena || exit 1; \
 	done
 

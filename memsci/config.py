@@ -348,11 +348,20 @@ class GateRule(Settings):
         λ in nats by which a memory that corrects another (`memsci.MEGa.encode`) goes before it: it opens at least e^λ times
         as wide, whatever the cue, see `memsci.gate.newer`. None: both open by their keys alone. Without corrections it
         changes nothing. *Not in the paper.*
+    activation
+        w, how much the time since a memory was learnt counts: B = w ln Σ_j (t − t_j)^−d nats are added to β times its score,
+        see `memsci.gate.activation` and, for the times, `memsci.MEGa.gate`. 0: nothing is forgotten, as in the paper.
+    decay, spacing
+        d, of what was learnt once; and by how much more what was still active when it was learnt again decays (0: all decay
+        alike). They count only with `activation`. *Not in the paper.*
+    null
+        θ in nats, the strength of a rival that opens nothing: the weights of a query then sum to less than 1. None: there is
+        none, as in the paper.
 
     Notes
     -----
     With `top_k` or `epsilon` a query costs as much as the memories that it opens, however many are stored. The gate then
-    holds candidates alone, see `memsci.MEGa.gate`.
+    holds candidates alone, see `memsci.MEGa.gate`; but with `activation` or `null` all memories are compared.
     """
 
     beta: float = 1.0
@@ -364,6 +373,10 @@ class GateRule(Settings):
     closes: float | None = dataclasses.field(default=None, metadata=_LATER)
     k: int | float = dataclasses.field(default=1, metadata=_LATER)
     gain: float | None = dataclasses.field(default=GAIN, metadata=_LATER)
+    activation: float = dataclasses.field(default=0.0, metadata=_LATER)
+    decay: float = dataclasses.field(default=0.5, metadata=_LATER)
+    spacing: float = dataclasses.field(default=0.0, metadata=_LATER)
+    null: float | None = dataclasses.field(default=None, metadata=_LATER)
 
     def __post_init__(self) -> None:
         try:
@@ -382,11 +395,22 @@ class GateRule(Settings):
         check_k("k", self.k)
         if self.gain is not None:
             _check_number("gain", self.gain, lambda x: 0 <= x < math.inf, "None or a finite number from 0 up")
+        for name in ("activation", "decay", "spacing"):
+            _check_number(name, getattr(self, name), lambda x: 0 <= x < math.inf, "a finite number from 0 up")
+        if self.null is not None:
+            _check_number("null", self.null, math.isfinite, "None or a finite number")
+        if self.strengthened and math.isinf(self.beta):
+            raise MemsciError("With activation or a null, beta must be finite: give a large number instead.")
 
     @property
     def sparse(self) -> bool:
         """Whether some memories are closed, so that not all need be looked at."""
         return self.top_k is not None or self.epsilon > 0
+
+    @property
+    def strengthened(self) -> bool:
+        """Whether more than the cue decides what opens: a strength of each memory, or a null."""
+        return self.activation > 0 or self.null is not None
 
     @classmethod
     def paper(cls) -> Self:

@@ -47,6 +47,7 @@ SLOW = (
     "test_what_the_terminal_cannot_show", "test_the_program_itself_shows", "test_where_torch_came_first",
     "test_from_the_folder_of_a_model", "test_two_writers_at_once",
     "test_the_order_of_study_is_nothing", "test_each_runs_is_tested", "test_it_runs_is_tested", "test_twins_share_all",
+    "test_both_strengths_are_in_one_store", "test_an_order_that_is_none_is_seldom",
 )  # fmt: skip
 
 

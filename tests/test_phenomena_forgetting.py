@@ -11,10 +11,11 @@ import torch
 from conftest import make_model, make_tokenizer
 
 from memsci.errors import MemsciError
+from memsci.gate.activation import activation
 from memsci.models.base import Base
 from memsci.phenomena import context, keys
 from memsci.phenomena.experiment import run
-from memsci.phenomena.forgetting import CURVES, DELAYS, activation, held_out, measured, retained
+from memsci.phenomena.forgetting import CURVES, DELAYS, held_out, measured, retained
 
 matplotlib.use("Agg")
 TIMES = np.array(list(DELAYS.values()))

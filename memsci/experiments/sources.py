@@ -12,8 +12,10 @@ from memsci.memory import Memory, Partition, QuizItem
 
 BUILT_IN, PUBLISHED = ("episodic", "semantic"), ("wiki", "fictional")
 # Each is a data set of its own (`memsci.phenomena`), of which a partition is a list.
-PHENOMENA = ("interference", "recognition", "cues", "misinformation", "list_length", "fan", "forgetting", "free_recall",
-             "human_qa")  # fmt: skip
+PHENOMENA = (
+    "interference", "recognition", "cues", "misinformation", "list_length", "list_strength", "fan", "false_memory",
+    "forgetting", "free_recall", "human_qa",
+)  # fmt: skip
 PARTITIONS = 20  # of each of the four
 SIZE = 50  # memories of a partition that is cut from a table of the user's own
 

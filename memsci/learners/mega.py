@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from datetime import UTC, datetime
 from itertools import compress
 from numbers import Real
 from pathlib import Path
@@ -32,8 +33,8 @@ from memsci.data import quiz as builtin_quiz
 from memsci.data import table
 from memsci.errors import MemsciError
 from memsci.files import appearing, as_path
+from memsci.gate import activation, newer, null, softmax
 from memsci.gate import calibrate as calibration
-from memsci.gate import newer, null, softmax
 from memsci.gate.embed import Embedder, embedder, weighted
 from memsci.gate.softmax import Gate
 from memsci.learners.base import Learner, Trained, several
@@ -396,7 +397,13 @@ class MEGa(Learner, method="MEGa"):
 
     # Gating
 
-    def gate(self, query: str | Sequence[str], beta: float | None = None, only: Iterable[str] | None = None) -> Gate:
+    def gate(
+        self,
+        query: str | Sequence[str],
+        beta: float | None = None,
+        only: Iterable[str] | None = None,
+        ages: Mapping[str, Sequence[float]] | None = None,
+    ) -> Gate:
         """How far one query, or each of several, opens each memory: g = softmax(β f(q)ᵀK) (paper, Methods).
 
         Parameters
@@ -408,11 +415,15 @@ class MEGa(Learner, method="MEGa"):
         only
             Ids of some memories: the gate is that of a mind that has learnt these alone, so that many lists can be asked
             about after one encoding. All of them are compared, also under a sparse rule.
+        ages
+            Under a rule with `activation`: how many hours ago each memory was learnt, by id, once or several times. Of what
+            is left out, the time since it was stored counts. A gate made so can be handed to `recall` and `answer`.
 
         Returns
         -------
         Gate
-            A memory that corrects another goes before it, by the rule's `gain` (`memsci.gate.newer`).
+            A memory that corrects another goes before it, by the rule's `gain` (`memsci.gate.newer`). Strengths and null of
+            a rule that has them come after that (`memsci.gate.activation`): scores are then s + B/β.
             Over all memories, or those of `only`, in the order of encoding; under a rule with `top_k` or `epsilon` (unless
             the embedding counts words, whose weights need all keys) over candidates alone, so that `ids` are some of the
             memories: all that any query of the call may open. All others are closed. With `epsilon` the weights of a query
@@ -422,6 +433,9 @@ class MEGa(Learner, method="MEGa"):
         cues, beta = self._embed(several(query)), self.rule.beta if beta is None else beta
         # The keys of words are weighed by how many of all memories have a word: all of them must be looked at.
         searched = self.rule.sparse and not self.embedding.counts_words and len(self) > 0 and only is None
+        if ages is not None and not self.rule.activation:
+            raise MemsciError("Ages count only under a rule with activation, as of GateRule(activation=1.0).")
+        searched = searched and not self.rule.strengthened  # what is found by its key alone may be weak
         links = self.store.corrections if self.rule.gain is not None and len(self) else {}
         if searched:
             # What is linked is always looked at: a correction may open by what is like the memory that it corrects.
@@ -434,6 +448,9 @@ class MEGa(Learner, method="MEGa"):
         gate = self._compare(cues, places, beta)
         if links:
             gate = newer.prefer(gate, links, self.rule.gain)
+        if self.rule.strengthened:
+            null_ = -math.inf if self.rule.null is None else self.rule.null
+            gate = activation.strengthen(gate, self._strengths(gate.ids, ages or {}), null_)
         if self.rule.top_k is not None:
             gate = softmax.top_k(gate, self.rule.top_k)
         if self.rule.epsilon:
@@ -499,6 +516,31 @@ class MEGa(Learner, method="MEGa"):
             return self.store.nearest(cues, self.rule.top_k + linked, self.rule.similarity)[1].unique()
         scores, error = self.store.similarities(cues, self.rule.similarity)
         return softmax.holding(scores, beta, 1 - self.rule.epsilon / (4 * max(1, linked)), error)
+
+    def _strengths(self, ids: Sequence[str], ages: Mapping[str, Sequence[float]]) -> torch.Tensor:
+        """B of these memories in nats, [n], by the rule; see `gate`."""
+        if unknown := sorted(set(ages).difference(self.ids)):
+            raise self.store.unknown(unknown[0])
+        if not self.rule.activation:
+            return torch.zeros(len(ids))
+        if wrong := [id for id, hours in ages.items() if not len(hours) or not all(0 < x < math.inf for x in hours)]:
+            raise MemsciError(
+                f"Ages are hours since a memory was learnt, above 0, at least one of each; {ages[wrong[0]]!r} were given "
+                f"for {wrong[0]!r}."
+            )
+        now, missing = datetime.now(UTC), not set(ids) <= set(ages)
+        stored = {one.id: one.created for one in self.store.records} if missing else {}
+        strengths = []
+        for id in ids:
+            # The store knows seconds: what is younger counts as one second old.
+            hours = (
+                ages[id] if id in ages else [max((now - datetime.fromisoformat(stored[id])).total_seconds(), 1) / 3600]
+            )
+            learnt = sorted(-float(x) for x in hours)
+            strengths.append(
+                activation.activation(learnt, 0.0, self.rule.activation, self.rule.decay, self.rule.spacing)
+            )
+        return torch.tensor(strengths, dtype=torch.float64)
 
     def _places(self, ids: Iterable[str]) -> torch.Tensor:
         """Places of the memories of these ids, in the order of encoding."""

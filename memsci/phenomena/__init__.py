@@ -15,8 +15,9 @@ from memsci.phenomena import context, curves, fit
 from memsci.phenomena.context import Parameters
 from memsci.phenomena.cues import cues
 from memsci.phenomena.experiment import EXPERIMENTS, Experiment
+from memsci.phenomena.false_memory import false_memory
 from memsci.phenomena.fan import fan
-from memsci.phenomena.forgetting import activation, forgetting
+from memsci.phenomena.forgetting import forgetting
 from memsci.phenomena.human_qa import human_qa, humanlikeness
 from memsci.phenomena.interference import interference
 from memsci.phenomena.lists import list_length
@@ -26,10 +27,11 @@ from memsci.phenomena.recall import along, capacity, free_recall
 from memsci.phenomena.recognition import recognition
 from memsci.phenomena.reference import human
 from memsci.phenomena.result import ABOUT, COLUMNS, Claim, Phenomenon, about, open, tidy
+from memsci.phenomena.strength import list_strength
 
 __all__ = [
-    "ABOUT", "COLUMNS", "EXPERIMENTS", "Claim", "Experiment", "Parameters", "Phenomenon", "about", "activation", "along",
-    "capacity", "context", "cues", "curves", "fan", "fit", "forgetting", "free_recall", "human", "human_qa",
-    "humanlikeness", "interference", "list_length", "long", "misinformation", "open", "people", "psych101", "recognition",
-    "tidy",
+    "ABOUT", "COLUMNS", "EXPERIMENTS", "Claim", "Experiment", "Parameters", "Phenomenon", "about", "along", "capacity",
+    "context", "cues", "curves", "false_memory", "fan", "fit", "forgetting", "free_recall", "human", "human_qa",
+    "humanlikeness", "interference", "list_length", "list_strength", "long", "misinformation", "open", "people", "psych101",
+    "recognition", "tidy",
 ]  # fmt: skip

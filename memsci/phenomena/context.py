@@ -29,6 +29,7 @@ from torch import Tensor
 from memsci.errors import MemsciError
 from memsci.gate import Gate
 from memsci.gate import gate as content_gate
+from memsci.gate.activation import against
 
 LEAST = 1e-6  # probability of stopping, and of not stopping
 
@@ -176,9 +177,7 @@ def gate(
         logits = logits + study.support(study.cue if context is None else context).to(logits.device)
     if strengths is not None:
         logits = logits + strengths
-    null = torch.full_like(logits[:, :1], parameters.null)
-    weights = torch.cat([logits, null], dim=1).softmax(dim=1)[:, :-1] if not nothing else logits.softmax(dim=1)
-    return replace(content, scores=logits, weights=weights, beta=1.0)
+    return replace(content, scores=logits, weights=against(logits, parameters.null), beta=1.0)
 
 
 def stopping(n: int, parameters: Parameters) -> Tensor:

@@ -1,12 +1,9 @@
-"""Forgetting: a strength of each memory that falls with time, in the gate, against a null.
+"""Forgetting: the gate's activation (`memsci.gate.activation`), a strength that falls with time, against a null.
 
-    B_i = w ln Σ_j (t − t_j)^(−d_j),        P(recall) = 1 / (1 + exp(−(β s_i + B_i − θ)))
+    P(recall) = 1 / (1 + exp(−(β s_i + B_i − θ)))
 
-t_j are the times at which memory i was learnt, or recalled, d_j the decay of each. With one d for all it is the base-level
-activation of ACT-R (Anderson and Schooler 1991); with d_j = c e^{A_j} + a, A_j the activation (w = 1) just before t_j, that
-of Pavlik and Anderson (2005), by which learning that comes while a memory is still active fades faster: spacing pays. w = 0
-is the paper's gate, which forgets nothing. Adapters stay as they are. *Not in the paper*; times and parameters are put in,
-not found.
+is the weight of the one memory that is asked about under a rule with `activation` and `null` (`memsci.GateRule`). Times and
+parameters are put in, not found. *Not in the paper.*
 """
 
 from __future__ import annotations
@@ -20,9 +17,9 @@ from matplotlib.figure import Figure
 from scipy.optimize import minimize
 from scipy.special import expit
 
-from memsci.errors import MemsciError
 from memsci.figures.draw import per_cent
 from memsci.figures.style import look, style
+from memsci.gate.activation import activation
 from memsci.measures.methods import order as by_method
 from memsci.models.base import Base
 from memsci.phenomena import figures
@@ -35,7 +32,6 @@ from memsci.phenomena.result import Claim, Phenomenon, about
 NAME = "forgetting"
 DELAYS = {"20 min": 1 / 3, "1 h": 1.0, "9 h": 9.0, "1 d": 24.0, "2 d": 48.0, "6 d": 144.0, "31 d": 744.0}  # hours
 WEIGHTS = (0.0, 1.0)  # w
-DECAY = 0.5
 DRAWS = 20  # times that each memory is asked for at each delay, to fit curves to
 PROTOCOL = (
     "24 stories of one person (keys alone, nothing encoded), each asked for by one question after each delay, on the scale "
@@ -53,45 +49,6 @@ CURVES: dict[str, tuple[Curve, int]] = {
     ),
     "ACT-R": (lambda t, x: expit(x[0] - np.exp(x[1]) * np.log(t)), 2),
 }  # fmt: skip
-
-
-def activation(
-    learnt: Sequence[float], now: float, weight: float = 1.0, decay: float = DECAY, spacing: float = 0.0
-) -> float:
-    """B = w ln Σ_j (t − t_j)^(−d_j) in nats, d_j = c e^{A_j} + a.
-
-    Parameters
-    ----------
-    learnt
-        t_j, the times of learning, ascending.
-    now
-        t, later than all of them.
-    weight
-        w. 0: nothing is forgotten.
-    decay
-        a, 0.5 in ACT-R.
-    spacing
-        c; 0: all decay alike.
-
-    Raises
-    ------
-    MemsciError
-        A time of learning is not before now, or times do not ascend.
-
-    Examples
-    --------
-    >>> activation([0.0], 1.0), round(activation([0.0], np.e**2), 6), round(activation([0.0, 0.0], 1.0), 3)
-    (0.0, -1.0, 0.693)
-    """
-    times = np.asarray(learnt, dtype=float)
-    if not len(times) or (np.diff(times) < 0).any() or not times[-1] < now:
-        raise MemsciError(f"learnt must be ascending times before now ({now}); {list(learnt)} was given.")
-    decays = np.full(len(times), float(decay))
-    for j in range(1, len(times)) if spacing else ():
-        since = times[j] - times[:j]
-        # At the very moment of learning a memory is as active as can be: its copy decays at once.
-        decays[j] += spacing * (since ** -decays[:j]).sum() if (since > 0).all() else np.inf
-    return float(weight * np.log(((now - times) ** -decays).sum())) if weight else 0.0
 
 
 def retained(scores: np.ndarray, strength: float | np.ndarray, null: float) -> np.ndarray:

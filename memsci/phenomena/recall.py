@@ -218,7 +218,7 @@ def _walked(
     n = len(memories)
     scores = likeness(memories, embedder(mind.base, mind.embedding), mind.embedding, mind.rule.similarity)
     order = torch.randperm(n, generator=torch.Generator().manual_seed(number))
-    given = context or replace(PEOPLE, beta=SPREAD / _spread(scores))
+    given = context or replace(PEOPLE, beta=people_scale(scores))
     plain = replace(given, beta=mind.rule.beta).without_context()
     tables, recalls = [], []
     for subject, (method, parameters, own) in enumerate(
@@ -320,9 +320,9 @@ def told(text: str, memories: Sequence[Memory]) -> str:
     return memories[best].id if shares[best] >= TOLD else "intrusion"
 
 
-def _spread(scores: Tensor) -> float:
-    """SD of the likenesses of different memories."""
-    return scores[~torch.eye(len(scores), dtype=torch.bool)].std().item()
+def people_scale(scores: Tensor) -> float:
+    """β by which likenesses of different memories, [n, n], vary by as many nats as those of words in people's recall."""
+    return SPREAD / scores[~torch.eye(len(scores), dtype=torch.bool)].std().item()
 
 
 def _ids(memories: Sequence[Memory], walks: Tensor) -> list[list[str]]:

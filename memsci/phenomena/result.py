@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 
 from memsci.errors import MemsciError, check_columns, check_in
 from memsci.files import appearing, as_path, read_json, write_json
-from memsci.measures.statistics import holm, mean_table, sign_flip, unit_means
+from memsci.measures.statistics import holm, mean_table, rank_agreement, sign_flip, unit_means
 from memsci.phenomena import figures, reference
 
 COLUMNS = (
@@ -44,9 +44,11 @@ class Claim:
     of : dict
         Which rows, by column: ``{"method": "MEGa", "condition": "RI"}``.
     over : dict or float
-        What they are compared with: columns that differ from `of`, or a number.
-    kind : {"more", "less", "equal"}
-        "equal" is shown by an interval within ± margin, never by p > .05.
+        What they are compared with: columns that differ from `of`, or a number. Of "ordered" the name of a measure, as
+        ``{"measure": "false recall"}``.
+    kind : {"more", "less", "equal", "ordered"}
+        "equal" is shown by an interval within ± margin, never by p > .05. "ordered": lists that have more of one measure
+        have more of the other, by Spearman's correlation over lists.
     margin : float
         For "equal", in units of the measure.
     by_construction : bool
@@ -62,7 +64,7 @@ class Claim:
     by_construction: bool = False
 
     def __post_init__(self) -> None:
-        check_in("kind of a claim", self.kind, ("more", "less", "equal"))
+        check_in("kind of a claim", self.kind, ("more", "less", "equal", "ordered"))
 
 
 @dataclass(frozen=True)
@@ -171,8 +173,8 @@ class Phenomenon:
         Returns
         -------
         pandas.DataFrame
-            claim, estimate (mean of d), low, high, confidence (of the interval), n (lists), p, p_holm, verdict ("holds",
-            "opposite" or, for "equal", "differs", "open", "not run") and by_construction.
+            claim, estimate (mean of d; ρ of "ordered"), low, high, confidence (of the interval), n (lists), p, p_holm,
+            verdict ("holds", "opposite" or, for "equal", "differs", "open", "not run") and by_construction.
         """
         claims = list(ABOUT[self.name].claims if claims is None else claims)
         rows = [self._tested(claim) for claim in claims]
@@ -191,7 +193,8 @@ class Phenomenon:
         one = self._side(claim.measure, claim.of)
         other = claim.over
         if isinstance(other, Mapping):
-            other = self._side(claim.measure, {**claim.of, **other})
+            which = {**claim.of, **other}
+            other = self._side(which.pop("measure", claim.measure), which)
             if len(one) and len(other) and set(one.index) != set(other.index):
                 raise MemsciError(
                     f"{claim.text!r} compares other lists on one side ({sorted(one.index)[:5]}…) than on the other "
@@ -199,6 +202,9 @@ class Phenomenon:
                 )
         if not len(one) or (isinstance(claim.over, Mapping) and not len(other)):
             return row
+        if claim.kind == "ordered":
+            found = rank_agreement(one, other.reindex(one.index), confidence)
+            return row | dict(zip(("estimate", "low", "high", "p"), found)) | {"n": len(one)}
         d = one - other
         spread = mean_table(d.rename("value").reset_index(), [], unit="list", confidence=confidence).iloc[0]
         p = np.nan if claim.kind == "equal" else sign_flip(d)
@@ -256,4 +262,4 @@ def _verdict(claim: Claim, row: Mapping[str, Any]) -> str:
     p = row["p"] if claim.by_construction else row["p_holm"]
     if not p <= LEVEL:
         return "open"
-    return "holds" if (row["estimate"] > 0) == (claim.kind == "more") else "opposite"
+    return "holds" if (row["estimate"] > 0) == (claim.kind != "less") else "opposite"
