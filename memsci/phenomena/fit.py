@@ -160,7 +160,7 @@ class Fits:
                 )
                 for place, said in zip(places, drawn.reshape(copies, len(places), -1).transpose(0, 1)):
                     walks[place] = said
-        return _events(rows, walks)
+        return events_of(rows, walks)
 
     def checks(self, models: Sequence[str] | None = None, seed: int = 0, copies: int = 1) -> pd.DataFrame:
         """Predictive checks: what the models' recalls look like, beside people's, a row per subject, measure and condition.
@@ -319,8 +319,11 @@ def _stream(*numbers: int) -> int:
     return int(np.random.SeedSequence(numbers).generate_state(1)[0])
 
 
-def _events(rows: pd.DataFrame, walks: Sequence[Tensor]) -> pd.DataFrame:
-    """Lists and walks through them in psifr's form; several walks of a list are lists of their own, numbered on."""
+def events_of(rows: pd.DataFrame, walks: Sequence[Tensor]) -> pd.DataFrame:
+    """Lists (rows with subject, list and items) and walks through each, [copies, n], in psifr's form.
+
+    Several walks of a list are lists of their own, numbered on.
+    """
     made = []
     for (subject, one, items), walked in zip(rows[["subject", "list", "items"]].itertuples(index=False), walks):
         for copy, said in enumerate(walked.tolist()):

@@ -218,7 +218,7 @@ def _walked(
     n = len(memories)
     scores = likeness(memories, embedder(mind.base, mind.embedding), mind.embedding, mind.rule.similarity)
     order = torch.randperm(n, generator=torch.Generator().manual_seed(number))
-    given = context or replace(PEOPLE, beta=SPREAD / _spread(scores))
+    given = context or peoples(scores)
     plain = replace(given, beta=mind.rule.beta).without_context()
     tables, recalls = [], []
     for subject, (method, parameters, own) in enumerate(
@@ -320,9 +320,10 @@ def told(text: str, memories: Sequence[Memory]) -> str:
     return memories[best].id if shares[best] >= TOLD else "intrusion"
 
 
-def _spread(scores: Tensor) -> float:
-    """SD of the likenesses of different memories."""
-    return scores[~torch.eye(len(scores), dtype=torch.bool)].std().item()
+def peoples(scores: Tensor) -> Parameters:
+    """`PEOPLE`, with β such that these likenesses [n, n] of different memories vary as much, in nats, as words' did."""
+    spread = scores[~torch.eye(len(scores), dtype=torch.bool)].std().item()
+    return replace(PEOPLE, beta=SPREAD / spread) if spread > 0 else PEOPLE
 
 
 def _ids(memories: Sequence[Memory], walks: Tensor) -> list[list[str]]:
