@@ -59,8 +59,9 @@ def test_its_code_prints_what_it_says(page, language, place):
     mine = [text for kind, file, text in found if kind == language and (file or language == "python")]
     if not mine:
         pytest.skip("nothing to run")
-    if "statsmodels" in "".join(mine):
-        pytest.importorskip("statsmodels")
+    for needed in ("statsmodels", "psifr"):
+        if needed in "".join(mine):
+            pytest.importorskip(needed)
     if language == "r" and not can_run_r():
         pytest.skip("needs Rscript with lme4")
     names: dict = {"__name__": "how-to"}

@@ -50,6 +50,7 @@ def test_what_is_completed_is_counted_without_what_was_given():
     table = completed(probes, facts, ["Ivo flew a kite.", "Ivo flew a kite in May in Bergen."])
     values = table.set_index(["condition", "measure"])["value"]
     assert values["0.4", "cued"] == 0.5 and values["0.4", "gain"] == 0.0 and values["0.4", "recalled"] == 0.5
+    assert dict(zip(table["question"], table["response"]))["a kite in May"] == "Ivo flew a kite."
     assert values["1.0", "cued"] == 0.75 and values["1.0", "gain"] == 0.25 and values["1.0", "recalled"] == 1.0
     whole = completed(probes.tail(1), [["kite", "May"]], [""])
     assert set(whole["measure"]) == {"cued", "gain"}  # nothing was left to recall
@@ -93,6 +94,8 @@ def test_overwriting_and_competition_are_told_apart(fact, reported, new, standar
         "fact": "a kite",
         "reported": "a drum",
         "source": "Olga Berg",
+        "studied": "a b",
+        "question": "What?",
     }
     rows = [
         {
@@ -117,7 +120,8 @@ def test_overwriting_and_competition_are_told_apart(fact, reported, new, standar
 
 def test_only_recalls_that_tell_the_report_are_asked_for_its_source():
     common = {"method": "MEGa", "condition": MISLED, "answer": "a drum", "fact": "a kite", "reported": "a drum",
-              "source": "Olga Berg", "logprob fact": -1, "logprob reported": -1, "logprob new": -2}  # fmt: skip
+              "source": "Olga Berg", "studied": "a b", "question": "What?",
+              "logprob fact": -1, "logprob reported": -1, "logprob new": -2}  # fmt: skip
     said = ["According to Olga Berg: it was a drum.", "It was a drum.", "It was a kite."]
     rows = [{**common, "item": k, "recalled": text} for k, text in enumerate(said)]
     rows += [{**row, "condition": name, "recalled": said[0]} for name in (PLAIN, CONTROL) for row in rows[:3]]

@@ -142,6 +142,22 @@ def test_the_forms_in_which_recalls_go_out():
     assert "You recall <<d>>, <<c>>, <<x>>, <<c>>, <<a>>." in texts["text"][0] and "<<nothing>>" in texts["text"][1]
     table = long(events)
     assert table["position"].fillna(-1).tolist() == [4, 3, -1, 3, 1]
-    assert table["lag"].fillna(0).tolist() == [0, -1, 0, 0, -2]
+    assert table["lag"].fillna(0).tolist() == [0, -1, 0, 0, 0]  # no step from or to a repetition
     assert table["repeat"].tolist() == [False, False, False, True, False]
     assert table["intrusion"].tolist() == [False, False, True, False, False]
+
+
+def test_steps_of_the_table_for_r_are_those_of_the_lag_crp(events):
+    steps = long(events).dropna(subset=["lag"]).groupby(["subject", "lag"]).size()
+    counted = curves.lag_crp(curves.opportunities(events)).set_index(["subject", "lag"])["actual"].astype(int)
+    assert steps.to_dict() == counted[counted > 0].to_dict()
+
+
+def test_what_a_gate_recalls_goes_out_with_the_texts_of_its_memories():
+    events = pd.DataFrame(rows(1, 1, "ab", "b")).assign(text=lambda table: table["item"] + " is a story.")
+    for one in (events, events.assign(method="MEGa", material=4)):
+        transcript = psych101(one).iloc[0]
+        assert transcript["text"].endswith(
+            "You study:\n- a is a story.\n- b is a story.\nYou recall:\n- <<b is a story.>>"
+        )
+    assert transcript["participant"] == "MEGa, list 4"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,6 +15,7 @@ from memsci.phenomena import fit
 from memsci.phenomena.context import Parameters, walk
 from memsci.phenomena.curves import EVENTS
 
+matplotlib.use("Agg")
 N, LISTS = 10, 40
 TRUE = Parameters(
     beta=1.5, tau=6.0, encode=0.7, recall=0.8, start=0.3, bound=0.5, primacy=1.0, decay=1.0, stop=0.02, growth=0.3
@@ -99,6 +101,19 @@ def test_simulated_people_look_like_those_fitted_and_fit_as_they_were(fits):
     assert np.abs(beta["true"] - beta["recovered"]).max() < 1.0
     pd.testing.assert_frame_equal(fits.simulate("both"), fits.simulate("both"))
     assert fits.simulate("both", copies=2).groupby("subject")["list"].nunique().tolist() == [2 * LISTS] * 2
+
+
+def test_a_figure_has_people_and_what_has_no_context_beside_every_model(fits):
+    for models, alone in ((("item", "both"), "item"), (("both",), "both, τ = 0")):
+        drawn = fits.figure(models, copies=1)
+        assert len(drawn.axes) == 3
+        for ax in drawn.axes:
+            assert set(ax.get_legend_handles_labels()[1]) == {alone, "both", "people"}
+        lags = dict(zip(drawn.axes[2].get_legend_handles_labels()[1], drawn.axes[2].lines))
+        height = {name: dict(zip(*line.get_data()))[1] for name, line in lags.items()}
+        assert height[alone] < height["both"] and height[alone] < height["people"]  # next recall at lag +1
+    with pytest.raises(MemsciError, match="None of these models"):
+        fits.figure(("mine",))
 
 
 def test_one_fit_for_all(keys):

@@ -21,7 +21,7 @@ from memsci.models.base import Base
 from memsci.phenomena import controls, materials
 from memsci.phenomena.controls import Probe, Session
 from memsci.phenomena.experiment import EXPERIMENTS, material
-from memsci.phenomena.interference import measured, sessions
+from memsci.phenomena.interference import PAIRS, measured, sessions
 from memsci.runs.tables import per_list
 
 matplotlib.use("Agg")
@@ -163,7 +163,9 @@ def planted(says) -> pd.DataFrame:
             answer, strength = says(session.study, one.options)
             logprobs = {f"logprob {name}": strength[name] for name in "BCD"}
             rows.append({"session": number, "place": place, "condition": session.condition, "method": "Full",
-                         "item": one.item, "answer": answer, "recalled": None, **logprobs})  # fmt: skip
+                         "item": one.item, "question": one.question,
+                         "studied": " ".join(memory.id for memory in session.study),
+                         "answer": answer, "recalled": None, **logprobs})  # fmt: skip
     return pd.DataFrame(rows).merge(asked, on=["session", "place"])
 
 
@@ -188,6 +190,42 @@ def test_a_learner_that_overwrites_has_retroactive_interference_alone(says, ri, 
     foil = table[table["measure"] == "harm, foil"].set_index("condition")["value"]
     assert foil.to_dict() == {"RI": 0.0, "PI": 0.0}  # both facts are still known better than one never learnt
     assert set(table["measure"]) == {"answer", "intrusion", "logprob", "known", "harm", "harm, nats", "harm, foil"}
+
+
+def test_replies_go_out_as_transcripts_with_what_was_learnt_before_each():
+    table = measured(planted(latest))
+    result = phenomena.Phenomenon("interference", phenomena.tidy(table, phenomenon="interference", list=0))
+    known = {memory.id: memory.text for pair in materials.pairs(0, 2) for memory in (*pair.twins, pair.other)}
+    assert set(" ".join(result.trials["studied"]).split()) == set(known)
+    assert set(result.trials["reply"]) == {"answer"} and result.trials["response"].notna().all()
+    made, _ = sessions(materials.pairs(0, 2))
+    assert result.trials["studied"].nunique() == len(made)
+    silent = phenomena.Phenomenon("fan", phenomena.tidy([{"measure": "slope", "value": 1.0}], phenomenon="fan", list=0))
+    assert silent.trials.empty
+    with pytest.raises(MemsciError, match="Nothing is said in fan"):
+        phenomena.psych101(silent)
+
+
+def test_a_transcript_of_a_list():
+    pairs = materials.pairs(3, PAIRS, name="interference")
+    made, asked = sessions(pairs)
+    answers = [
+        {"session": number, "place": place, "condition": session.condition, "method": "MEGa", "item": one.item,
+         "studied": " ".join(memory.id for memory in session.study), "question": one.question, "answer": one.options["B"],
+         "recalled": "<<all>> of it", **{f"logprob {name}": 0.0 for name in "BCD"}}
+        for number, session in enumerate(made) for place, one in enumerate(session.probes)
+    ]  # fmt: skip
+    table = phenomena.tidy(
+        measured(pd.DataFrame(answers).merge(asked, on=["session", "place"])), phenomenon="interference", list=3
+    )
+    texts = phenomena.psych101(phenomena.Phenomenon("interference", table))
+    assert texts[["experiment", "participant"]].values.tolist() == [["interference", "MEGa, list 3"]]
+    parts = texts["text"].item().split("You learn:\n")[1:]
+    assert len(parts) == len(made)
+    for part, session in zip(parts, made):
+        assert part.startswith("\n".join(f"- {memory.text}" for memory in session.study))
+        assert f"{session.probes[0].question}\nYou answer <<{session.probes[0].options['B']}>>." in part
+        assert "You recall <<<all> of it>>." in part
 
 
 def test_every_pair_is_learnt_in_both_orders_against_both_controls():

@@ -246,6 +246,41 @@ def walk(
     return recalled
 
 
+def steps(recalled: Tensor, scores: Tensor, parameters: Parameters) -> tuple[Tensor, Tensor]:
+    """The gate before each recall of walks that went so, and the context in which it stood.
+
+    Parameters
+    ----------
+    recalled
+        [b, t] as `walk` gives them; where they end, −1.
+    scores
+        f(k_j)·k_i, [b, n, n].
+
+    Returns
+    -------
+    Tensor [b, t, n], Tensor [b, t, n + 1]
+        log g before each recall, −∞ for what was recalled before, and c in the directions of the start of the list and of
+        each memory. After the end of a walk they mean nothing, but for the first: what would have come.
+    """
+    b, n = recalled.shape[0], scores.shape[1]
+    order, study = recalled.clamp_min(0), Study(n, parameters)
+    contexts = [study.cue.expand(b, -1)]
+    for o in range(recalled.shape[1] - 1):
+        contexts.append(study.after(contexts[-1], order[:, o]))
+    first = torch.zeros(b, 1, n, dtype=torch.float64)  # nothing is the cue of the first recall
+    cued = torch.cat([first, scores[torch.arange(b)[:, None], order[:, :-1]].double()], dim=1)
+    context = torch.stack(contexts, dim=1)
+    return _log_weights(study.support(context) + parameters.beta * cued, recalled), context
+
+
+def _log_weights(logits: Tensor, recalled: Tensor) -> Tensor:
+    """log g of [b, t, n] sums, with what was recalled before shut."""
+    before = torch.nn.functional.one_hot(recalled.clamp_min(0), logits.shape[2]).bool() & (recalled >= 0)[..., None]
+    shut = torch.zeros_like(before)
+    shut[:, 1:] = before.int().cumsum(dim=1).bool()[:, :-1]
+    return logits.masked_fill(shut, -math.inf).log_softmax(dim=2)
+
+
 def log_likelihood(recalled: Tensor, scores: Tensor, parameters: Parameters, uniform: bool = False) -> Tensor:
     """log p of which memories were recalled in turn, given that as many were: nats of each list, [b].
 
@@ -263,25 +298,14 @@ def log_likelihood(recalled: Tensor, scores: Tensor, parameters: Parameters, uni
     Tensor [b]
         Without stopping, which is `log_stopping`'s.
     """
-    b, n = recalled.shape[0], scores.shape[1]
     if not recalled.shape[1]:
-        return torch.zeros(b, dtype=torch.float64)
-    real = recalled >= 0
-    order = recalled.clamp_min(0)
-    open_ = torch.ones(b, recalled.shape[1], n, dtype=torch.bool)  # not recalled before
-    before = torch.nn.functional.one_hot(order, n).bool() & real[..., None]
-    open_[:, 1:] = ~(before.int().cumsum(dim=1).bool()[:, :-1])
-    logits = torch.zeros(b, recalled.shape[1], n, dtype=torch.float64)
-    if not uniform:
-        study = Study(n, parameters)
-        contexts = [study.cue.expand(b, -1)]
-        for o in range(recalled.shape[1] - 1):
-            contexts.append(study.after(contexts[-1], order[:, o]))
-        first = torch.zeros(b, 1, n, dtype=torch.float64)  # nothing is the cue of the first recall
-        cued = torch.cat([first, scores[torch.arange(b)[:, None], order[:, :-1]].double()], dim=1)
-        logits = study.support(torch.stack(contexts, dim=1)) + parameters.beta * cued
-    log_p = logits.masked_fill(~open_, -math.inf).log_softmax(dim=2).gather(2, order[..., None])[..., 0]
-    return torch.where(real, log_p, 0.0).sum(dim=1)
+        return torch.zeros(len(recalled), dtype=torch.float64)
+    if uniform:
+        log_g = _log_weights(torch.zeros(*recalled.shape, scores.shape[1], dtype=torch.float64), recalled)
+    else:
+        log_g, _ = steps(recalled, scores, parameters)
+    log_p = log_g.gather(2, recalled.clamp_min(0)[..., None])[..., 0]
+    return torch.where(recalled >= 0, log_p, 0.0).sum(dim=1)
 
 
 def log_stopping(counts: Tensor, n: int, parameters: Parameters) -> Tensor:

@@ -28,6 +28,9 @@ GATES = {"MEGa": "own", "MEGa, true gate": "true", "MEGa, β = 0": "uniform"}
 ORDERLESS = ("Base", "RAG", "MEGa")  # whatever the order of study, they are the same afterwards
 SHIPPED_CONTEXT = 3  # stories that the shipped base can read: its training had rows of 256 tokens
 
+# What the rows of a probe keep of it, and of what was learnt before.
+ABOUT_IT = ("method", "condition", "item", "studied", "question")
+
 Report = Callable[[int, int], None]
 
 
@@ -100,12 +103,14 @@ def ask(
     -------
     pandas.DataFrame
         A row per session, method and probe: session and place (their numbers, from 0), condition, method (one of `names`),
-        item, question, answer, recalled (None where nothing is recalled), and for every option a column "logprob NAME", in
-        nats.
+        item, studied (ids of the memories of the session in their order, with blanks between), question, answer, recalled
+        (None where nothing is recalled), and for every option a column "logprob NAME", in nats.
     """
     check_in("learner", method, LEARNERS)
     asked = _ask_mega if method == "MEGa" else _ask_each
     table = asked(method, base, sessions, seed, recall, report)
+    orders = [" ".join(memory.id for memory in session.study) for session in sessions]
+    table["studied"] = table["session"].map(dict(enumerate(orders)))
     return table.sort_values(["session", "place"], kind="stable", ignore_index=True)
 
 

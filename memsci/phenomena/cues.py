@@ -94,10 +94,11 @@ def measured(probes: pd.DataFrame, facts: Sequence[Sequence[str]], recalled: Seq
         said = [contains(recall, fact) for fact in facts[own]]
         others = [hit for hit, given in zip(said, cued) if not given]
         known = {"cued": sum(cued) / len(cued), "gain": (sum(said) - sum(cued)) / len(cued)}
-        rows += [{"condition": condition, "measure": name, "value": value} for name, value in known.items()]
+        said_so = {"condition": condition, "question": text, "response": recall}
+        rows += [{**said_so, "measure": name, "value": value} for name, value in known.items()]
         if others:
             counts = {"actual": sum(others), "possible": len(others)}
-            rows.append({"condition": condition, "measure": "recalled", "value": sum(others) / len(others), **counts})
+            rows.append({**said_so, "measure": "recalled", "value": sum(others) / len(others), **counts})
     return pd.DataFrame(rows)
 
 
@@ -120,7 +121,7 @@ def _measure(method: str, base: Base, number: int, seed: int, report: Report) ->
     asked, ids = parts["text"].tolist(), [memories[k].id for k in parts["own"]]
     for name, gate in (("MEGa", None), ("MEGa, true gate", mind.true_gate(ids))):
         told = measured(parts, facts, mind.recall(asked, gate=gate))
-        tables.append(told.assign(method=name))
+        tables.append(told.assign(method=name, studied=" ".join(memory.id for memory in memories)))
     return pd.concat(tables, ignore_index=True)
 
 

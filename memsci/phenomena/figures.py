@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
-from memsci.figures.draw import whiskers
+from memsci.figures.draw import lines, whiskers
 from memsci.figures.style import look, style
 from memsci.measures.methods import order
 
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
     from memsci.phenomena.result import Phenomenon
 
 PEOPLE = {"color": "#000000", "marker": "o", "linestyle": "-", "markerfacecolor": "white"}  # in all figures
+RECALL = {"spc": "recalled, by position studied", "pfr": "recalled first", "lag crp": "next recall, by lag"}
 
 
 def by_condition(result: Phenomenon, size: str = "print") -> Figure:
@@ -69,8 +73,24 @@ def points(ax: Axes, means, conditions: list[str], title: str) -> None:
     ax.grid(True, axis="y")
 
 
-def over_lists(ax: Axes, means) -> None:
+def over_lists(ax: Axes, means, units: str = "lists") -> None:
     """The legend of the methods, and what the bars are."""
     n = means["n"].max()
-    text = f"95 % interval over {n} lists" if means["low"].notna().any() else f"{n} lists: no interval"
+    text = f"95 % interval over {n} {units}" if means["low"].notna().any() else f"{n} {units}: no interval"
     ax.legend(title=text, loc="upper left", bbox_to_anchor=(1.01, 1), borderaxespad=0)
+
+
+def recall_curves(axes: Iterable[Axes], means: pd.DataFrame, looks: Mapping[str, Mapping[str, Any]]) -> None:
+    """Serial position, first recall and steps in time, a panel each; a line with its band for each series.
+
+    `means` has measure, condition, series, mean, low and high; `looks` says in which order lines are drawn, and how.
+    """
+    for ax, (measure, title) in zip(axes, RECALL.items()):
+        own = means[(means["measure"] == measure) & means["series"].isin(list(looks))]
+        frame = own[["series", "mean", "low", "high"]].assign(x=own["condition"].astype(int))
+        if measure == "lag crp":  # a line is no step of lag 0
+            frame = pd.concat([frame, pd.DataFrame({"x": 0, "series": frame["series"].unique()})])
+        lines(ax, frame, "x", {name: how for name, how in looks.items() if name in set(frame["series"])})
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        ax.set_title(title)
+        ax.set_ylim(0, None)

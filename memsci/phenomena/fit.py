@@ -12,18 +12,22 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+import matplotlib as mpl
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
+from matplotlib.figure import Figure
 from scipy.optimize import minimize
 from torch import Tensor
 from tqdm.auto import tqdm
 
 from memsci.config import Embedding
 from memsci.errors import MemsciError, check_in
+from memsci.figures.style import look, style, variant
 from memsci.gate import Embedder, embedder
-from memsci.measures.statistics import paired
-from memsci.phenomena import curves
+from memsci.measures.statistics import mean_table, paired
+from memsci.phenomena import curves, figures
 from memsci.phenomena.context import Parameters, log_likelihood, log_stopping, walk
 
 CONTEXT = ("tau", "encode", "recall", "start", "bound", "primacy", "decay")
@@ -160,7 +164,7 @@ class Fits:
                 )
                 for place, said in zip(places, drawn.reshape(copies, len(places), -1).transpose(0, 1)):
                     walks[place] = said
-        return _events(rows, walks)
+        return events_of(rows, walks)
 
     def checks(self, models: Sequence[str] | None = None, seed: int = 0, copies: int = 1) -> pd.DataFrame:
         """Predictive checks: what the models' recalls look like, beside people's, a row per subject, measure and condition.
@@ -170,6 +174,37 @@ class Fits:
         models = list(self.table["model"].unique()) if models is None else models
         made = {"people": self.events, **{model: self.simulate(model, seed, copies) for model in models}}
         return pd.concat([looks(events).assign(source=source) for source, events in made.items()], ignore_index=True)
+
+    def figure(
+        self, models: Sequence[str] = ("item", "context", "both"), seed: int = 0, copies: int = 5, size: str = "print"
+    ) -> Figure:
+        """The models' serial position, first recalls and steps in time beside people's; bands over subjects.
+
+        What has no context (τ = 0) is always among them: "item", or else the last of the models with τ set to 0.
+        """
+        models = [name for name in models if name in set(self.table["model"])]
+        if not models:
+            raise MemsciError(f"None of these models was fitted; there are {list(self.table['model'].unique())}.")
+        shown = self.checks(models, seed, copies)
+        alone = "item" if "item" in models else f"{models[-1]}, τ = 0"
+        if alone not in models:
+            without = looks(self.simulate(models[-1], seed, copies, tau=0.0)).assign(source=alone)
+            shown = pd.concat([shown, without], ignore_index=True)
+        means = mean_table(shown, ["source", "measure", "condition"], unit="subject").rename(
+            columns={"source": "series"}
+        )
+        drawn = [name for name in models if name != alone]
+        looked = {alone: look("MEGa")} | {
+            name: variant(look("MEGa"), k, len(drawn) + 1) | {"marker": "s^Do"[k - 1]}
+            for k, name in enumerate(drawn, 1)
+        }
+        with style(size):
+            width, height = mpl.rcParams["figure.figsize"]
+            figure, axes = plt.subplots(1, 3, layout="constrained", figsize=(2 * width, height))
+            figures.recall_curves(axes, means, looked | {"people": figures.PEOPLE})
+            figures.over_lists(axes[-1], means, "people")
+            figure.suptitle("Free recall of people, and of models fitted to each", x=0.01, ha="left")
+        return figure
 
     def recovery(self, model: str = "both", seed: int = 0, progress: bool = True) -> pd.DataFrame:
         """Fit what each subject's own fit says: a row per subject and parameter, with true and recovered value."""
@@ -319,8 +354,11 @@ def _stream(*numbers: int) -> int:
     return int(np.random.SeedSequence(numbers).generate_state(1)[0])
 
 
-def _events(rows: pd.DataFrame, walks: Sequence[Tensor]) -> pd.DataFrame:
-    """Lists and walks through them in psifr's form; several walks of a list are lists of their own, numbered on."""
+def events_of(rows: pd.DataFrame, walks: Sequence[Tensor]) -> pd.DataFrame:
+    """Lists (rows with subject, list and items) and walks through each, [copies, n], in psifr's form.
+
+    Several walks of a list are lists of their own, numbered on.
+    """
     made = []
     for (subject, one, items), walked in zip(rows[["subject", "list", "items"]].itertuples(index=False), walks):
         for copy, said in enumerate(walked.tolist()):

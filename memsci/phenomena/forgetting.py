@@ -8,7 +8,7 @@ parameters are put in, not found. *Not in the paper.*
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import matplotlib.pyplot as plt
 import numpy as np

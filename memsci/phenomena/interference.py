@@ -14,7 +14,7 @@ from memsci.measures.methods import order as by_method
 from memsci.measures.text_match import contains
 from memsci.models.base import Base
 from memsci.phenomena import controls, materials
-from memsci.phenomena.controls import Probe, Report, Session
+from memsci.phenomena.controls import ABOUT_IT, Probe, Report, Session
 from memsci.phenomena.experiment import Experiment, Lists, enter, run
 from memsci.phenomena.materials import Pair
 from memsci.phenomena.result import Claim, Phenomenon, about
@@ -114,7 +114,7 @@ def measured(responses: pd.DataFrame) -> pd.DataFrame:
             values["recall"] = contains(one["recalled"], one["target"])
         values["logprob"] = one[f"logprob {one['asked']}"]
         values["known"] = values["logprob"] > one["logprob D"]
-        about_it = {name: one[name] for name in ("method", "condition", "item", "order", "asked")}
+        about_it = {name: one[name] for name in (*ABOUT_IT, "order", "asked")}
         for measure, value in values.items():
             said = one["recalled"] if measure == "recall" else one["answer"]
             counts = {} if measure == "logprob" else {"actual": int(value), "possible": 1}

@@ -17,7 +17,7 @@ from memsci.measures.text_match import contains
 from memsci.memory import Memory
 from memsci.models.base import Base
 from memsci.phenomena import controls, figures, materials
-from memsci.phenomena.controls import Probe, Report, Session
+from memsci.phenomena.controls import ABOUT_IT, Probe, Report, Session
 from memsci.phenomena.experiment import Experiment, Lists, enter, run
 from memsci.phenomena.materials import Pair
 from memsci.phenomena.result import Claim, Phenomenon, about
@@ -118,7 +118,7 @@ def measured(responses: pd.DataFrame) -> pd.DataFrame:
             and contains(one["recalled"], one["reported"])
         ):
             values["sourced"] = contains(one["recalled"], one["source"])
-        told = {name: one[name] for name in ("method", "condition", "item")}
+        told = {name: one[name] for name in ABOUT_IT}
         rows += [
             {**told, "measure": name, "value": value, "actual": int(value), "possible": 1, "response": one["answer"]}
             for name, value in values.items()

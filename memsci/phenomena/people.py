@@ -9,6 +9,8 @@ import pandas as pd
 
 from memsci.errors import MemsciError, check_in
 from memsci.phenomena import curves
+from memsci.phenomena.experiment import material
+from memsci.phenomena.result import Phenomenon
 
 SAMPLES = {"PEERS": "peers_notask", "Morton 2013": "Morton2013"}
 
@@ -38,10 +40,18 @@ def people(study: str = "PEERS") -> pd.DataFrame:
     return fr.sample_data(SAMPLES[study])
 
 
-def psych101(events: pd.DataFrame, experiment: str = "free recall") -> pd.DataFrame:
-    """Recalls as transcripts in the form of Psych-101, one row per subject: text, experiment, participant.
+def psych101(said: pd.DataFrame | Phenomenon, experiment: str | None = None) -> pd.DataFrame:
+    """Transcripts in the form of Psych-101, one row per participant: text, experiment, participant.
 
-    What a subject said stands between << and >>, as models of choices in that form (Centaur, say) read it.
+    What a participant said stands between << and >>, as models of choices in that form (Centaur, say) read it.
+
+    Parameters
+    ----------
+    said
+        Free recalls in psifr's form, a participant for each subject; or the result of a phenomenon in which something is
+        said (free_recall, interference, misinformation, cues), a participant for each method and list.
+    experiment
+        What it is called. Default: "free recall", or the name of the phenomenon.
 
     Examples
     --------
@@ -54,38 +64,86 @@ def psych101(events: pd.DataFrame, experiment: str = "free recall") -> pd.DataFr
     You study oar, ink.
     You recall <<ink>>.
     """
-    rows = curves.sequences(events)
-    said = events[events["trial_type"] == "recall"].sort_values("position", kind="stable")
-    recalled = said.groupby(["subject", "list"])["item"].agg(list).to_dict()
+    if isinstance(said, Phenomenon):
+        name = experiment or said.name.replace("_", " ")
+        return _of_trials(said, name) if said.events is None else _of_recalls(said.events, name)
+    return _of_recalls(said, experiment or "free recall")
+
+
+def _of_recalls(events: pd.DataFrame, experiment: str) -> pd.DataFrame:
+    """Of lists that are recalled: items as they are called, or as the column text has them, one a line."""
+    rows, told = curves.sequences(events), lambda items: f" {', '.join(items)}."
+    if "text" in events:
+        items = events.dropna(subset=["text"]).drop_duplicates("item").set_index("item")["text"].to_dict()
+        told = lambda items: ":" + "".join(f"\n- {item}" for item in items)
+    else:
+        items = {}
+    recalls = events[events["trial_type"] == "recall"].sort_values("position", kind="stable")
+    recalled = recalls.groupby(["subject", "list"])["item"].agg(list).to_dict()
+    named = {}
+    if {"method", "material"} <= set(events.columns):
+        each = events.drop_duplicates("subject").set_index("subject")
+        named = (each["method"] + ", list " + each["material"].astype(str)).to_dict()
     first = "You study lists of items. After each list you recall as many of its items as you can, in any order.\n\n"
+    called = lambda item: str(items.get(item, item))
     texts = []
     for subject, part in rows.groupby("subject", sort=False):
         lists = []
-        for one, items in zip(part["list"], part["items"]):
-            recall = ", ".join(f"<<{item}>>" for item in recalled.get((subject, one), ())) or "<<nothing>>"
-            lists.append(f"You study {', '.join(map(str, items))}.\nYou recall {recall}.")
-        texts.append({"text": first + "\n\n".join(lists), "experiment": experiment, "participant": subject})
+        for one, studied in zip(part["list"], part["items"]):
+            recall = [_choice(called(item)) for item in recalled.get((subject, one), ())] or ["<<nothing>>"]
+            lists.append(f"You study{told(map(called, studied))}\nYou recall{told(recall)}")
+        text = first + "\n\n".join(lists)
+        texts.append({"text": text, "experiment": experiment, "participant": named.get(subject, subject)})
     return pd.DataFrame(texts)
+
+
+def _of_trials(result: Phenomenon, experiment: str) -> pd.DataFrame:
+    """Of cues that are answered: what was learnt before them, then cue by cue what was said."""
+    trials = result.trials
+    if trials.empty:
+        raise MemsciError(
+            f"Nothing is said in {result.name}, so it has no transcripts: its measures are of scores. They are in its table."
+        )
+    texts = []
+    for (method, number), own in trials.groupby(["method", "list"], sort=False):
+        memories = {memory.id: memory.text for memory in material(result.name, int(number))}
+        parts = [
+            "You learn short texts. Then you are asked about them: you answer, or tell the whole text that is meant."
+        ]
+        for studied, asked in own.groupby("studied", sort=False):
+            learnt = "\n".join(f"- {memories[id]}" for id in studied.split())
+            said = [
+                f"{one.question}\nYou {one.reply} {_choice(one.response)}." for one in asked.itertuples(index=False)
+            ]
+            parts.append(f"You learn:\n{learnt}\n\n" + "\n\n".join(said))
+        text = "\n\n".join(parts)
+        texts.append({"text": text, "experiment": experiment, "participant": f"{method}, list {number}"})
+    return pd.DataFrame(texts)
+
+
+def _choice(said: str) -> str:
+    """What was said, in the marks of a choice, which it may not have within it."""
+    return f"<<{said.replace('<<', '<').replace('>>', '>')}>>"
 
 
 def long(events: pd.DataFrame) -> pd.DataFrame:
     """A row per recall, for mixed models (lme4, brms).
 
     Columns: subject, list, output, item, position (of study; missing for what was not in the list), length, lag (from the
-    recall before, where both have a position), repeat, intrusion.
+    recall before, where both are of the list and come for the first time, as in the lag-CRP), repeat, intrusion.
     """
     rows = []
     said = events[events["trial_type"] == "recall"].sort_values("position", kind="stable")
     names = said.groupby(["subject", "list"])["item"].agg(list).to_dict()
     for subject, one, items, recalls in curves.sequences(events).itertuples(index=False):
         for k, place in enumerate(recalls):
-            before = recalls[k - 1] if k else -1
+            before, repeat = recalls[k - 1] if k else -1, place >= 0 and place in recalls[:k]
+            fresh = min(place, before) >= 0 and not repeat and before not in recalls[: k - 1]
             rows.append(
                 {
                     "subject": subject, "list": one, "output": k + 1, "item": names[subject, one][k],
                     "position": place + 1 if place >= 0 else None, "length": len(items),
-                    "lag": place - before if min(place, before) >= 0 else None,
-                    "repeat": place >= 0 and place in recalls[:k], "intrusion": place < 0,
+                    "lag": place - before if fresh else None, "repeat": repeat, "intrusion": place < 0,
                 }
             )  # fmt: skip
     return pd.DataFrame(rows)

@@ -19,13 +19,12 @@ import numpy as np
 import pandas as pd
 import torch
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 from tqdm.auto import tqdm
 
 from memsci.config import Embedding, Encoding, GateRule
 from memsci.errors import MemsciError, check_whole
-from memsci.figures.draw import lines, whiskers
+from memsci.figures.draw import whiskers
 from memsci.figures.style import REFERENCE, look, style, variant
 from memsci.gate import Embedder, embedder, gate, weighted
 from memsci.learners.mega import MEGa
@@ -37,6 +36,7 @@ from memsci.phenomena.context import Parameters, walk
 from memsci.phenomena.controls import Report
 from memsci.phenomena.experiment import Experiment, Lists, enter
 from memsci.phenomena.figures import PEOPLE as PEOPLES_LOOK
+from memsci.phenomena.figures import recall_curves
 from memsci.phenomena.fit import looks
 from memsci.phenomena.result import Claim, Phenomenon, about, tidy
 from memsci.world import stories
@@ -129,7 +129,7 @@ def free_recall(
     Phenomenon
         Measures: spc, pfr (condition: position), lag crp (lag), temporal factor, semantic factor, category crp, arc,
         recalls, intrusions, late first (share of walks that begin in the last quarter). In ``events`` each list and method
-        is a subject and each walk a list, with the columns category, method and material (number of the list).
+        is a subject and each walk a list, with the columns category, text, method and material (number of the list).
     """
     numbers = list(range(lists)) if isinstance(lists, int) else list(lists)
     if not numbers:
@@ -218,7 +218,7 @@ def _walked(
     n = len(memories)
     scores = likeness(memories, embedder(mind.base, mind.embedding), mind.embedding, mind.rule.similarity)
     order = torch.randperm(n, generator=torch.Generator().manual_seed(number))
-    given = context or replace(PEOPLE, beta=people_scale(scores))
+    given = context or peoples(scores)
     plain = replace(given, beta=mind.rule.beta).without_context()
     tables, recalls = [], []
     for subject, (method, parameters, own) in enumerate(
@@ -320,9 +320,10 @@ def told(text: str, memories: Sequence[Memory]) -> str:
     return memories[best].id if shares[best] >= TOLD else "intrusion"
 
 
-def people_scale(scores: Tensor) -> float:
-    """β by which likenesses of different memories, [n, n], vary by as many nats as those of words in people's recall."""
-    return SPREAD / scores[~torch.eye(len(scores), dtype=torch.bool)].std().item()
+def peoples(scores: Tensor) -> Parameters:
+    """`PEOPLE`, with β such that these likenesses [n, n] of different memories vary as much, in nats, as words' did."""
+    spread = scores[~torch.eye(len(scores), dtype=torch.bool)].std().item()
+    return replace(PEOPLE, beta=SPREAD / spread) if spread > 0 else PEOPLE
 
 
 def _ids(memories: Sequence[Memory], walks: Tensor) -> list[list[str]]:
@@ -330,14 +331,14 @@ def _ids(memories: Sequence[Memory], walks: Tensor) -> list[list[str]]:
 
 
 def _events(memories: Sequence[Memory], said: Sequence[Sequence[str]], subject: int) -> pd.DataFrame:
-    label = {memory.id: memory.label for memory in memories}
+    label, text = ({memory.id: getattr(memory, name) for memory in memories} for name in ("label", "text"))
     rows = [
-        (subject, one, place, kind, item, label.get(item))
+        (subject, one, place, kind, item, label.get(item), text.get(item))
         for one, recalled in enumerate(said, start=1)
         for kind, items in (("study", label), ("recall", recalled))
         for place, item in enumerate(items, start=1)
     ]
-    return pd.DataFrame(rows, columns=[*curves.EVENTS, "category"])
+    return pd.DataFrame(rows, columns=[*curves.EVENTS, "category", "text"])
 
 
 def _measured(events: pd.DataFrame, memories: Sequence[Memory], scores: Tensor) -> pd.DataFrame:
@@ -363,19 +364,11 @@ def draw(result: Phenomenon, size: str = "print") -> Figure:
         KEYS: look(KEYS), CONTEXT: variant(look(KEYS), 1, 2) | {"marker": "s"}, "people": PEOPLES_LOOK,
         SHUFFLED: REFERENCE | {"marker": "x"},
     }  # fmt: skip
-    panels = {"spc": "recalled, by position studied", "pfr": "recalled first", "lag crp": "next recall, by lag"}
     with style(size):
         width, height = mpl.rcParams["figure.figsize"]
         figure, grid = plt.subplots(2, 2, layout="constrained", figsize=(1.3 * width, 1.9 * height))
-        for ax, (measure, title) in zip(grid.flat, panels.items()):
-            own = rows[(rows["measure"] == measure) & (rows["method"] != SHUFFLED)]
-            frame = own.assign(x=own["condition"].astype(int), series=own["method"])
-            if measure == "lag crp":  # a line is no step of lag 0
-                frame = pd.concat([frame, pd.DataFrame({"x": 0, "series": frame["series"].unique()})])
-            lines(ax, frame, "x", {name: how for name, how in looked.items() if name in set(frame["series"])})
-            ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-            ax.set_title(title)
-            ax.set_ylim(0, None)
+        timed = {name: how for name, how in looked.items() if name != SHUFFLED}
+        recall_curves(grid.flat, rows.rename(columns={"method": "series"}), timed)
         ax, names = grid.flat[3], ["temporal factor", "semantic factor", "arc"]
         for k, (name, how) in enumerate(looked.items()):
             own = rows[rows["method"] == name].drop_duplicates("measure").set_index("measure").reindex(names)

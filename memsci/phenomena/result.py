@@ -27,7 +27,10 @@ COLUMNS = (
 EVENTS = ("subject", "list", "position", "trial_type", "item")  # of psifr
 MARGIN = 0.05  # differences within it count as none
 LEVEL = 0.05  # of all tests of a phenomenon together
-_TEXT = ("phenomenon", "method", "condition", "item", "measure", "protocol")
+_TEXT = (
+    "phenomenon", "method", "condition", "item", "measure", "protocol", "studied", "question", "response",
+)  # fmt: skip
+_OF_RECALLS = ("recall", "recalled", "cued", "gain")  # measures of a whole recall; the others are of an answer
 _NUMBERS = ("value", "actual", "possible")
 
 
@@ -153,6 +156,18 @@ class Phenomenon:
     def human(self) -> pd.DataFrame:
         """What people did, with its sources; nothing that was not checked. See `memsci.phenomena.reference.human`."""
         return reference.human(self.name)
+
+    @property
+    def trials(self) -> pd.DataFrame:
+        """What was said to each cue: method, list, condition, studied (ids in their order), question, reply ("answer" or
+        "recall") and response; without rows where nothing is said. A row of the table is a measure of one of them.
+        """
+        names = ["method", "list", "condition", "studied", "question", "reply", "response"]
+        if not {"studied", "question", "response"} <= set(self.table.columns):
+            return pd.DataFrame(columns=names)
+        recalls = self.table["measure"].isin(_OF_RECALLS).map({True: "recall", False: "answer"})
+        said = self.table.assign(reply=recalls).dropna(subset=["studied", "question", "response"])
+        return said[names].drop_duplicates(ignore_index=True)
 
     def means(self, by: Sequence[str] = ("method", "condition", "measure"), confidence: float = 0.95) -> pd.DataFrame:
         """Mean over lists with its interval, a row per group; see `memsci.measures.statistics.mean_table`."""

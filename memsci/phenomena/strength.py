@@ -26,7 +26,7 @@ from memsci.phenomena import controls, figures, materials
 from memsci.phenomena.context import walk
 from memsci.phenomena.controls import Report, joined
 from memsci.phenomena.experiment import Experiment, enter, run
-from memsci.phenomena.recall import FIRST_CUE, PEOPLE, likeness, people_scale
+from memsci.phenomena.recall import FIRST_CUE, likeness, peoples
 from memsci.phenomena.result import Claim, Phenomenon, about
 from memsci.world import stories
 
@@ -162,7 +162,7 @@ def facts(mind: MEGa, studied: Sequence[Memory]) -> dict[str, np.ndarray]:
 def visits(scores: torch.Tensor, strengths: Sequence[str], weight: float, seed: int = 0) -> np.ndarray:
     """Of walks through a list by keys, the share that comes by each memory, [n]; scores are f(k_j)·k_i, [n, n]."""
     n = len(scores)
-    parameters = replace(PEOPLE, beta=people_scale(scores)).without_context()
+    parameters = peoples(scores).without_context()
     own = torch.tensor([activation([0.0] * LEARNT[strength], 1.0, weight) for strength in strengths])
     went = walk(scores.expand(WALKS, n, n), parameters, seed, strengths=own).numpy()
     return np.array([(went == place).any(axis=1).mean() for place in range(n)])

@@ -43,7 +43,7 @@ FILES = {
 }
 TEXTS = frozenset(
     "dataset method setting way gate memory_id question target original recalled answer top_id embedding label "
-    "phenomenon condition item measure protocol response".split()
+    "phenomenon condition item measure protocol response studied".split()
 )
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .explorer import InterferenceExplorer as InterferenceExplorer
     from .gate_probe import GateProbe as GateProbe
     from .heatmap import HeatMap as HeatMap
+    from .recall_walk import RecallWalk as RecallWalk
 
 _HOMES = {
     "GateProbe": "gate_probe",
@@ -28,6 +29,7 @@ _HOMES = {
     "GateBars": "bars",
     "MemoryEditor": "editor",
     "InterferenceExplorer": "explorer",
+    "RecallWalk": "recall_walk",
 }
 _NEEDED = ("anywidget", "ipywidgets", "traitlets")
 

@@ -13,7 +13,6 @@ function render({ model, el }) {
   rest.className = "memsci-bars-rest";
   const key = document.createElement("div");
   key.className = "memsci-bars-rest";
-  key.textContent = "● the memory asked about";
   el.replaceChildren(list, rest, key);
 
   const rows = new Map();
@@ -87,8 +86,10 @@ function render({ model, el }) {
 
   // ipywidgets leaves the handles of its sliders without a name, for who listens.
   function nameHandles() {
-    for (const handle of document.querySelectorAll(".memsci-probe .noUi-handle:not([aria-label])")) {
-      const name = handle.closest(".jupyter-widgets")?.querySelector("label")?.textContent;
+    for (const handle of document.querySelectorAll(".memsci-panel .noUi-handle:not([aria-label])")) {
+      let near = handle; // up to what has a label: several sliders may stand in one row
+      while (near && !near.querySelector("label")) near = near.parentElement;
+      const name = near?.querySelector("label")?.textContent;
       if (name) handle.setAttribute("aria-label", name);
     }
   }
@@ -117,7 +118,7 @@ function render({ model, el }) {
       const weight = dragged?.id === id ? dragged.weight : weights[k] ?? 0;
       const written = weight.toFixed(4);
       label.textContent = (marked ? "● " : "") + name;
-      label.title = marked ? `${name} (the memory asked about)` : name;
+      label.title = marked ? `${name} (${model.get("mark")})` : name;
       value.textContent = written;
       fill.style.width = `${100 * clamp(weight)}%`;
       const byHand = id in model.get("by_hand");
@@ -133,6 +134,7 @@ function render({ model, el }) {
     });
     rest.textContent = model.get("rest");
     rest.hidden = !model.get("rest");
+    key.textContent = `● ${model.get("mark")}`;
     key.hidden = !ids.some((id) => model.get("marked").includes(id));
   }
 

@@ -23,6 +23,8 @@ class GateBars(AnyWidget):
         How far each is open.
     marked : list of str
         Ids of the memories to be marked with a dot.
+    mark : str
+        What the dot says of a memory.
     rest : str
         What stands below the bars; empty for nothing.
     title : str
@@ -43,6 +45,7 @@ class GateBars(AnyWidget):
     labels = List(Unicode()).tag(sync=True)
     weights = List(Float()).tag(sync=True)
     marked = List(Unicode()).tag(sync=True)
+    mark = Unicode("the memory asked about").tag(sync=True)
     rest = Unicode().tag(sync=True)
     title = Unicode("Gate").tag(sync=True)
     editable = Bool(True).tag(sync=True)

@@ -15,6 +15,7 @@ from memsci.errors import MemsciError, check_in
 from memsci.learners.mega import MEGa
 from memsci.memory import Memory, Question, short
 from memsci.widgets.asking import SPOKEN, TIPS, ask
+from memsci.widgets.chart import ceiling
 from memsci.widgets.panel import Panel, number, plain, row, wide
 
 REPLIES = 5  # that stay readable
@@ -348,7 +349,7 @@ def loss_chart(losses: Sequence[float], epochs: int, label: str = "") -> str:
         Of the memory.
     """
     left, right, top, bottom = 44, 430, 22, 120
-    highest = _ceiling(max(losses))
+    highest = ceiling(max(losses))
     across = lambda epoch: left + (right - left) * (epoch - 1) / max(epochs - 1, 1)
     down = lambda loss: bottom - (bottom - top) * loss / highest
     points = [(across(epoch), down(loss)) for epoch, loss in enumerate(losses, start=1)]
@@ -372,12 +373,6 @@ def loss_chart(losses: Sequence[float], epochs: int, label: str = "") -> str:
         'stroke="var(--memsci-focus, #0072b2)" stroke-width="2.5"/>'
         f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="var(--memsci-focus, #0072b2)"/>{written}</svg>'
     )
-
-
-def _ceiling(value: float) -> float:
-    """A round number that is not below the value, for the top of an axis."""
-    steps = [digit * 10.0**power for power in range(-3, 4) for digit in (1, 2, 4, 6, 8)]
-    return next((step for step in steps if step >= value), value)
 
 
 def questions_of(written: str) -> list[Question]:

@@ -41,6 +41,13 @@ from memsci.widgets import MemoryEditor
 
 encoding = replace(memsci.Encoding.embedded(), epochs=3, text_epochs=0)
 MemoryEditor(memsci.MEGa(memsci.load(), encoding=encoding))"""
+WALK = """\
+import torch
+
+from memsci.widgets import RecallWalk
+
+keys = torch.randn(16, 6, generator=torch.Generator().manual_seed(0))
+RecallWalk([f"word {k}" for k in range(1, 17)], torch.nn.functional.cosine_similarity(keys[:, None], keys[None], dim=2))"""
 METADATA = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
 # Contrast of a border with all that is behind it (WCAG 2.2, relative luminance).
 CONTRAST = """(element) => {
@@ -192,6 +199,30 @@ def edit(page: Page) -> None:
     expect(editor.get_by_role("button", name="Forget")).to_be_disabled()
 
 
+def step(page: Page) -> None:
+    """A walk by keyboard: on, back, to its end, without a context; all of it named, and nothing that axe finds."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="the extra dev brings it").Axe()
+    walk = page.locator(".memsci-walk")
+    charts = walk.locator(".memsci-charts svg[role=img]")
+    expect(charts).to_have_count(3)
+    expect(walk.locator(".memsci-legend")).to_contain_text("order put in by τ")
+    expect(walk).to_contain_text("Recalled so far: nothing yet")
+    walk.get_by_role("button", name="Next", exact=True).press("Enter")
+    expect(walk).to_contain_text("Step 1 of")
+    expect(walk.get_by_role("meter", name="recalled last: the cue")).to_have_count(1)
+    walk.get_by_role("button", name="Back", exact=True).press("Enter")
+    expect(walk).to_contain_text("Step 0 of")
+    walk.get_by_role("button", name="Whole walk").press("Enter")
+    expect(walk).to_contain_text("The walk is over")
+    handles = walk.locator(".noUi-handle")
+    assert handles.evaluate_all("all => all.slice(0, 4).map(one => one.ariaLabel)") == ["β", "τ", "β_enc", "β_rec"]
+    handles.nth(1).press("Home")
+    expect(walk.locator(".memsci-legend")).not_to_contain_text("put in by τ")
+    expect(walk.locator(".memsci-legend")).to_contain_text("τ = 0: keys alone")
+    found = axe.run(page, context=".memsci-walk").response["violations"]
+    assert [(one["id"], one["nodes"]) for one in found if one["impact"] in ("serious", "critical")] == []
+
+
 def in_jupyterlab(browser: Browser, folder: Path, name: str, work: Path, do: Callable[[Page], None]) -> None:
     """Run a notebook and do something with its widgets."""
     with driving.lab(folder, work) as address:
@@ -209,11 +240,12 @@ def test_the_probe_of_the_notebook_in_jupyterlab(browser: Browser, tmp_path):
     in_jupyterlab(browser, ROOT / "notebooks", "02-gating.ipynb", tmp_path, use)
 
 
-def test_an_editor_in_jupyterlab(browser: Browser, tmp_path):
+@pytest.mark.parametrize(("code", "do"), [(EDITOR, edit), (WALK, step)], ids=["editor", "walk"])
+def test_a_widget_of_one_cell_in_jupyterlab(browser: Browser, tmp_path, code, do):
     (tmp_path / "written").mkdir()
-    cells = [nbformat.v4.new_code_cell(EDITOR)]
-    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=METADATA), tmp_path / "written" / "editor.ipynb")
-    in_jupyterlab(browser, tmp_path / "written", "editor.ipynb", tmp_path, edit)
+    cells = [nbformat.v4.new_code_cell(code)]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=METADATA), tmp_path / "written" / "one.ipynb")
+    in_jupyterlab(browser, tmp_path / "written", "one.ipynb", tmp_path, do)
 
 
 def test_the_page_of_a_store(browser: Browser, store, tmp_path):
