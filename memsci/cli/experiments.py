@@ -17,8 +17,8 @@ from memsci.cli.options import (
     ENCODING,
     FILE,
     FOLDER,
-    NEW_BASE,
     RUN,
+    RUN_BASE,
     RUNS,
     SEED,
     SEP,
@@ -47,7 +47,7 @@ def run(
     settings: Annotated[
         list[str] | None, Option("--set", help="A setting of all methods that read it, such as rank=16; repeatable.")
     ] = None,
-    base: NEW_BASE = None,
+    base: RUN_BASE = None,
     seed: SEED = 0,
     quiz: Annotated[
         str, Option(help="General knowledge: 'built-in', 'mmlu' (from the hub), or a folder with it.")
