@@ -13,6 +13,7 @@ from memsci.cli import terminal
 from memsci.cli.asking import open_store
 from memsci.cli.options import (
     BASE,
+    COLUMN,
     DECIMAL,
     ENCODING,
     FILE,
@@ -23,6 +24,7 @@ from memsci.cli.options import (
     SEED,
     SEP,
     SHEET,
+    how_to_read,
     names,
     read,
 )
@@ -71,15 +73,16 @@ def run(
     encoding: ENCODING = None,
     decimal: DECIMAL = None,
     sheet: SHEET = None,
+    column: COLUMN = None,
     plan: Annotated[bool, Option("--plan", help="Show what the run would take, and start nothing.")] = False,
 ) -> None:
     """Run an experiment, or resume it: tables in a folder named after the content of the run."""
     from memsci import experiments, runs
 
-    how = (sep, encoding, decimal, sheet)
+    how = how_to_read(sep, encoding, decimal, sheet, column)
     chosen = runs.choose(
         experiment,
-        dataset if how == (None,) * 4 else _plain_tables(dataset or (), folder, how),
+        _plain_tables(dataset or (), folder, how) if how else dataset,
         experiments.numbers(partitions) if partitions else None,
         names(methods) if methods else None,
         experiments.numbers(stops) if stops else None,
@@ -194,7 +197,7 @@ def figures(
         terminal.say(file)
 
 
-def _plain_tables(datasets: Sequence[str], folder: Path, how: tuple[str | None, ...]) -> list[str]:
+def _plain_tables(datasets: Sequence[str], folder: Path, how: dict[str, Any]) -> list[str]:
     """The data sets, with each table that is read as these options say written as JSON Lines beside the runs: that is read
     alike by every process, and when the run goes on."""
     from memsci.files import make_folder
@@ -203,13 +206,15 @@ def _plain_tables(datasets: Sequence[str], folder: Path, how: tuple[str | None, 
     found = []
     for one in datasets:
         if Path(one).suffix:
-            frame = to_frame(read(Path(one).expanduser(), *how))
+            frame = to_frame(read(Path(one).expanduser(), how))
             plain = make_folder(folder / "tables") / f"{Path(one).stem}.jsonl"
             frame.to_json(plain, orient="records", lines=True, force_ascii=False, double_precision=15)
             one = str(plain)
         found.append(one)
     if found == list(datasets):
-        raise MemsciError("--sep, --encoding, --decimal and --sheet say how a table is read: name one with --dataset.")
+        raise MemsciError(
+            "--column, --sep, --encoding, --decimal and --sheet say how a table is read: name one with --dataset."
+        )
     return found
 
 

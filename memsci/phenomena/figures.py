@@ -138,5 +138,5 @@ def over_lists(ax: Axes, means: pd.DataFrame, size: str, of: Sequence[Axes] = ()
     """The legend of the methods (of these axes, or others), and what the bars are: over lists, or within them."""
     n = means["n"].max()
     text = f"95 % interval {'within' if within else 'over'} {n:g} lists"
-    shown = {label: one for each in of or [ax] for one, label in zip(*each.get_legend_handles_labels())}
+    shown = {label: one for each in (of if len(of) else [ax]) for one, label in zip(*each.get_legend_handles_labels())}
     legend(ax, list(shown.values()), text if means["low"].notna().any() else f"{n:g} lists: no interval", size)
