@@ -214,6 +214,8 @@ def test_no_message_that_reaches_the_terminal_names_a_python_function():
                     found += [(where, text) for text in texts if isinstance(text, str) and call.search(text)]
     assert found == []
     assert cli.in_options("Give sep=';', or dtype='x'.") == "Give --sep ';', or --dtype 'x'."
+    said = cli.in_options("say so (columns={'Frage': 'question', 'Antwort 2': 'answer_2'}); or put: again=True.")
+    assert said == "say so (--column 'Frage=question' --column 'Antwort 2=answer_2'); or put: --again."
 
 
 def test_errors_of_another_kind_are_not_hidden(store, monkeypatch):
@@ -618,7 +620,22 @@ def test_from_table_to_answer_with_a_real_model(base, tmp_path, monkeypatch):
                   "--no-check")  # fmt: skip
     assert "tiny answers" not in unasked.stderr
     assert unasked.exit_code == 0 and "memsci test" not in unasked.stdout
-    assert "keeps no questions" in run("test", tmp_path / "without", "--base", "tiny").stderr
+    told = run("test", tmp_path / "without", "--base", "tiny").stderr
+    assert "keeps no questions" in told and "'memsci questions" in told
+    fragen = tmp_path / "fragen.csv"
+    fragen.write_text("Kürzel;Frage;Antwort\nnora;Who hid it?;Nora\nnora;What was hidden?;the letter\n", "utf-8")
+    ask = ("questions", tmp_path / "without", fragen)
+    says = run(*ask).stderr
+    assert says.count("--column") == 2 and "--column 'Frage=question' --column 'Antwort=answer'" in " ".join(
+        says.split()
+    )
+    meant = ("--column", "Frage=question", "--column", "Antwort=answer", "--column", "Kürzel=id")
+    result = run(*ask, *meant)
+    assert result.exit_code == 0 and "'memsci test" in result.stdout and "nora" in result.stdout
+    assert run("test", tmp_path / "without", "--base", "tiny", "--method", "MEGa").exit_code == 0
+    fragen.write_text("Kürzel;Frage;Antwort\nnora;Who hid it?;Omar\n", "utf-8")
+    assert "--again" in run(*ask, *meant).stderr and run(*ask, *meant, "--again").exit_code == 0
+    assert "--column takes NAME=MEANING" in run(*ask, "--column", "Frage").stderr
 
     table.write_text("id@text@question@answer@where\nnora@Nora hid the letter.@Who hid it?@Nora@in\n"
                      "nora@@What?@The letter@out\nada@Ada flew the kite.@Who flew?@Ada@out\n")  # fmt: skip

@@ -131,6 +131,7 @@ def test_a_file_of_ones_own(tmp_path):
         ({"measure": "gates", "methods": ("by layer",), "figures": ("sweep",)}, "'sweep' was given"),
         ({"figures": "sweep"}, "figures of .* must be a list of texts"),
         ({"paper_table": 5}, "paper_table must be one of None, 1, 2, 3, 4; 5 was given"),
+        ({"base": 3}, "base of the experiment '.*' must be the name of a model, such as \"smollm2\".*; 3 was given"),
         (
             {"datasets": ("a/mine.csv", "b/mine.csv")},
             r"names of the data sets must be .* once; \('mine.csv', 'mine.csv'\)",
@@ -310,7 +311,7 @@ def test_sources_are_read_before_the_model(tmp_path, monkeypatch):
 
 
 def test_what_is_drawn_of_an_experiment_decides_no_number():
-    plain, drawn = small(), small(figures=("method_bars",), paper_table=1)
+    plain, drawn = small(), small(figures=("method_bars",), paper_table=1, base="smollm2")
     assert plain.to_dict() == drawn.to_dict() and plain.cells() == drawn.cells()
 
 

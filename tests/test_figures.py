@@ -218,7 +218,7 @@ def lines(ax) -> dict[str, object]:
 
 
 TOLD = "95 % interval\nover 5 partitions"
-TURNS = "lines that coincide\ntake turns"
+COINCIDE = "lines that coincide\nare drawn apart"
 
 
 def legend(ax) -> list[str]:
@@ -255,31 +255,48 @@ def test_lines_that_no_way_of_asking_changes_stand_there_once():
     assert legend(figures.forgetting_curve(known, "recall cos"))[:5] == labels
 
 
-def test_lines_that_coincide_take_turns():
-    """Each at its own values, a dash and a marker after the other; lines that meet here and there are left alone."""
+def up(ax, line) -> float:
+    """How many points a line is drawn above where it is."""
+    shift = line.get_transform().transform((0, 0)) - ax.transData.transform((0, 0))
+    return float(shift[1] * 72 / ax.figure.dpi)
+
+
+def test_lines_that_coincide_are_drawn_apart():
+    """At their own values, some points up or down; lines that meet at single points are left alone."""
     means = {
-        "Base": [0, 0, 0, 0],
+        "Base": [0, 0.3, 0, 0.2],
         "Full": [1, 0.5, 0, 0],
         "LoRA": [1, 0.5, 0, 0],
-        "MEGa": [1, 0.5, 0, 0],
-        "RAG": [1] * 4,
+        "MEGa": [1, 0.5, 0.1, 0.1],
+        "RAG": [1, 0.9, 0.8, 0.7],
     }
     key = {"metric": "qa", "way": "direct"}
     frame = pd.DataFrame([point(m, **key, method=name, stop=t) for name in means for t, m in zip(STOPS, means[name])])
     frame = pd.concat([frame, pd.DataFrame([point(0, **key, method="Full batch", stop=10)])])
     ax = figures.forgetting_curve(frame, "qa")
     shown = lines(ax)
-    assert shown["LoRA"].get_ydata().tolist() == means["LoRA"]
-    assert all(line.get_transform() == ax.transData for line in shown.values())
-    three = [shown[name] for name in ("Full", "LoRA", "MEGa")]
-    assert [line.get_markevery() for line in three] == [slice(0, None, 3), slice(1, None, 3), slice(2, None, 3)]
-    assert all(shown[name].get_markevery() is None for name in ("Base", "RAG", "Full batch"))
-    # Along the line exactly one of the three is drawn: where the offset, modulo the period, is within its dash.
-    patterns = [line._unscaled_dash_pattern for line in three]
-    for at in np.arange(0.5, 60):
-        assert sum((at + offset) % sum(dashes) < dashes[0] for offset, dashes in patterns) == 1
-    assert shown["Full batch"].get_zorder() > max(line.get_zorder() for line in three)
-    assert legend(ax)[-2:] == [TURNS, TOLD]
+    assert all(shown[name].get_ydata().tolist() == means[name] for name in means)
+    apart = {name: up(ax, line) for name, line in shown.items()}
+    assert apart == pytest.approx(
+        {"Base": 0, "RAG": 0, "Full": figures.APART, "LoRA": 0, "MEGa": -figures.APART, "Full batch": 0}, abs=1e-6
+    )
+    assert legend(ax)[-2:] == [COINCIDE, TOLD] and figures.displaced(ax.figure) == ["Full", "MEGa"]
+    said = figures.caption("Answers", frame, "qa", displaced=figures.displaced(ax.figure))
+    assert said.endswith("Drawn a few points up or down, as they coincide with others: Full, MEGa.")
+    # Many stay near where they are.
+    many = [point(1.0, **key, method=f"Mine {k}", stop=t) for k in range(9) for t in STOPS]
+    crowded = figures.forgetting_curve(pd.DataFrame(many), "qa")
+    steps = sorted(up(crowded, line) for line in lines(crowded).values())
+    assert steps[-1] == pytest.approx(7.5) and np.diff(steps) == pytest.approx(1.875)
+
+
+def test_an_axis_of_shares_begins_near_the_lowest_where_none_is_low():
+    frame = results()
+    high = frame.assign(**{name: 0.9 + frame[name] / 20 for name in ("mean", "low", "high")})
+    ax = figures.knowledge_curve(high)
+    assert 0.7 < ax.get_ylim()[0] < 0.8 < 1 < ax.get_ylim()[1] and "chance: 25 %, below" in legend(ax)
+    assert ax.get_yticks().tolist() == pytest.approx([0.8, 0.85, 0.9, 0.95, 1])
+    assert figures.forgetting_curve(frame, "qa").get_ylim()[0] < 0
 
 
 def test_the_line_of_random_pairs_is_given_or_the_tables():
@@ -402,19 +419,39 @@ def test_differences_that_cannot_be_drawn():
         figures.differences(pairs_of().drop(columns="low"))
 
 
-def test_a_sweep_stands_in_the_order_of_its_numbers():
-    values = ["3", "inf", "0.1", "1"]
+def test_a_sweep_stands_at_its_numbers():
+    values = ["3", "inf", "0.1", "1", "0"]
     rows = [point(0.1 * k, method="MEGa", setting=f"beta={v}", metric="qa") for k, v in enumerate(values)]
     rows += [point(0.2, method="MEGa", setting=f"beta={v}; questions=compositional", metric="qa") for v in values]
     rows += [point(0.9, method="MEGa", setting="", metric="qa")]
     ax = figures.sweep(pd.DataFrame(rows), "beta")
-    assert [tick.get_text() for tick in ax.get_xticklabels()] == ["0.1", "1", "3", "∞"]
+    assert names(ax) == ["0", "0.1", "1", "3", "∞"]
     first, second = lines(ax).values()
-    np.testing.assert_allclose(first.get_ydata(), [0.2, 0.3, 0.0, 0.1])
+    np.testing.assert_allclose(first.get_ydata(), [0.4, 0.2, 0.3, 0.0, 0.1])
+    places = first.get_xdata()
+    assert ax.get_xscale() == "log" and places[1:4].tolist() == [0.1, 1, 3] == ax.get_xticks()[1:4].tolist()
+    assert 0 < places[0] < 0.1 and 3 < places[4] < 30
+    breaks = [text for text in ax.texts if text.get_text() == "//"]
+    assert [places[0] < breaks[0].xy[0] < 0.1, 3 < breaks[1].xy[0] < places[4]] == [True, True]
     assert list(lines(ax)) == ["MEGa", "MEGa, two memories asked about"] and second.get_linestyle() == "--"
     assert ax.get_xlabel() == "inverse temperature β of the gate"
+    # Few numbers, none of them far from the others, stand on a plain axis, 0 among them.
+    few = [point(0.1 * k, method="MEGa", setting=f"paraphrases={k}", metric="qa") for k in (0, 1, 3, 9)]
+    ax = figures.sweep(pd.DataFrame(few), "paraphrases")
+    assert ax.get_xscale() == "linear" and ax.get_xticks().tolist() == [0, 1, 3, 9]
+    assert names(ax) == ["0", "1", "3", "9"] and not ax.texts
     with pytest.raises(MemsciError, match="No row has the setting 'rank'"):
         figures.sweep(pd.DataFrame(rows), "rank")
+
+
+def test_the_heading_of_the_means_stands_clear_of_the_title():
+    frame = results("all memories").query("stop == 10 and metric == 'qa'")
+    ax = figures.method_bars(
+        frame, "qa", title="A title that is as long as the figure is wide, and then some more words"
+    )
+    ax.figure.draw_without_rendering()
+    heading = next(text for text in ax.texts if text.get_text() == "mean ± SD")
+    assert not heading.get_window_extent().overlaps(ax._left_title.get_window_extent())
 
 
 def test_prompts_stand_by_category():
@@ -437,10 +474,10 @@ def test_the_gate_by_layer_by_embedding_and_by_count():
     ]  # fmt: skip
     frame = pd.DataFrame(rows)
     ax = figures.gate_by_layer(frame[frame["similarity"] == "inner"])
-    assert legend(ax) == ["MLP input", "attention input", TURNS, TOLD]
+    assert legend(ax) == ["MLP input", "attention input", COINCIDE, TOLD]
     assert lines(ax)["MLP input"].get_xydata().tolist() == [[0, 0.5], [1, 0.6]]
     assert legend(figures.gate_by_layer(frame)) == [
-        "MLP input, inner", "MLP input, cosine", "attention input, inner", "attention input, cosine", TURNS, TOLD
+        "MLP input, inner", "MLP input, cosine", "attention input, inner", "attention input, cosine", COINCIDE, TOLD
     ]  # fmt: skip
     counts = pd.DataFrame([point(0.9, metric="correct gate", embedding=e, stop=n) for e in "ba" for n in (1000, 50)])
     ax = figures.embedding_curve(counts)

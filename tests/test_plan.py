@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -183,6 +184,14 @@ def test_sizes_to_read():
     assert [size(n) for n in (12, 1500, 603_979_776, 16_060_522_496, 3e13)] == [
         "12 B", "1.5 kB", "604 MB", "16.1 GB", "30 TB",
     ]  # fmt: skip
+
+
+def test_an_experiment_is_planned_with_the_base_that_it_names():
+    one = choose("main", ["episodic"], [0], methods=["MEGa"], memories=3)
+    named = replace(one, base="smollm2")
+    assert plan(named).facts["base"] == plan(one, "smollm2").facts["base"] != plan(one).facts["base"]
+    assert plan(named, LLAMA).facts["base"] == plan(one, LLAMA).facts["base"]
+    assert {name for name in experiments.names() if experiments.load(name).base} == {"main-wiki-smollm2", "human_qa"}
 
 
 def test_only_what_is_asked_for_is_planned():

@@ -35,8 +35,11 @@ def test_some_are_shipped():
 def test_figures_follow_from_the_tables(run, tmp_path, monkeypatch):
     """Only the numbers: that the same numbers give the same picture is tested in test_figures."""
 
-    def numbers(ax, stem, table, **_):
+    captions = {}
+
+    def numbers(ax, stem, table, caption, **_):
         plt.close(ax.figure)
+        captions[stem.name] = caption + "\n"
         table.to_csv(path := stem.with_name(f"{stem.name}.csv"), index=False, float_format="%.6g")
         return [path]
 
@@ -48,6 +51,7 @@ def test_figures_follow_from_the_tables(run, tmp_path, monkeypatch):
     pictures = {path.stem for path in run.glob("*.png")}
     assert pictures == {path.stem for path in run.glob("*.pdf")}
     assert pictures <= {Path(name).stem for name in drawn} and pictures
+    assert captions == {path.stem: path.read_text(encoding="utf-8") for path in run.glob("*.txt")}
 
 
 @each
@@ -76,7 +80,7 @@ def test_what_is_shipped_was_made_by_code_that_all_can_have(run):
 
 @each
 def test_nothing_of_the_place_where_it_was_made_is_shipped(run):
-    allowed = TABLES | {path.name for path in run.glob("*.*") if path.suffix in (".png", ".pdf", ".csv")}
+    allowed = TABLES | {path.name for path in run.glob("*.*") if path.suffix in (".png", ".pdf", ".csv", ".txt")}
     assert {path.name for path in run.iterdir()} <= allowed
     assert sum((run / name).stat().st_size for name in TABLES if (run / name).is_file()) <= LARGEST
     about = files.read_json(run / "run.json")

@@ -26,8 +26,9 @@ import torch
 
 from memsci.adapters.lora import Adapter
 from memsci.adapters.peft_format import save_peft
+from memsci.data import Asked
 from memsci.errors import MemsciError
-from memsci.memory import Question
+from memsci.memory import Question, text_hash
 from memsci.store import record as record_module
 from memsci.store import sync
 from memsci.store.compress import compress
@@ -527,6 +528,54 @@ def test_a_memory_that_replaces_another_keeps_its_place_and_leaves_nothing_of_it
         assert all(map(torch.equal, two.adapter("nora").deltas[path], pair))
     two.verify()
     assert old.key.numpy().tobytes() not in bytes_of(two.path) and leftovers(two.path) == []
+
+
+def test_questions_come_to_stored_memories_all_or_none(two):
+    two.add(*made("ivy"))
+    two.share(made("both")[1], ["omar", "ivy"])
+    who, where = Question("Who?", "Nora"), Question("Where?", "here", extra={"list": 2})
+    before, manifest = {id: two.adapter(id) for id in two.ids}, two.path / "memories" / "ivy" / "memory.json"
+    untouched = manifest.read_bytes()
+    text = made("omar")[0].text_hash
+    asked = [Asked("nora", None, (who, where), "Row 2"), Asked("omar", None, (who,), "Row 3")]
+    assert two.add_questions(asked) == {"nora": 2, "omar": 1}
+    for store in (two, Store(two.path)):
+        assert store.ids == ("nora", "omar", "ivy") and store.records[1].text_hash == text
+        assert [one.questions for one in store.records] == [(who, where), (who,), ()]
+        assert all(
+            torch.equal(one, other)
+            for id in store.ids
+            for path, pair in before[id].deltas.items()
+            for one, other in zip(store.adapter(id).deltas[path], pair)
+        )
+        store.verify()
+    assert manifest.read_bytes() == untouched and leftovers(two.path) == []
+    # The same again changes nothing; another answer is refused, with all that stands beside it.
+    whole = bytes_of(two.path)
+    assert two.add_questions(asked) == {"nora": 0, "omar": 0} and bytes_of(two.path) == whole
+    further, other = Question("When?", "now"), Question("Who?", "Omar")
+    for wrong, says in (
+        (
+            Asked("nora", None, (other,), "Row 3"),
+            "Row 3: .Who.* is kept for memory 'nora' with the answer .Nora.*again=True",
+        ),
+        (Asked("kai", None, (who,), "Row 3"), "Row 3: There is no memory 'kai'.*it holds: 'nora', 'omar', 'ivy'"),
+        (Asked("nora", "Another text.", (who,), "Row 3"), "Row 3: memory 'nora' has another text"),
+        (Asked(None, "Another text.", (who,), "Row 3"), "Row 3: no memory of .* has this text to the letter"),
+    ):
+        with pytest.raises(MemsciError, match=f"{says}.*Nothing was changed"):
+            two.add_questions([Asked("ivy", None, (further,), "Row 2"), wrong])
+        assert bytes_of(two.path) == whole
+    assert two.add_questions([Asked("nora", None, (other,), "Row 3")], again=True) == {"nora": 1}
+    assert [one.questions for one in two.records] == [(other,), (who,), ()]
+
+
+def test_questions_find_their_memory_by_its_text(store):
+    record, adapter = made("nora")
+    store.add(replace(record, text_hash=text_hash(TEXT)), adapter)
+    for id in (None, "nora"):
+        store.add_questions([Asked(id, TEXT, (Question(f"Who, {id}?", "Nora"),), "Row 2")])
+    assert [one.text for one in store.records[0].questions] == ["Who, None?", "Who, nora?"]
 
 
 def test_only_what_is_stored_can_be_replaced_or_share(two):

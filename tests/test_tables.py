@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from memsci.data import table
+from memsci.data import questions, table
 from memsci.errors import MemsciError
 from memsci.files import content
 from memsci.memory import RESERVED, Memory, Question, to_frame
@@ -46,6 +46,7 @@ class Odd:
     twice: str = ""
     unnamed: bool = False
     broken: str = ""  # what a message must name, if it cannot load
+    means: dict = field(default_factory=dict)  # what is said of headers
 
     def cells(self) -> tuple[list[str], list[list]]:
         header = ["id", "text", "label", "condition", "list", "rating"]
@@ -69,6 +70,7 @@ class Odd:
     def write(self, folder: Path):
         header, rows = self.cells()
         header = [self.rename.get(name, name) for name in header]
+        self.means = {name: meaning for name, meaning in self.means.items() if name in header[self.index :]}
         if self.twice:
             header = [*header, self.twice]
             rows = [[*row, "again"] for row in rows]
@@ -140,6 +142,14 @@ def renamed(**names):
     return lambda odd: odd.rename.update(names)
 
 
+def german(odd: Odd) -> None:
+    """Said what they mean, headers may be any."""
+    names = {"text": "Gedächtnis", "question": "Frage", "answer": "Antwort", "questions": "Fragen", "id": "Kürzel"}
+    names |= {f"{name}_{k}": f"{names[name]} {k}" for name in ("question", "answer") for k in (1, 2)}
+    odd.rename |= {name: own for name, own in names.items() if name not in odd.rename}
+    odd.means = {own: name for name, own in names.items()}
+
+
 QUIRKS = {
     "semicolons and decimal commas": of(sep=";", decimal=","),
     "tabs": of(sep="\t"),
@@ -163,7 +173,8 @@ QUIRKS = {
     "JSON Lines": of(kind="jsonl"),
     "Parquet": of(kind="parquet"),
     "a header twice": of(twice="condition", broken="more than one column 'condition'"),
-    "a header in German": of(twice="Frage 2", broken="call it 'question_2'"),
+    "a header in German": of(twice="Frage 2", broken="columns={'Frage 2': 'question_2'}"),
+    "all headers in German": german,
     "a slip in a header": of(twice="paraphrase", broken="did you mean 'paraphrases'"),
     "a name that responses have": of(twice="position", broken="rename it"),
     "a title above": of(before=[["My items"] + [""] * 6], broken="looks like the header"),
@@ -175,7 +186,13 @@ WITHOUT_LINES = {"blank rows", "a title above", "columns without a name"}
 BINARY = {"Excel", "a DataFrame", "ids as the index", "JSON Lines", "Parquet"}
 ONE_OF = [
     {"long form", "long form by ids", "numbered questions", "no text"},
-    {"a header twice", "a header in German", "a slip in a header", "a name that responses have"},
+    {
+        "a header twice",
+        "a header in German",
+        "all headers in German",
+        "a slip in a header",
+        "a name that responses have",
+    },
     {"semicolons and decimal commas", "tabs", "bars"},
     {"UTF-8 with its mark", "UTF-16", "cp1250"},
     {"CR", "CRLF"},
@@ -213,10 +230,10 @@ def test_odd_tables_load_right_or_say_what_to_do(tmp_path, quirks):
         said.append("has no name")  # where no header is found below the title
     if said:
         with pytest.raises(MemsciError) as caught:
-            table(source)
+            table(source, columns=odd.means or None)
         assert any(one in str(caught.value) for one in said)
     else:
-        found = table(source)
+        found = table(source, columns=odd.means or None)
         assert found == odd.memories
         assert [list(map(type, one.extra.values())) for one in found] == [
             list(map(type, one.extra.values())) for one in odd.memories
@@ -279,6 +296,60 @@ def test_what_was_not_recognised_can_be_said(tmp_path):
     for name, value in (("sep", ";"), ("encoding", "utf-8"), ("sheet", "one")):
         with pytest.raises(MemsciError, match=f"{name} says how to read a file"):
             table(["A."], **{name: value})
+
+
+def test_columns_of_other_names_are_said_to_mean_something(tmp_path):
+    """The message says how; by that, the table loads, whatever the letter case and the space around."""
+    path = file(tmp_path, "Gedächtnis ;Frage;Antwort;Bedingung\nNora traf Omar.;Wen traf Nora?;Omar;nah\n")
+    with pytest.raises(MemsciError) as said:
+        table(path)
+    means = {"Gedächtnis": "text", "Frage": "question", "Antwort": "answer"}
+    assert f"columns={means}" in str(said.value)
+    (one,) = table(path, columns={**means, "bedingung": "condition"})
+    assert one.text == "Nora traf Omar." and one.extra == {"condition": "nah"}
+    assert [(question.text, question.answer) for question in one.questions] == [("Wen traf Nora?", "Omar")]
+    assert table(pd.DataFrame({"Story": ["A."], "rating": [3]}), columns={"Story": "text"})[0].extra == {"rating": 3}
+    with pytest.raises(MemsciError, match=r"no column 'text' \(found: Story\).*columns=\{'Story': 'text'\}"):
+        table(pd.DataFrame({"Story": ["A."]}))
+
+
+@pytest.mark.parametrize(
+    ("columns", "says"),
+    [
+        ({"Txt": "text"}, r"no column 'Txt', which was said to mean 'text' \(found: Story, rating\)"),
+        ({"text": "Story"}, r"Its own name comes first: columns=\{'Story': 'text'\}"),
+        ({"Story": "text", "rating": "text"}, "more than one column 'text'"),
+        ({"Story": 3}, r"such as columns=\{'Frage': 'question'\}; \{'Story': 3\} was given"),
+        (["text"], "columns says what each name means"),
+    ],
+)
+def test_what_columns_mean_must_be_so(columns, says):
+    with pytest.raises(MemsciError, match=says):
+        table(pd.DataFrame({"Story": ["A."], "rating": [3]}), columns=columns)
+    with pytest.raises(MemsciError, match="list is none"):
+        table(["A."], columns={"Story": "text"})
+
+
+def test_questions_are_read_by_id_or_by_text(tmp_path):
+    path = file(tmp_path, "id,question,answer,list\nnora,Who?,Nora,1\nnora,Where?,here,2\nben,Who?,Ben,1\n")
+    nora, ben = questions(path)
+    assert (nora.id, nora.text, nora.where, len(nora.questions)) == ("nora", None, "Row 2", 2)
+    assert nora.questions[1].extra == {"list": 2} and ben.questions[0].answer == "Ben"
+    frame = pd.DataFrame({"Geschichte": ["A.", "B."], "question_1": ["Who?", None], "answer_1": ["A", None]})
+    (one,) = questions(frame, columns={"Geschichte": "text"})
+    assert (one.id, one.text) == (None, "A.")
+    for given, says in (
+        (pd.DataFrame({"question": ["Who?"], "answer": ["A"]}), "no column 'id' and none 'text'.*'question': 'id'"),
+        (
+            pd.DataFrame({"id": ["a", None], "question_1": ["W?"] * 2, "answer_1": ["A"] * 2}),
+            "Row 2.*neither id nor text",
+        ),
+        (pd.DataFrame({"id": ["a"], "question": ["Who?"], "answer": [None]}), "Row 1.*a question needs its answer"),
+        (pd.DataFrame({"id": ["a"], "text": ["A."]}), "The table asks nothing"),
+        (["Who?"], "a file or a DataFrame, not list"),
+    ):
+        with pytest.raises(MemsciError, match=says):
+            questions(given)
 
 
 def test_a_line_for_excel_names_the_separator(tmp_path):

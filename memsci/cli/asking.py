@@ -13,7 +13,23 @@ from typer import Argument, Option
 
 import memsci
 from memsci.cli import terminal
-from memsci.cli.options import BASE, BETA, DECIMAL, ENCODING, EPSILON, FILE, SEP, SHEET, STORE, UNKNOWN, K, names, read
+from memsci.cli.options import (
+    BASE,
+    BETA,
+    COLUMN,
+    DECIMAL,
+    ENCODING,
+    EPSILON,
+    FILE,
+    SEP,
+    SHEET,
+    STORE,
+    UNKNOWN,
+    K,
+    how_to_read,
+    names,
+    read,
+)
 from memsci.config import check_k
 from memsci.errors import MemsciError, check_in
 
@@ -105,6 +121,7 @@ def test(
     encoding: ENCODING = None,
     decimal: DECIMAL = None,
     sheet: SHEET = None,
+    column: COLUMN = None,
     by: Annotated[
         str | None,
         Option(help="An extra column of the memories or questions, such as condition: scores by its values."),
@@ -128,7 +145,8 @@ def test(
         )
     for file in (out, out and out.with_suffix(".json")):
         terminal.make_room(file)
-    memories = _with_questions(Store(store), table, lambda: read(table, sep, encoding, decimal, sheet))
+    how = how_to_read(sep, encoding, decimal, sheet, column)
+    memories = _with_questions(Store(store), table, lambda: read(table, how))
     if by is not None:
         if not (columns := extra_columns(memories)):
             raise MemsciError("Neither these memories nor their questions have an extra column. Leave --by out.")
@@ -232,7 +250,8 @@ def _with_questions(
         if not any(one.questions for one in records):
             raise MemsciError(
                 f"{store.path} keeps no questions: its memories had none, or were encoded with --no-questions or by an "
-                "earlier version. Give the table that holds them: --table memories.csv."
+                f"earlier version. Keep those of a table, 'memsci questions {store.path} questions.csv', or ask those of "
+                "the table that was encoded: --table memories.csv."
             )
         return records
     from memsci.memory import text_hash

@@ -13,16 +13,18 @@ from memsci.cli import terminal
 from memsci.cli.asking import open_store
 from memsci.cli.options import (
     BASE,
+    COLUMN,
     DECIMAL,
     ENCODING,
     FILE,
     FOLDER,
-    NEW_BASE,
     RUN,
+    RUN_BASE,
     RUNS,
     SEED,
     SEP,
     SHEET,
+    how_to_read,
     names,
     read,
 )
@@ -47,7 +49,7 @@ def run(
     settings: Annotated[
         list[str] | None, Option("--set", help="A setting of all methods that read it, such as rank=16; repeatable.")
     ] = None,
-    base: NEW_BASE = None,
+    base: RUN_BASE = None,
     seed: SEED = 0,
     quiz: Annotated[
         str, Option(help="General knowledge: 'built-in', 'mmlu' (from the hub), or a folder with it.")
@@ -71,16 +73,17 @@ def run(
     encoding: ENCODING = None,
     decimal: DECIMAL = None,
     sheet: SHEET = None,
+    column: COLUMN = None,
     plan: Annotated[bool, Option("--plan", help="Show what the run would take, and start nothing.")] = False,
 ) -> None:
     """Run an experiment, or resume it: tables in a folder named after the content of the run."""
     from memsci import experiments, runs
     from memsci.runs.cluster import QUEUES
 
-    how = (sep, encoding, decimal, sheet)
+    how = how_to_read(sep, encoding, decimal, sheet, column)
     chosen = runs.choose(
         experiment,
-        dataset if how == (None,) * 4 else _plain_tables(dataset or (), folder, how),
+        _plain_tables(dataset or (), folder, how) if how else dataset,
         None if partitions is None else experiments.numbers(partitions),
         None if methods is None else names(methods),
         None if stops is None else experiments.numbers(stops),
@@ -197,7 +200,7 @@ def figures(
         terminal.say(file)
 
 
-def _plain_tables(datasets: Sequence[str], folder: Path, how: tuple[str | None, ...]) -> list[str]:
+def _plain_tables(datasets: Sequence[str], folder: Path, how: dict[str, Any]) -> list[str]:
     """The data sets, with each table that is read as these options say written as JSON Lines beside the runs: that is read
     alike by every process, and when the run goes on."""
     from memsci.files import make_folder
@@ -206,13 +209,15 @@ def _plain_tables(datasets: Sequence[str], folder: Path, how: tuple[str | None, 
     found = []
     for one in datasets:
         if Path(one).suffix:
-            frame = to_frame(read(Path(one).expanduser(), *how))
+            frame = to_frame(read(Path(one).expanduser(), how))
             plain = make_folder(folder / "tables") / f"{Path(one).stem}.jsonl"
             frame.to_json(plain, orient="records", lines=True, force_ascii=False, double_precision=15)
             one = str(plain)
         found.append(one)
     if found == list(datasets):
-        raise MemsciError("--sep, --encoding, --decimal and --sheet say how a table is read: name one with --dataset.")
+        raise MemsciError(
+            "--column, --sep, --encoding, --decimal and --sheet say how a table is read: name one with --dataset."
+        )
     return found
 
 

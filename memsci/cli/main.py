@@ -18,9 +18,14 @@ import memsci
 from memsci.cli import asking, experiments, memories, terminal
 from memsci.errors import MemsciError
 
+_PAIR = re.compile(r"'([^']*)': '([^']*)'")
+
 
 def in_options(message: str) -> str:
     """A message in the terms of the command line: a setting of Python, ``sep=';'``, is an option there, ``--sep ';'``."""
+    pairs = lambda found: " ".join(f"--column '{name}={meaning}'" for name, meaning in _PAIR.findall(found[1]))
+    message = re.sub(r"columns=\{([^}]*)\}", pairs, message)
+    message = message.replace("again=True", "--again")
     return re.sub(
         r"(?<![\w.(])([a-z_]+)=('[^']*')", lambda found: f"--{found[1].replace('_', '-')} {found[2]}", message
     )
@@ -75,6 +80,10 @@ EXAMPLES = {
     ),
     memories.update: (
         'memsci update my-memories talent-show "Aunt Vera, not Olivia, sang at the talent show in Bergen."',
+    ),
+    memories.questions: (
+        "memsci questions my-memories questions.csv",
+        "memsci questions my-memories fragen.csv --column Frage=question --column Antwort=answer",
     ),
     asking.ask: (
         f"memsci ask my-memories {_QUESTION}",

@@ -1,4 +1,4 @@
-"""Commands for memories and stores: demo, encode, update, probe, compress, forget, info."""
+"""Commands for memories and stores: demo, encode, update, questions, probe, compress, forget, info."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typer import Argument, Option
 
 import memsci
 from memsci.cli import terminal
-from memsci.cli.options import BASE, DECIMAL, ENCODING, FILE, FOLDER, SEED, SEP, SHEET, STORE, read
+from memsci.cli.options import BASE, COLUMN, DECIMAL, ENCODING, FILE, FOLDER, SEED, SEP, SHEET, STORE, how_to_read, read
 from memsci.config import ENERGY, FLOAT8, STORED
 from memsci.errors import MemsciError
 
@@ -101,6 +101,7 @@ def encode(
     encoding: ENCODING = None,
     decimal: DECIMAL = None,
     sheet: SHEET = None,
+    column: COLUMN = None,
     no_questions: Annotated[
         bool, Option("--no-questions", help="Do not keep the questions, which 'memsci test' would ask.")
     ] = False,
@@ -110,7 +111,7 @@ def encode(
     ] = False,
 ) -> None:
     """Encode the memories of a table into adapters, and keep them in a store; repeat the command to resume."""
-    memories = read(memories_file, sep, encoding, decimal, sheet)
+    memories = read(memories_file, how_to_read(sep, encoding, decimal, sheet, column))
     changes = {name: value for name, value in {"rank": rank, "lr": lr, "epochs": epochs}.items() if value is not None}
     memsci.Encoding(**changes)  # refused now, not once a model is loaded
     model = base_of(store, base)
@@ -162,6 +163,31 @@ def update(
     with terminal.stoppable(lambda: f"{id} is as it was"):
         done = mind.update(id, text, questions)
     terminal.show(done, title=f"{id} has its new text in {store}")
+
+
+def questions(
+    store: STORE,
+    table: Annotated[
+        Path, Argument(help="Table with question and answer, and the id (or the text) of the memory.", **FILE)
+    ],
+    again: Annotated[
+        bool, Option("--again", help="Put them in the place of those that are kept of these memories, not beside them.")
+    ] = False,
+    sep: SEP = None,
+    encoding: ENCODING = None,
+    decimal: DECIMAL = None,
+    sheet: SHEET = None,
+    column: COLUMN = None,
+) -> None:
+    """Keep questions about memories that are stored already: all of a table, or, if one cannot be kept, none."""
+    import pandas as pd
+
+    from memsci.store.store import Store
+
+    asked = memsci.data.questions(table, **how_to_read(sep, encoding, decimal, sheet, column))
+    new = Store(store).add_questions(asked, again)
+    terminal.show(pd.DataFrame(list(new.items()), columns=["id", "new questions"]), title=f"Questions kept in {store}")
+    terminal.say(f"'memsci test {store}' asks them.")
 
 
 def probe(

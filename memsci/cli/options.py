@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer import Argument, Option
 
+from memsci.errors import MemsciError
+
 if TYPE_CHECKING:
     from memsci.memory import Memory
 
@@ -37,6 +39,12 @@ STORE = Annotated[Path, Argument(help="Folder of a store, as written by 'memsci 
 BASE = Annotated[
     str | None, Option(help="Base model: a name on the hub or a folder. Default: the one named in the store.")
 ]
+RUN_BASE = Annotated[
+    str | None,
+    Option(
+        help="Base model: a name on the hub or a folder. Default: the one that the experiment names, else the shipped one."
+    ),
+]
 NEW_BASE = Annotated[str | None, Option(help="Base model: a name on the hub or a folder. Default: the shipped model.")]
 BETA = Annotated[
     float | None, Option(min=0.0, help="Inverse temperature β of the gate: 0 is uniform, inf the best memory alone.")
@@ -60,6 +68,14 @@ UNKNOWN = Annotated[
         "line tells so.",
     ),
 ]
+COLUMN = Annotated[
+    list[str] | None,
+    Option(
+        help="What a column of another name means, such as 'Frage=question'; again for a further one. Known: text, id, "
+        "label, question, answer; others are yours.",
+        metavar="NAME=MEANING",
+    ),
+]
 SEP = Annotated[str | None, Option(help="What separates the columns of the table. Default: it is recognised.")]
 ENCODING = Annotated[str | None, Option(help="Of the characters of the table, such as cp1252.")]
 DECIMAL = Annotated[str | None, Option(help="The decimal mark of its numbers, '.' or ','.")]
@@ -69,12 +85,26 @@ RUN = Annotated[str, Argument(help="A run: its folder, its name, or the beginnin
 RUNS = Annotated[Path, Option(help="Folder that holds the runs.", **FOLDER)]
 
 
-def read(table: Path, sep: str | None, encoding: str | None, decimal: str | None, sheet: str | None) -> list[Memory]:
-    """The memories of a table, read as these options say."""
+def how_to_read(
+    sep: str | None, encoding: str | None, decimal: str | None, sheet: str | None, column: list[str] | None
+) -> dict[str, Any]:
+    """How a table is read, as these options say it, for `memsci.data.table`."""
+    how = {"sep": sep, "encoding": encoding, "decimal": decimal, "sheet": sheet}
+    pairs = [one.rpartition("=")[::2] for one in column or ()]
+    if wrong := [
+        given for given, (name, meaning) in zip(column or (), pairs) if not (name.strip() and meaning.strip())
+    ]:
+        raise MemsciError(f"--column takes NAME=MEANING, such as 'Frage=question'; {wrong[0]!r} was given.")
+    return {name: value for name, value in how.items() if value is not None} | (
+        {"columns": dict(pairs)} if pairs else {}
+    )
+
+
+def read(table: Path, how: dict[str, Any]) -> list[Memory]:
+    """The memories of a table, read as `how_to_read` says."""
     import memsci
 
-    how = {"sep": sep, "encoding": encoding, "decimal": decimal, "sheet": sheet}
-    return memsci.data.table(table, **{name: value for name, value in how.items() if value is not None})
+    return memsci.data.table(table, **how)
 
 
 def names(text: str) -> list[str]:

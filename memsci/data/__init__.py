@@ -10,10 +10,11 @@ from memsci.data.builtin import builtin, quiz
 from memsci.data.everyday import everyday, unanswered
 from memsci.data.mmlu import mmlu
 from memsci.data.published import published
-from memsci.data.tables import table
+from memsci.data.tables import Asked, questions, table
 from memsci.memory import Memory, Partition, Question, QuizItem
 
 __all__ = [
+    "Asked",
     "Memory",
     "Partition",
     "Question",
@@ -22,6 +23,7 @@ __all__ = [
     "everyday",
     "mmlu",
     "published",
+    "questions",
     "quiz",
     "table",
     "unanswered",

@@ -14,7 +14,7 @@ import numbers
 import os
 import re
 import zipfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -41,7 +41,21 @@ ELSEWHERE = {
     **dict.fromkeys(
         ("antwort", "réponse", "reponse", "respuesta", "risposta", "antwoord", "resposta", "svar"), "answer"
     ),
-    **dict.fromkeys(("texte", "texto", "testo", "tekst", "erinnerung"), "text"),
+    **dict.fromkeys(
+        (
+            "texte",
+            "texto",
+            "testo",
+            "tekst",
+            "erinnerung",
+            "gedächtnis",
+            "souvenir",
+            "recuerdo",
+            "ricordo",
+            "herinnering",
+        ),
+        "text",
+    ),
 }
 _NUMBERED = re.compile(r"(question|answer|paraphrase)[ _.\-]?(\d+)")
 _POINT = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
@@ -58,9 +72,46 @@ class Cells(NamedTuple):
     names: list[str]
 
 
+class Asked(NamedTuple):
+    """Questions about a memory that is stored already: its id or its text, or both, and what the user calls the row."""
+
+    id: str | None
+    text: str | None
+    questions: tuple[Question, ...]
+    where: str
+
+
+class How(NamedTuple):
+    """How a table is to be read, see `table`."""
+
+    sep: str | None = None
+    encoding: str | None = None
+    decimal: str | None = None
+    sheet: str | None = None
+    columns: Mapping[str, str] = {}
+
+    def titles(self, header: Sequence[Any]) -> list[Any]:
+        """The names of columns, as they are said to mean."""
+        means = {_plain(title): meaning for title, meaning in self.columns.items()}
+        return [means.get(_plain(title), title) for title in header]
+
+    def check(self, header: Sequence[Any]) -> None:
+        """Raise unless every column that is given a meaning is there, once renamed or not."""
+        found = {_plain(title) for title in header}
+        for title, meaning in self.columns.items():
+            if _plain(title) not in found:
+                turned = _plain(meaning) in found and _known(title) is not None
+                way = f" Its own name comes first: columns={{{meaning!r}: {title!r}}}." if turned else ""
+                raise MemsciError(
+                    f"The table has no column {title!r}, which was said to mean {meaning!r} (found: "
+                    f"{', '.join(str(one) for one in header if not is_missing(one)) or 'none'}).{way}"
+                )
+
+
 def table(
     source: Any,
     *,
+    columns: Mapping[str, str] | None = None,
     sep: str | None = None,
     encoding: str | None = None,
     decimal: str | None = None,
@@ -75,6 +126,8 @@ def table(
         ``.xlsx`` (extra ``excel``), ``.jsonl`` or ``.ndjson`` (one object per line), ``.parquet``. Or a DataFrame, whose
         index is read as a column if it has a name, and as ids if it holds texts; a list or Series of texts; or `Memory`
         objects, which are given back as they are.
+    columns
+        What columns of other names mean, such as ``{"Gedächtnis": "text", "Frage": "question", "Bedingung": "condition"}``.
     sep, encoding
         Of a text file, where they are not recognised, such as ``";"`` and ``"cp1252"``.
     decimal
@@ -98,7 +151,7 @@ def table(
     - Other wordings: ``paraphrase_1``, ``paraphrase_2``, …; or ``paraphrases``, a list.
     - ``corrects``: the id of the memory, stored before or above in the table, that this one corrects (see
       `memsci.MEGa.encode`).
-    - Names in other languages (Frage, Antwort, …) are refused, with the name that is expected.
+    - Names in other languages (Frage, Antwort, …) are refused, with what to give as `columns`.
     - Any others (condition, list, rating, …) become `Memory.extra`; those that differ between the questions of a memory
       become `Question.extra`. In a text file a column of numbers alone, and of empty cells or NA, holds numbers; one with a
       leading zero (007) stays text.
@@ -119,16 +172,15 @@ def table(
     >>> [memory.label for memory in table(["Ben lost his umbrella in Bergen."])]
     ['Ben lost his umbrella in Bergen.']
     """
-    if decimal is not None:
-        check_in("decimal", decimal, (".", ","))
+    how = _how(source, sep, encoding, decimal, sheet, columns)
     if isinstance(source, pd.Series):
         source = source.to_frame("text")
     if isinstance(source, (str, os.PathLike)):
-        return _file(source, sep, encoding, decimal, sheet)
-    if given := [name for name, value in (("sep", sep), ("encoding", encoding), ("sheet", sheet)) if value is not None]:
-        raise MemsciError(f"{given[0]} says how to read a file; {type(source).__name__} is none. Leave it out.")
+        return _file(source, how, _memories)
     if isinstance(source, pd.DataFrame):
-        return _memories(_frame(source))
+        return _memories(_frame(source, how))
+    if how.columns:
+        raise MemsciError(f"columns says what those of a table mean; {type(source).__name__} is none. Leave it out.")
     if not isinstance(source, Iterable):
         raise MemsciError(
             f"Memories come from a file, a DataFrame, a list of texts or of Memory objects, not {type(source).__name__}."
@@ -138,7 +190,57 @@ def table(
     return check_memories(Memory(str(one)) if isinstance(one, str) else one for one in source)
 
 
-def _file(source: str | os.PathLike[str], sep, encoding, decimal, sheet) -> list[Memory]:
+def questions(
+    source: Any,
+    *,
+    columns: Mapping[str, str] | None = None,
+    sep: str | None = None,
+    encoding: str | None = None,
+    decimal: str | None = None,
+    sheet: str | None = None,
+) -> list[Asked]:
+    """Questions about memories that are stored already, from a file or a DataFrame; see `memsci.MEGa.add_questions`.
+
+    Parameters
+    ----------
+    source
+        As for `table`, with the questions in any of the forms that it takes, and a column ``id`` or ``text`` that says which
+        memory each is about. What else a table of memories has may stand in it, too.
+    columns, sep, encoding, decimal, sheet
+        As for `table`.
+
+    Examples
+    --------
+    >>> frame = pd.DataFrame({"id": ["nora", "nora"], "question": ["Who hid it?", "Where?"], "answer": ["Nora", "piano"]})
+    >>> [(one.id, len(one.questions)) for one in questions(frame)]
+    [('nora', 2)]
+    """
+    how = _how(source, sep, encoding, decimal, sheet, columns)
+    if isinstance(source, pd.DataFrame):
+        return _asked(_frame(source, how))
+    if not isinstance(source, (str, os.PathLike)):
+        raise MemsciError(f"Questions come from a file or a DataFrame, not {type(source).__name__}.")
+    return _file(source, how, _asked)
+
+
+def _how(source: Any, sep, encoding, decimal, sheet, columns) -> How:
+    """How to read this source, if that can be said of it."""
+    if decimal is not None:
+        check_in("decimal", decimal, (".", ","))
+    if not isinstance(source, (str, os.PathLike)):
+        for name, value in (("sep", sep), ("encoding", encoding), ("sheet", sheet)):
+            if value is not None:
+                raise MemsciError(f"{name} says how to read a file; {type(source).__name__} is none. Leave it out.")
+    if columns is not None and not (
+        isinstance(columns, Mapping) and all(isinstance(one, str) and one.strip() for one in columns.values())
+    ):
+        raise MemsciError(
+            f"columns says what each name means, such as columns={{'Frage': 'question'}}; {columns!r} was given."
+        )
+    return How(sep, encoding, decimal, sheet, columns or {})
+
+
+def _file(source: str | os.PathLike[str], how: How, make: Callable[[Cells], list[Any]]) -> list[Any]:
     path = as_path(source)
     reader = _READERS.get(path.suffix.lower())
     if reader is None:
@@ -148,10 +250,10 @@ def _file(source: str | os.PathLike[str], sep, encoding, decimal, sheet) -> list
             f"as .xlsx or as .csv (UTF-8) in the program that made it.{text}"
         )
     try:
-        cells = reader(path, sep, encoding, decimal, sheet)
+        cells = reader(path, how)
         if not cells.rows:
             raise MemsciError("the table has no rows below its header.")
-        return _memories(cells)
+        return make(cells)
     except OSError as error:
         raise MemsciError(f"{path}: the file cannot be read ({error.strerror or error}).") from None
     except MemsciError as error:
@@ -161,12 +263,12 @@ def _file(source: str | os.PathLike[str], sep, encoding, decimal, sheet) -> list
 # ---------------------------------------------------------------------------------------------------------- reading
 
 
-def _delimited(path: Path, sep, encoding, decimal, sheet) -> Cells:
+def _delimited(path: Path, how: How) -> Cells:
     # The csv module, since pandas makes missing values of texts such as "NA" and shifts the columns of rows too long.
-    text = _decoded(path.read_bytes(), encoding)
+    text, sep = _decoded(path.read_bytes(), how.encoding), how.sep
     if hint := re.match(r"sep=(.)\r?\n?", text):  # a line that Excel takes for itself
         text, sep = text[hint.end() :], sep or hint[1]
-    sep = sep or max(SEPARATORS, key=lambda one: _columns_found(text, one))
+    sep = sep or max(SEPARATORS, key=lambda one: _columns_found(text, one, how))
     if not isinstance(sep, str) or len(sep) != 1:
         raise MemsciError(f"sep must be one character, such as ';'; {sep!r} was given.")
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=sep, strict=True)
@@ -180,7 +282,7 @@ def _delimited(path: Path, sep, encoding, decimal, sheet) -> Cells:
             "its own are doubled."
         ) from None
     rows = [one for one in rows if any(cell.strip() for cell in one[2])]
-    header = _first([(name, row) for name, _, row in rows])
+    header = _first([(name, row) for name, _, row in rows], how)
     for name, line, row in rows[1:]:
         while len(row) > len(header) and not row[-1].strip():
             row.pop()
@@ -194,7 +296,7 @@ def _delimited(path: Path, sep, encoding, decimal, sheet) -> Cells:
     for k, title in enumerate(header):
         if _known(title) is None:
             for row, value in zip(
-                cells.rows, _numbers([row[k].strip() for row in cells.rows], title, names, sep, decimal)
+                cells.rows, _numbers([row[k].strip() for row in cells.rows], title, names, sep, how.decimal)
             ):
                 row[k] = value
     return cells
@@ -224,20 +326,21 @@ def _decoded(content: bytes, encoding: str | None) -> str:
     return text.removeprefix("\ufeff")
 
 
-def _columns_found(text: str, sep: str) -> tuple[bool, int]:
+def _columns_found(text: str, sep: str, how: How) -> tuple[bool, int]:
     """Whether one of the first rows names a column of texts if they are separated so, and how many cells the first has."""
     rows = list(islice(csv.reader(io.StringIO(text, newline=""), delimiter=sep), FIRST))
-    return any("text" in map(_known, row) for row in rows), len(rows[0]) if rows else 0
+    return any("text" in map(_known, how.titles(row)) for row in rows), len(rows[0]) if rows else 0
 
 
-def _first(rows: Sequence[tuple[str, list[Any]]]) -> list[Any]:
-    """The first of these rows, which must be the header if there is one."""
+def _first(rows: Sequence[tuple[str, list[Any]]], how: How) -> list[Any]:
+    """The first of these rows, which must be the header if there is one; its names as they are said to mean."""
     if not rows:
         raise MemsciError("the file is empty.")
-    headers = [name for name, row in rows[:FIRST] if "text" in map(_known, row)]
+    headers = [name for name, row in rows[:FIRST] if "text" in map(_known, how.titles(row))]
     if headers and headers[0] != rows[0][0]:
         raise MemsciError(f"{headers[0]} looks like the header: remove what stands above it.")
-    return rows[0][1]
+    how.check(rows[0][1])
+    return how.titles(rows[0][1])
 
 
 def _numbers(values: list[str], title: str, names: Sequence[str], sep: str, decimal: str | None) -> list[Any]:
@@ -262,7 +365,7 @@ def _numbers(values: list[str], title: str, names: Sequence[str], sep: str, deci
     return [None if not value or value in MISSING else number(value) for value in values]
 
 
-def _excel(path: Path, sep, encoding, decimal, sheet) -> Cells:
+def _excel(path: Path, how: How) -> Cells:
     try:
         with path.open("rb") as file:
             # All as it stands: no header is renamed, and "NA" may be a name.
@@ -283,9 +386,9 @@ def _excel(path: Path, sep, encoding, decimal, sheet) -> Cells:
         raise MemsciError(
             f"not a well-formed Excel workbook ({error}). Save it anew as .xlsx or as CSV UTF-8."
         ) from None
-    if sheet is not None:
-        check_in("sheet", sheet, book)
-        book = {sheet: book[sheet]}
+    if how.sheet is not None:
+        check_in("sheet", how.sheet, book)
+        book = {how.sheet: book[how.sheet]}
     filled = {name: frame for name, frame in book.items() if not frame.map(is_missing).all(axis=None)}
     if len(filled) > 1:
         raise MemsciError(
@@ -298,7 +401,7 @@ def _excel(path: Path, sep, encoding, decimal, sheet) -> Cells:
         for number, row in enumerate(frame.itertuples(index=False, name=None), start=1)
     ]
     rows = [(name, row) for name, row in rows if not all(is_missing(cell) or not str(cell).strip() for cell in row)]
-    return Cells(_first(rows), [row for _, row in rows[1:]], [name for name, _ in rows[1:]])
+    return Cells(_first(rows, how), [row for _, row in rows[1:]], [name for name, _ in rows[1:]])
 
 
 def _unix(cell: Any) -> Any:
@@ -308,9 +411,9 @@ def _unix(cell: Any) -> Any:
     return cell.replace("_x000D_", "").replace("\r\n", "\n").replace("\r", "\n")
 
 
-def _lines(path: Path, sep, encoding, decimal, sheet) -> Cells:
+def _lines(path: Path, how: How) -> Cells:
     records, names = [], []
-    for number, line in enumerate(_decoded(path.read_bytes(), encoding).split("\n"), start=1):
+    for number, line in enumerate(_decoded(path.read_bytes(), how.encoding).split("\n"), start=1):
         if not line.strip():
             continue
         try:
@@ -326,7 +429,8 @@ def _lines(path: Path, sep, encoding, decimal, sheet) -> Cells:
     if not records:
         raise MemsciError("the file is empty.")
     header = list(dict.fromkeys(name for record in records for name in record))
-    return Cells(header, [[record.get(name) for name in header] for record in records], names)
+    how.check(header)
+    return Cells(how.titles(header), [[record.get(name) for name in header] for record in records], names)
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -336,9 +440,9 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return dict(pairs)
 
 
-def _parquet(path: Path, sep, encoding, decimal, sheet) -> Cells:
+def _parquet(path: Path, how: How) -> Cells:
     try:
-        return _frame(pd.read_parquet(path))
+        return _frame(pd.read_parquet(path), how)
     except ImportError:
         raise MemsciError("reading Parquet needs the package pyarrow: pip install pyarrow.") from None
     except ValueError as error:
@@ -347,8 +451,10 @@ def _parquet(path: Path, sep, encoding, decimal, sheet) -> Cells:
         raise MemsciError(f"not a well-formed Parquet file ({error}).") from None
 
 
-def _frame(frame: pd.DataFrame) -> Cells:
+def _frame(frame: pd.DataFrame, how: How) -> Cells:
     """The cells of a DataFrame, its index among them unless it numbers the rows."""
+    how.check([*frame.index.names, *frame.columns])
+    frame = frame.set_axis(how.titles(frame.columns), axis=1).rename_axis(how.titles(frame.index.names))
     header, columns = [], []
     for level, name in enumerate(frame.index.names):
         dtype, values = frame.index.get_level_values(level).dtype, frame.index.get_level_values(level).tolist()
@@ -393,14 +499,30 @@ _READERS: dict[str, Callable[..., Cells]] = {
 
 def _known(title: Any) -> str | None:
     """The column that a title means, such as "text" or "answer_2"; None for an extra column."""
-    name = str(title).strip().strip("\ufeff").casefold()
+    name = _plain(title)
     if numbered := _NUMBERED.fullmatch(name):
         return f"{numbered[1]}_{int(numbered[2])}"
     return name if name in KNOWN else None
 
 
-def _memories(cells: Cells) -> list[Memory]:
-    columns = _columns(cells)
+def _plain(title: Any) -> str:
+    """A name of a column, by which it is found again."""
+    return str(title).strip().strip("\ufeff").casefold()
+
+
+class Read(NamedTuple):
+    """The rows of a table, by what they are about: of each memory the numbers of its rows, and what these say together."""
+
+    rows: list[dict]
+    names: list[str]
+    groups: list[list[int]]
+    merged: list[dict[str, Any]]
+    extra: list[str]
+    of_questions: set[str]
+
+
+def _read(cells: Cells, needs: tuple[str, ...] = ("text",)) -> Read:
+    columns = _columns(cells, needs)
     rows = [{name: row[k] for k, name in columns.items() if not is_missing(row[k])} for row in cells.rows]
     extra = [name for name in columns.values() if _known(name) != name]
     for where, row in zip(cells.names, rows):
@@ -412,28 +534,48 @@ def _memories(cells: Cells) -> list[Memory]:
     single = "question" not in columns.values()
     groups = [[k] for k in range(len(rows))] if single else _grouped(rows, cells.names)
     merged = [_merged([rows[k] for k in group], [cells.names[k] for k in group], extra) for group in groups]
-    lacking = [cells.names[group[0]] for group, memory in zip(groups, merged) if "text" not in memory]
+    lacking = [cells.names[group[0]] for group, memory in zip(groups, merged) if not set(needs) & memory.keys()]
     if lacking:
         raise MemsciError(
             f"{_listed(lacking)}, column 'text': the cell is empty; every memory needs its text. Fill it in, or remove the "
             "row."
+            if needs == ("text",)
+            else f"{_listed(lacking)}: neither id nor text says which memory this is about. Give one of them in every row."
         )
     # What differs between the questions of one memory is theirs everywhere.
     asking = [[rows[k] for k in group if "question" in rows[k]] for group in groups]
     of_questions = {name for some in asking for name in extra if len({_key(row.get(name)) for row in some}) > 1}
-    memories = []
-    for group, memory in zip(groups, merged):
-        where = cells.names[group[0]]
+    return Read(rows, cells.names, groups, merged, extra, of_questions)
+
+
+def _memories(cells: Cells) -> list[Memory]:
+    read, memories = _read(cells), []
+    for group, memory in zip(read.groups, read.merged):
+        where = read.names[group[0]]
         try:
-            memories.append(
-                _memory(memory, [rows[k] for k in group], [cells.names[k] for k in group], extra, of_questions)
-            )
+            memories.append(_memory(memory, read, group))
         except MemsciError as error:
             raise MemsciError(str(error) if str(error).startswith(("Row ", "Line ")) else f"{where}: {error}") from None
-    return check_memories(memories, [cells.names[group[0]] for group in groups])
+    return check_memories(memories, [read.names[group[0]] for group in read.groups])
 
 
-def _columns(cells: Cells) -> dict[int, str]:
+def _asked(cells: Cells) -> list[Asked]:
+    read, asked = _read(cells, ("id", "text")), []
+    for group, memory in zip(read.groups, read.merged):
+        where = read.names[group[0]]
+        try:  # as questions of any memory; what is told of it but these is not used
+            found = Memory(memory.get("text", "A."), questions=_questions(memory, read, group)[0]).questions
+        except MemsciError as error:
+            raise MemsciError(str(error) if str(error).startswith(("Row ", "Line ")) else f"{where}: {error}") from None
+        asked.append(Asked(memory.get("id"), memory.get("text"), found, where))
+    if not any(one.questions for one in asked):
+        raise MemsciError(
+            "The table asks nothing: it needs the columns question and answer (or question_1, answer_1, …, or questions)."
+        )
+    return [one for one in asked if one.questions]
+
+
+def _columns(cells: Cells, needs: tuple[str, ...]) -> dict[int, str]:
     """The name of each column by its place: as in `KNOWN`, numbered, or an extra one as it is written."""
     found: dict[int, str] = {}
     for k, title in enumerate(cells.header):
@@ -460,8 +602,8 @@ def _columns(cells: Cells) -> dict[int, str]:
             raise MemsciError(f"The table has a column {name!r}: did you mean {near[0]!r}? Rename it either way.")
         if meant := _meant(name):
             raise MemsciError(
-                f"The table has a column {name!r}, a name that means nothing here: call it {meant!r} if it holds that, and "
-                f"otherwise, for instance my_{name}, if it is a column of your own."
+                f"The table has a column {name!r}, a name that means nothing here: call it {meant!r} if it holds that, or "
+                f"say so ({_saying(names, names)}); if it is a column of your own, call it, for instance, my_{name}."
             )
         if name in RESERVED:
             raise MemsciError(
@@ -474,12 +616,25 @@ def _columns(cells: Cells) -> dict[int, str]:
         )
         if name != "questions" and other not in names:
             raise MemsciError(f"The table has a column {name!r} and no column {other!r}: they come in pairs. Add it.")
-    if "text" not in names:
+    if needs == ("text",) and "text" not in names:
         raise MemsciError(
             f"The table has no column 'text' (found: {', '.join(names) or 'none'}). The first row names the columns: call "
-            "that of the texts 'text'. If the columns are separated by another sign, give it, such as sep=';'."
+            f"that of the texts 'text', or say which it is, such as {_saying(names[:1], names)}. If the columns are "
+            "separated by another sign, give it, such as sep=';'."
+        )
+    if not set(needs) & set(names):
+        raise MemsciError(
+            f"The table has no column 'id' and none 'text' (found: {', '.join(names) or 'none'}), so it is unknown which "
+            f"memories it asks about. Call one of them so, or say which it is, such as {_saying(names[:1], names, 'id')}. "
+            "If the columns are separated by another sign, give it, such as sep=';'."
         )
     return found
+
+
+def _saying(names: Sequence[str], header: Sequence[str], otherwise: str = "text") -> str:
+    """How to say what columns mean, those of other languages, or else the one given."""
+    meant = {name: _meant(name) for name in header if _meant(name) and _known(name) != name}
+    return f"columns={meant or {(names or ['Story'])[0]: otherwise}}"
 
 
 def _meant(name: str) -> str | None:
@@ -528,15 +683,15 @@ def _merged(rows: Sequence[dict], names: Sequence[str], extra: Sequence[str]) ->
     return memory
 
 
-def _memory(
-    memory: dict, rows: Sequence[dict], names: Sequence[str], extra: Sequence[str], of_questions: set
-) -> Memory:
+def _questions(memory: dict, read: Read, group: Sequence[int]) -> tuple[list[Any], dict[str, Any]]:
+    """The questions of a memory, and the extra columns that are its own."""
     questions, asked = list(memory.pop("questions", ())), {}
     own: dict[str, Any] = {}
-    for where, row in zip(names, rows):
-        also = {name: row[name] for name in extra if name in row}
-        own |= {name: value for name, value in also.items() if name not in of_questions or "question" not in row}
-        for pair in _pairs(where, row, numbered=row is rows[0]):
+    for k in group:
+        where, row = read.names[k], read.rows[k]
+        also = {name: row[name] for name in read.extra if name in row}
+        own |= {name: value for name, value in also.items() if name not in read.of_questions or "question" not in row}
+        for pair in _pairs(where, row, numbered=k == group[0]):
             if (key := _key(pair[0])) in asked:
                 raise MemsciError(
                     f"{asked[key]} and {where} ask the same of one memory: keep one. A table of memories has each question "
@@ -544,9 +699,15 @@ def _memory(
                 )
             asked[key] = where
             try:
-                questions.append(Question(*pair, extra={name: also[name] for name in of_questions if name in also}))
+                extra = {name: also[name] for name in read.of_questions if name in also}
+                questions.append(Question(*pair, extra=extra))
             except MemsciError as error:
                 raise MemsciError(f"{where}: {error}") from None
+    return questions, own
+
+
+def _memory(memory: dict, read: Read, group: Sequence[int]) -> Memory:
+    questions, own = _questions(memory, read, group)
     wordings = [
         value for name, value in sorted(memory.items(), key=lambda one: _place(one[0])) if "paraphrase_" in name
     ]

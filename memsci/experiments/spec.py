@@ -132,6 +132,9 @@ class Experiment:
         the tables of a run have rows.
     paper_table
         The table of the paper, 1 to 4, that its results are set beside; None for none.
+    base
+        Name of the base model it is meant for, as for `memsci.load`; a run may name another. None: the shipped one. A run is
+        known by the weights that it used, whoever named them.
     """
 
     name: str
@@ -152,6 +155,7 @@ class Experiment:
     memories: int | None = None
     figures: tuple[str, ...] = ()
     paper_table: int | None = None
+    base: str | None = None
 
     def __post_init__(self) -> None:
         check_in("measure", self.measure, MEASURES)
@@ -186,6 +190,11 @@ class Experiment:
         for figure in self.figures:
             check_in(f"a figure of the measure {self.measure!r}", figure, GATE_FIGURES if gates else FIGURES)
         check_in("paper_table", self.paper_table, (None, 1, 2, 3, 4))
+        if self.base is not None and not (isinstance(self.base, str) and self.base):
+            raise MemsciError(
+                f'base of the experiment {self.name!r} must be the name of a model, such as "smollm2", on the hub or of a '
+                f"folder; {self.base!r} was given. Leave it out for the shipped model."
+            )
         for way in self.ways:
             check_in("way", way, (*methods.WAYS, *methods.IN_PARTS))
         check_in("quiz_by", self.quiz_by, methods.CHOICES)
@@ -240,7 +249,7 @@ class Experiment:
     def to_dict(self) -> dict[str, Any]:
         """All that decides its numbers, as plain JSON values."""
         values = dataclasses.asdict(self)
-        shown = ("title", "paper", "figures", "paper_table")
+        shown = ("title", "paper", "figures", "paper_table", "base")  # the weights themselves decide, not their name
         told = {key: value for key, value in values.items() if key not in shown and value is not None}
         usual = {"common": "", "quiz_by": "letter"}  # they came after runs had been kept
         return {key: value for key, value in told.items() if value != usual.get(key)}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pandas as pd
 
 from memsci.figures.draw import between
@@ -10,6 +12,7 @@ from memsci.measures.metrics import METRICS
 from memsci.measures.statistics import FEWEST_UNITS
 
 BOOTSTRAP = "95 % interval of that mean (expanded percentile bootstrap)"
+WITHIN = "95 % interval within {}s, for comparing conditions (Cousineau and Morey)"
 
 
 def caption(
@@ -19,6 +22,8 @@ def caption(
     unit: str = "partition",
     interval: str = BOOTSTRAP,
     test: str = "",
+    displaced: Sequence[str] = (),
+    paper: bool = False,
 ) -> str:
     """The caption of a figure, from the table that it is drawn from.
 
@@ -37,6 +42,10 @@ def caption(
         What the bars or bands are.
     test
         The test and its result. Default: what the column "p adjusted" says; without one, that none is shown.
+    displaced
+        Lines that are drawn beside where they are (`memsci.figures.displaced`).
+    paper
+        Whether the paper's values stand in it.
 
     Examples
     --------
@@ -69,6 +78,12 @@ def caption(
     said.append(f"{test.rstrip('.')}." if test else "No test is shown.")
     if metric is not None and METRICS[metric].unit == "share" and middle == "mean":
         said += _at_an_end(table)
+    if displaced:
+        said.append(f"Drawn a few points up or down, as they coincide with others: {', '.join(displaced)}.")
+    if paper:
+        said.append(
+            "The paper's values are of another base model (Llama-3.1-8B), judge and embedding: compare the orders."
+        )
     return " ".join(said)
 
 
@@ -76,7 +91,7 @@ def _at_an_end(table: pd.DataFrame) -> list[str]:
     """Which lines are at 0 or 100 % throughout: a panel that shows no difference is to say so."""
     names = labels(table) if "method" in table else pd.Series("", index=table.index)
     if "setting" in table:
-        names = names + [f" ({one})" if isinstance(one, str) and one else "" for one in table["setting"]]
+        names = names + [f" ({one})" if isinstance(one, str) and one else "" for one in _in_common(table["setting"])]
     said = []
     for share in (0, 1):
         at = table["mean"].eq(share).groupby(names, sort=False).all()
@@ -85,3 +100,21 @@ def _at_an_end(table: pd.DataFrame) -> list[str]:
         if at.any() and "method" in table:
             said.append(f"At {100 * share} % throughout: {', '.join(at.index[at])}.")
     return said
+
+
+def _in_common(settings: pd.Series) -> pd.Series:
+    """Settings without the one that is swept: of three or more numbers it is the axis."""
+    parts = settings.fillna("").str.split("; ")
+    taken: dict[str, set[str]] = {}
+    for name, _, value in (part.partition("=") for one in parts for part in one if part):
+        taken.setdefault(name, set()).add(value)
+    swept = {name for name, values in taken.items() if len(values) > 2 and all(map(_number, values))}
+    return parts.map(lambda one: "; ".join(part for part in one if part.split("=")[0] not in swept))
+
+
+def _number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

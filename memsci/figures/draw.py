@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure, SubFigure
 from matplotlib.font_manager import FontProperties
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
@@ -34,7 +35,10 @@ NARROW = 4.0  # inches: a style whose figures are less wide has no room for a le
 
 LONG = 24  # characters of an entry of its legend, two of which do not stand side by side
 
-DASH = 3.0  # length of a dash where lines take turns, in widths of a line
+APART = 3.0  # points between lines that coincide, as they are drawn
+MOST_APART = 15.0  # points between the outermost of many
+
+CUT = 0.5  # an axis of shares of which none is below begins near the lowest
 
 UNITS = {"share": " (%)", "nats": " (nats)", "nats per token": " (nats per token)", "cosine": ""}
 
@@ -79,10 +83,13 @@ def canvas(ax: Axes | None, title: str, size: str, across: float = 1, down: floa
         yield ax
 
 
-def lines(ax: Axes, frame: pd.DataFrame, x: str, looks: Mapping[str, Mapping[str, Any]]) -> list[Artist]:
+def lines(
+    ax: Axes, frame: pd.DataFrame, x: str, looks: Mapping[str, Mapping[str, Any]], unit: str = "partition"
+) -> list[Artist]:
     """Draw a line with its markers and the band of its interval for every series, the last on top.
 
-    Lines that coincide take turns, a dash and a marker each.
+    Lines that coincide are drawn `APART`, around where they are (`displaced` names them); bands stay in their places.
+    `unit` is what was repeated, in the singular.
 
     Returns
     -------
@@ -90,7 +97,7 @@ def lines(ax: Axes, frame: pd.DataFrame, x: str, looks: Mapping[str, Mapping[str
         What the legend says of all lines.
     """
     check_single(frame, ["series", x])
-    turns = _turns(frame.pivot(index=x, columns="series", values="mean")[list(looks)])
+    steps = _steps(frame.pivot(index=x, columns="series", values="mean")[list(looks)])
     for index, (name, look) in enumerate(looks.items()):
         rows = frame[frame["series"] == name].sort_values(x)
         above = index / len(looks)
@@ -98,35 +105,60 @@ def lines(ax: Axes, frame: pd.DataFrame, x: str, looks: Mapping[str, Mapping[str
         if len(rows) == 1:  # a band has no width at a single point
             ax.vlines(rows[x], rows["low"], rows["high"], linewidth=1, **band)
         ax.fill_between(rows[x], rows["low"], rows["high"], alpha=0.13, linewidth=0, **band)
-        turn, count = turns[name]
-        if count > 1:
-            dashes = ((count - turn) * DASH, (DASH, (count - 1) * DASH))
-            look = {**look, "linestyle": dashes, "markevery": slice(turn, None, count)}
         # A single point is seen on any line.
-        ax.plot(rows[x], rows["mean"], label=name, zorder=3 + above + (len(rows) == 1), **look)
-    notes = [note("lines that coincide\ntake turns")] if any(count > 1 for _, count in turns.values()) else []
-    if text := interval(frame, "\n"):
+        (line,) = ax.plot(rows[x], rows["mean"], label=name, zorder=3 + above + (len(rows) == 1), **look)
+        if steps[name]:
+            displace(line, steps[name])
+    notes = [note("lines that coincide\nare drawn apart")] if any(steps.values()) else []
+    if text := interval(frame, "\n", unit):
         bounded = frame["low"].notna().any()
         notes.append(Patch(color="#888888", alpha=0.3, linewidth=0, label=text) if bounded else note(text))
     return notes
 
 
-def _turns(means: pd.DataFrame) -> dict[str, tuple[int, int]]:
-    """The turn of each line (a column) among those that are the same throughout, and how many these are.
+_DISPLACED = "displaced"  # id of a line that is drawn beside where it is
 
-    Lines that meet here and there are left alone, so that one which is above another is drawn above it.
+
+def displace(artist: Artist, up: float, across: float = 0) -> None:
+    """Draw a line so many points up and to the right of where it is."""
+    beside = ScaledTranslation(across / 72, up / 72, artist.figure.dpi_scale_trans)
+    artist.set_transform(artist.get_transform() + beside)
+    artist.set_gid(_DISPLACED)
+
+
+def displaced(figure: Figure | SubFigure) -> list[str]:
+    """The lines of a figure that are drawn beside where they are, as others lie there: for its caption."""
+    found = [
+        label
+        for ax in figure.axes
+        for handle, label in zip(*ax.get_legend_handles_labels())
+        if any(part.get_gid() == _DISPLACED for part in (handle, *handle.get_children()) if isinstance(part, Artist))
+    ]
+    return list(dict.fromkeys(found))
+
+
+def _steps(means: pd.DataFrame) -> dict[str, float]:
+    """How far up each line (a column) is drawn, in points: 0 unless it shares a stretch with another.
+
+    A stretch is two neighbouring points, or the only one of both. Lines that meet at single points are left alone.
     """
     groups: list[list[str]] = []
     for name, line in means.items():
-        for group in groups:
-            other = means[group[0]]
-            fewest = min(line.count(), other.count())
-            if fewest > 1 and np.isclose(line, other).sum() == fewest:
-                group.append(name)
-                break
-        else:
-            groups.append([name])
-    return {name: (turn, len(group)) for group in groups for turn, name in enumerate(group)}
+        joined = [group for group in groups if any(_share_a_stretch(line, means[other]) for other in group)]
+        groups = [group for group in groups if group not in joined]
+        groups.append([*(other for group in joined for other in group), name])
+    steps = dict.fromkeys(means, 0.0)
+    for group in groups:
+        between = min(APART, MOST_APART / max(len(group) - 1, 1))
+        ordered = [name for name in means if name in group]
+        steps |= {name: between * ((len(group) - 1) / 2 - turn) for turn, name in enumerate(ordered)}
+    return steps
+
+
+def _share_a_stretch(one: pd.Series, other: pd.Series) -> bool:
+    both = one.notna() & other.notna()
+    same = np.isclose(one[both], other[both])
+    return bool((same[1:] & same[:-1]).any() or (max(one.count(), other.count()) == 1 and same.any()))
 
 
 def whiskers(frame: pd.DataFrame, axis: str = "x", middle: str = "mean") -> dict[str, Any]:
@@ -144,20 +176,38 @@ def rows_axis(ax: Axes, names: Sequence[str], margin: float = 0.6) -> None:
     ax.tick_params(axis="y", length=0)
 
 
-def value_axis(ax: Axes, metric: str, axis: str = "y") -> None:
-    """Name and unit of the metric; fractions are written as per cent, from 0 to 100."""
+def value_axis(ax: Axes, metric: str, axis: str = "y", shown: pd.DataFrame | None = None) -> None:
+    """Name and unit of the metric; fractions are written as per cent, from 0 to 100.
+
+    Where `shown` (columns mean and low) has no fraction below `CUT`, the vertical axis begins at the ten below the lowest.
+    """
     about = METRICS[metric]
     line = ax.yaxis if axis == "y" else ax.xaxis
     line.set_label_text(about.label + UNITS[about.unit])
     if about.unit == "share":
         line.set_major_formatter(per_cent)
-        line.set_major_locator(FixedLocator(np.linspace(0, 1, 6)))
+        lowest = 0 if shown is None else shown.reindex(columns=["mean", "low"]).min(axis=None)
+        start = ten_below(lowest) if lowest >= CUT else 0
+        step = next(step for step in (0.02, 0.05, 0.1, 0.2) if (1 - start) / step <= 5.5)
+        line.set_major_locator(FixedLocator(np.arange(round((1 - start) / step) + 1)[::-1] * -step + 1))
         # Lines at the very ends stay clear of the frame; bars stand on it.
-        ax.set_ylim(-0.03, 1.03) if axis == "y" else ax.set_xlim(0, 1)
+        clear = 0.03 * (1 - start)
+        ax.set_ylim(start - clear, 1 + clear) if axis == "y" else ax.set_xlim(0, 1)
     elif about.unit == "cosine" and axis == "y" and np.ptp(ax.get_ylim()) < COSINES:
         high = min(np.mean(ax.get_ylim()) + COSINES / 2, 1.01)
         ax.set_ylim(high - COSINES, high)
     ax.grid(True, axis=axis)
+
+
+def ten_below(fraction: float) -> float:
+    """The multiple of ten per cent below a fraction.
+
+    Examples
+    --------
+    >>> ten_below(0.93), ten_below(0.9), ten_below(0)
+    (0.9, 0.8, 0.0)
+    """
+    return max(float(np.ceil(10 * fraction - 1)) / 10, 0.0)
 
 
 def per_cent(fraction: float, _: int | None = None) -> str:
@@ -192,15 +242,59 @@ def between(first: float, last: float) -> str:
     return "–".join(f"{end:,.0f}" for end in dict.fromkeys((first, last)))
 
 
-def interval(frame: pd.DataFrame, joint: str = " ") -> str:
+def number_axis(ax: Axes, values: Sequence[float], name: str) -> dict[float, float]:
+    """A horizontal axis of numbers at their true places: logarithmic where they span more than a decade.
+
+    ∞ stands beyond the largest and, on a logarithmic axis, 0 before the smallest, at a place of their own behind a break.
+
+    Returns
+    -------
+    dict
+        The place of each value.
+    """
+    values = sorted(values)
+    finite = [value for value in values if np.isfinite(value)]
+    positive = [value for value in finite if value > 0]
+    logarithmic = len(positive) > 1 and finite[0] >= 0 and positive[-1] > 10 * positive[0]
+    scale = np.log10 if logarithmic else np.asarray
+    inside = positive if logarithmic else finite
+    low, high = float(scale(inside[0])), float(scale(inside[-1]))
+    step = max((high - low) / max(len(inside) - 1, 1), 0.12 * (high - low)) or 1.0
+    back = (lambda at: 10**at) if logarithmic else (lambda at: at)
+    places = {value: value for value in inside}
+    if logarithmic and finite[0] == 0:
+        places[0.0] = back(low - step)
+    if values[-1] == np.inf:
+        places[np.inf] = back(high + step)
+    if logarithmic:
+        ax.set_xscale("log")
+        ax.minorticks_off()
+    marks: list[float] = []
+    for value in values:  # the names of ticks that stand too near are left out
+        at, span = float(scale(places[value])), high - low or 1.0
+        if not marks or abs(at - scale(places[marks[-1]])) >= 0.06 * span:
+            marks.append(value)
+    ax.set_xticks([places[value] for value in marks], ["∞" if value == np.inf else f"{value:g}" for value in marks])
+    for at in ([low - step / 2] if 0.0 in places and logarithmic else []) + (
+        [high + step / 2] if np.inf in places else []
+    ):
+        ax.annotate(
+            "//", (back(at), 0), xycoords=ax.get_xaxis_transform(), ha="center", va="center", annotation_clip=False,
+            zorder=5, bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},
+        )  # fmt: skip
+    ax.set_xlabel(name)
+    return places
+
+
+def interval(frame: pd.DataFrame, joint: str = " ", unit: str = "partition") -> str:
     """What the bands or bars of a figure are; nothing where none are drawn and no one can tell why."""
-    counts = sorted(set(frame["n"].astype(int))) if "n" in frame else []
+    counts = sorted(set(frame["n"].dropna().astype(int))) if "n" in frame else []
     if counts and counts[-1] < FEWEST_UNITS:
-        many = "one partition" if counts[-1] == 1 else f"{between(counts[0], counts[-1])} partitions"
+        many = f"one {unit}" if counts[-1] == 1 else f"{between(counts[0], counts[-1])} {unit}s"
         return f"{many}:{joint}no interval"
     if frame["low"].isna().all():
         return ""
-    return joint.join(["95 % interval", *([f"over {between(counts[0], counts[-1])} partitions"] if counts else [])])
+    return joint.join(["95 % interval", *([f"over {between(counts[0], counts[-1])} {unit}s"] if counts else [])])
 
 
 def note(text: str) -> Artist:

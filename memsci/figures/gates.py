@@ -10,7 +10,6 @@ from collections.abc import Sequence
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
-import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
@@ -64,7 +63,7 @@ def gate_by_layer(curves: pd.DataFrame, ax: Axes | None = None, *, title: str = 
         layers = sorted(frame["layer"].unique())
         ax.set_xticks(layers[:: 1 + len(layers) // 16])
         ax.set_xlabel("layer of the embedding, counted from 0")
-        draw.value_axis(ax, "correct gate")
+        draw.value_axis(ax, "correct gate", shown=frame)
         draw.legend(ax, notes)
     return ax
 
@@ -90,7 +89,7 @@ def embedding_curve(
     frame = frame.assign(series=frame["embedding"].map(_wrapped))
     with draw.canvas(ax, title, size, across=1.2) as ax:  # names are long
         notes = draw.lines(ax, frame, x, cycle(dict.fromkeys(frame["series"])))
-        draw.value_axis(ax, metric)
+        draw.value_axis(ax, metric, shown=frame)
         draw.memory_axis(ax, frame[x])
         draw.legend(ax, notes)
     return ax
@@ -123,8 +122,9 @@ def gate_per_partition(rates: pd.DataFrame, ax: Axes | None = None, *, title: st
             ax.vlines(values.mean(), index - 0.38, index + 0.38, color="black", linewidth=1.2)
         draw.rows_axis(ax, [_wrapped(name) for name in embeddings], margin=0.5)
         draw.value_axis(ax, "correct gate", "x")
-        ax.set_xlim(left=max(np.ceil(10 * rates["mean"].min() - 1) / 10, 0))
-        ax.xaxis.set_major_locator(MultipleLocator(0.1))
+        start = draw.ten_below(rates["mean"].min())
+        ax.set_xlim(left=start)
+        ax.xaxis.set_major_locator(MultipleLocator(0.02 if start > 0.85 else 0.1))
         joint = "\n" if size == "column" else " "  # beside long names
         ax.set_xlabel(f"{ax.get_xlabel()}\na point per partition,{joint}their mean as a line")
     return ax

@@ -14,9 +14,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from memsci.errors import MemsciError, check_in
 from memsci.figures import draw
@@ -64,8 +66,7 @@ def retention_curve(
     """A metric against the lag, the number of memories learnt since (not in the paper).
 
     The table is of means of `memsci.measures.forgetting.retention_by_lag`. Parameters are those of `forgetting_curve`, with
-    a column lag instead of stop. With a column until (`memsci.measures.forgetting.bin_lags`) the bins stand at equal
-    distances.
+    a column lag instead of stop. With a column until (`memsci.measures.forgetting.bin_lags`) a bin stands at its middle.
     """
     return _over_memories(curves, "lag", metric, ax, methods, {}, title, size)
 
@@ -89,16 +90,23 @@ def _over_memories(
     frame, looks = series(chosen(draw.rows_of(curves, metric, "method", x), metric, methods))
     bins = frame.groupby("lag")["until"].first() if x == "lag" and "until" in frame else None
     if bins is not None:
-        frame = frame.assign(lag=frame["lag"].map(list(bins.index).index))
+        frame = frame.assign(lag=(frame["lag"] + frame["until"]) / 2)
     with draw.canvas(ax, title, size) as ax:
         notes = draw.lines(ax, frame, x, looks)
         for name, height in references.items():
-            if height is not None:
+            if height is None:
+                continue
+            if metric == "knowledge" and height < draw.CUT <= frame["mean"].min():
+                notes.insert(0, draw.note(f"{name}: {draw.per_cent(height)} %, below"))
+            else:
                 ax.axhline(height, label=name, zorder=1, **REFERENCE)
-        draw.value_axis(ax, metric)
+        draw.value_axis(ax, metric, shown=frame)
         draw.memory_axis(ax, frame[x], "memories learnt since" if x == "lag" else "memories stored")
         if bins is not None:
-            ax.set_xticks(range(len(bins)), [draw.between(first, last) for first, last in bins.items()])
+            ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+            ax.xaxis.set_major_formatter("{x:,.0f}")
+            told = ", ".join(draw.between(first, last) for first, last in bins.items())
+            ax.set_xlabel(f"memories learnt since (at the middle of bins\n{told})")
         draw.legend(ax, notes)
     return ax
 
@@ -148,6 +156,8 @@ def method_bars(
         draw.value_axis(ax, metric, "x")
         heading = "mean ± SD" if frame["sd"].notna().any() else "mean"
         ax.annotate(heading, (1, 1), xycoords="axes fraction", xytext=(6, 2), **beside)
+        above = ax.get_title(loc="left")  # of the heading, too
+        ax.set_title(above, loc="left", pad=2 * mpl.rcParams["font.size"] if above else None)
         draw.legend(ax, [draw.note(text)] if text and not bounded else [], below=4)
     return ax
 
@@ -211,7 +221,8 @@ def sweep(
         Columns method (way and gate too, where there are several), setting ("name=value; name=value"), metric, mean, low,
         high. Rows whose setting does not name the swept one are left out.
     setting
-        Name of the swept setting, e.g. "rank". Its values stand in order and at equal distances, "inf" last.
+        Name of the swept setting, e.g. "rank". Its values stand at their true places, on a logarithmic axis where they span
+        more than a decade; there "inf", and 0, have a place of their own behind a break.
     """
     frame = chosen(draw.rows_of(curves, metric, "method", "setting"), metric, methods)
     parts = [values_of(text) for text in frame["setting"].fillna("")]
@@ -222,13 +233,10 @@ def sweep(
     frame = frame.assign(value=[float(one.pop(setting, "nan")) for one in parts])
     frame["setting"] = ["; ".join(f"{name}={value}" for name, value in one.items()) for one in parts]
     frame, looks = series(frame.dropna(subset="value"))
-    values = sorted(frame["value"].unique())
-    frame = frame.assign(index=frame["value"].map(values.index))
     with draw.canvas(ax, title, size) as ax:
-        notes = draw.lines(ax, frame, "index", looks)
-        ax.set_xticks(range(len(values)), ["∞" if np.isinf(value) else f"{value:g}" for value in values])
-        ax.set_xlabel(_SWEPT.get(setting, setting))
-        draw.value_axis(ax, metric)
+        places = draw.number_axis(ax, frame["value"].unique(), _SWEPT.get(setting, setting))
+        notes = draw.lines(ax, frame.assign(place=frame["value"].map(places)), "place", looks)
+        draw.value_axis(ax, metric, shown=frame)
         draw.legend(ax, notes)
     return ax
 
@@ -267,7 +275,7 @@ def prompt_categories(
         ax.set_xticks(range(len(categories)), ticks)
         ax.set_xlim(-0.5, len(categories) - 0.35)
         ax.set_xlabel("kind of encoding prompt (number of prompts)")
-        draw.value_axis(ax, metric)
+        draw.value_axis(ax, metric, shown=frame)
         draw.legend(ax, below=6)
     return ax
 

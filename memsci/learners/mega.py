@@ -29,6 +29,7 @@ from memsci.adapters.encode import Encoded, encode
 from memsci.adapters.lora import Adapter, Stack, stack
 from memsci.adapters.mixture import mixture
 from memsci.config import SMALL, Embedding, Encoding, GateRule, check_k
+from memsci.data import questions as read_questions
 from memsci.data import quiz as builtin_quiz
 from memsci.data import table
 from memsci.errors import MemsciError
@@ -344,6 +345,29 @@ class MEGa(Learner, method="MEGa"):
     def update(self, id: str, text: str | Memory, questions: Sequence[Any] = (), progress: bool = True) -> pd.DataFrame:
         """Put a new text in the place of a memory's; see `memsci.lifetime.correct.update`."""
         return correct.update(self, id, text, questions, progress)
+
+    def add_questions(self, questions: Any, again: bool = False) -> pd.DataFrame:
+        """Keep questions about memories that are stored already, so that `memsci test` and the probe ask them.
+
+        All are kept, or, if one cannot be, none. Questions that are kept already, with the same answer, are passed over.
+
+        Parameters
+        ----------
+        questions
+            A file or DataFrame with the columns question and answer, and id, or text to the letter, of the memory; or what
+            `memsci.data.questions` made of one.
+        again
+            Put them in the place of all questions of these memories that are kept, instead of beside them.
+
+        Returns
+        -------
+        pandas.DataFrame
+            One row per memory of the table: id, new (how many of its questions were not kept before), questions (kept now).
+        """
+        asked = questions if isinstance(questions, list) else read_questions(questions)
+        new = self.store.add_questions(asked, again)
+        kept = {one.id: len(one.questions) for one in self.store.records if one.id in new}
+        return pd.DataFrame([(id, count, kept[id]) for id, count in new.items()], columns=["id", "new", "questions"])
 
     def graph(self, memories: Any = None, **how: Any) -> nx.Graph:
         """What connects the memories, as a graph of networkx; see `memsci.lifetime.graph.graph`."""

@@ -6,14 +6,12 @@ import random
 from collections.abc import Sequence
 from functools import cache
 
-import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
 from memsci.figures.draw import per_cent
-from memsci.figures.style import REFERENCE, look, style
+from memsci.figures.style import REFERENCE, style
 from memsci.learners.mega import MEGa
-from memsci.measures.methods import order as by_method
 from memsci.measures.text_match import contains
 from memsci.memory import Memory
 from memsci.models.base import Base
@@ -127,29 +125,25 @@ def _measure(method: str, base: Base, number: int, seed: int, report: Report) ->
 
 def _draw(result: Phenomenon, size: str) -> Figure:
     """What is found and completed by the share of words, and what single facts find."""
-    means = result.means(["method", "measure", "condition"])
+    means = result.shown()
     with style(size):
-        figure, axes = plt.subplots(1, 3, layout="constrained", figsize=(10.5, 3.2))
+        figure, axes = figures.panels(3, size, 10.5, 3.2)
         for ax, measure, title in zip(
             axes, ("gate", "recalled"), ("right memory first", "facts recalled that the cue lacks")
         ):
             rows = means[(means["measure"] == measure) & means["condition"].isin(map(str, SHARES))]
-            for method in sorted(rows["method"].unique(), key=by_method):
-                one = rows[rows["method"] == method].assign(share=lambda table: table["condition"].astype(float))
-                one = one.sort_values("share")
-                ax.plot(one["share"], one["mean"], **look(method), label=method)
-                if one["low"].notna().all():
-                    ax.fill_between(one["share"], one["low"], one["high"], color=look(method)["color"], alpha=0.15)
-            ax.set(title=title, xlabel="share of the words in the cue", ylim=(0, 1.02))
+            figures.over(ax, rows.assign(share=rows["condition"].astype(float)), "share", title)
+            ax.set(xlabel="share of the words in the cue (%)", ylim=(-0.03, 1.03))
+            ax.xaxis.set_major_formatter(per_cent)
             ax.yaxis.set_major_formatter(per_cent)
         cued = means[(means["measure"] == "cued") & (means["method"] == "MEGa")]
         axes[1].plot(cued["condition"].astype(float), cued["mean"], **REFERENCE, label="facts in the cue")
-        axes[1].legend(fontsize="x-small")
         sorts = ["what", *SLOTS]
         single = means[(means["measure"] == "gate") & means["condition"].isin(sorts)]
         figures.points(axes[2], single, sorts, "right memory first, by one fact")
         axes[2].yaxis.set_major_formatter(per_cent)
-        figures.over_lists(axes[2], single)
+        figures.apart(axes[2])
+        figures.over_lists(axes[2], means, size, axes[:2], within=True)
     return figure
 
 
@@ -174,6 +168,7 @@ about(
         ),
     ],
     _draw,
+    within=True,
 )  # fmt: skip
 enter(Experiment(
     name=NAME, methods=("MEGa",), measure=_measure, material=lambda number: material(number)[0], protocol=PROTOCOL,

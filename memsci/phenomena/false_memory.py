@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from functools import cache
 from importlib import resources
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -160,7 +159,7 @@ def _draw(result: Phenomenon, size: str) -> Figure:
     means = result.means(["method", "measure", "condition"])
     wide = result.table.pivot_table(index=["method", "list", "item"], columns="measure", values="value").reset_index()
     with style(size):
-        figure, axes = plt.subplots(1, 3, layout="constrained", figsize=(11, 3.4))
+        figure, axes = figures.panels(3, size, 11, 3.4)
         shares = means[means["measure"].isin(["above other lures", "above left out"])].assign(
             condition=lambda x: x["measure"]
         )
@@ -169,21 +168,15 @@ def _draw(result: Phenomenon, size: str) -> Figure:
         axes[0].axhline(0.5, **REFERENCE)
         axes[0].set_ylim(0, 1.05)
         axes[0].yaxis.set_major_formatter(per_cent)
-        figures.over_lists(axes[0], means)
-        axes[0].get_legend().remove()
         for ax, method in zip(axes[1:], sorted(set(wide["method"]) & {"MEGa", PAPERS}, key=by_method)):
             own = wide[wide["method"] == method]
             ax.plot(own["index"], own["false recall"], **look(method) | {"linestyle": ""}, markersize=3)
             for row in own[own["item"].isin(["window", "sleep", "king", "mutton", "car"])].itertuples():
                 ax.annotate(row.item, (row.index, own.loc[row.Index, "false recall"]), fontsize="x-small")
-            ax.set(title=method, xlabel="index: lure between other lures (0) and studied (1)")
+            ax.set(title=method, xlabel="index: between other lures (0)\nand studied words (1)")
             ax.set_ylabel("people's false recall")
             ax.yaxis.set_major_formatter(per_cent)
-        handles, labels = axes[0].get_legend_handles_labels()
-        n = means["n"].max()
-        axes[2].legend(
-            handles, labels, title=f"95 % interval over {n} lists", loc="upper left", bbox_to_anchor=(1.01, 1)
-        )
+        figures.over_lists(axes[2], means, size, axes[:1])
     return figure
 
 

@@ -7,7 +7,6 @@ import random
 from collections import Counter
 from functools import cache
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -17,7 +16,7 @@ from memsci.figures.style import look, style
 from memsci.measures.methods import order as by_method
 from memsci.memory import Memory
 from memsci.models.base import Base
-from memsci.phenomena import materials
+from memsci.phenomena import figures, materials
 from memsci.phenomena.controls import Report
 from memsci.phenomena.experiment import Experiment, Lists, enter, run
 from memsci.phenomena.keys import FINDERS, finders
@@ -144,23 +143,27 @@ def _measure(method: str, base: Base, number: int, seed: int, report: Report) ->
 
 def _draw(result: Phenomenon, size: str) -> Figure:
     """Strength by fan of person, a line per fan of place; people's times in axes of their own."""
-    means = result.means(["method", "measure", "condition"])
+    means = result.shown()
     means = means[means["measure"] == "strength"]
     methods = sorted(means["method"].unique(), key=by_method)
-    people = result.human.rename(columns={"value": "mean"})
+    people = result.human.rename(columns={"value": "mean"}).assign(low=np.nan, high=np.nan)
+    shown = [(name, kind) for name in [*methods, "people"] for kind in ("target", "foil")]
     with style(size):
-        figure, axes = plt.subplots(2, len(methods) + 1, layout="constrained", figsize=(2.6 * (len(methods) + 1), 4.6))
-        for column, name in enumerate([*methods, "people"]):
+        figure, axes = figures.panels(len(shown), size, 10.4, 2.3, across=2, beside=4)
+        for ax, (name, kind) in zip(axes, shown):
             rows = people if name == "people" else means[means["method"] == name]
-            for ax, kind in zip(axes[:, column], ("target", "foil")):
-                for place, line, mark in zip(FANS, ("-", "--", ":"), "os^"):
-                    at = rows.set_index("condition").loc[[f"{kind} {person}-{place}" for person in FANS]]
-                    color = "#000000" if name == "people" else look(name)["color"]
-                    ax.plot(FANS, at["mean"], color=color, linestyle=line, marker=mark, label=f"{place}")
-                ax.set_xticks(FANS)
-                ax.set(title=f"{name}: {kind}s", ylabel="seconds" if name == "people" else "log max g")
-            axes[1, column].set_xlabel("stories of the person")
-        axes[0, -1].legend(title="stories of the place", fontsize="x-small", title_fontsize="x-small")
+            at = rows[rows["condition"].str.startswith(kind)]
+            fans = at["condition"].str.removeprefix(f"{kind} ").str.split("-")
+            at = at.assign(person=fans.str[0].astype(int), series=fans.str[1])
+            color = "#000000" if name == "people" else look(name)["color"]
+            looks = {
+                f"{place}": {"color": color, "linestyle": line, "marker": mark}
+                for place, line, mark in zip(FANS, ("-", "--", ":"), "os^")
+            }
+            figures.over(ax, at, "person", f"{name}: {kind}s", looks)
+            ax.set_xticks(FANS)
+            ax.set(xlabel="stories of the person", ylabel="seconds" if name == "people" else "log max g")
+        figures.legend(axes[-1], None, f"stories of the place; bands: 95 % within {means['n'].max():g} lists", size)
     return figure
 
 
@@ -175,7 +178,13 @@ def _claims(method: str) -> list[Claim]:
     ]  # fmt: skip
 
 
-about(NAME, "The fan effect: persons in places", [claim for method in FINDERS for claim in _claims(method)], _draw)
+about(
+    NAME,
+    "The fan effect: persons in places",
+    [claim for method in FINDERS for claim in _claims(method)],
+    _draw,
+    within=True,
+)
 enter(Experiment(
     name=NAME, methods=("MEGa",), measure=_measure, material=lambda number: material(number)[0], protocol=PROTOCOL,
     probes=50, encodes=False,

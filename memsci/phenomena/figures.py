@@ -1,27 +1,76 @@
-"""Figures of phenomena: means over lists with their 95 % intervals, people in axes of their own."""
+"""Figures of phenomena: means over lists with their 95 % intervals, people in axes of their own.
+
+A figure is a row of panels; in a journal's column they stand below one another.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from memsci.figures.draw import lines, whiskers
-from memsci.figures.style import look, style
+from memsci.figures.style import INCH, WIDTHS, look, style
 from memsci.measures.methods import order
 
 if TYPE_CHECKING:
     from memsci.phenomena.result import Phenomenon
 
+HEIGHTS = {"column": 1.8, "page": 2.1}  # inches, least of a panel
 PEOPLE = {"color": "#000000", "marker": "o", "linestyle": "-", "markerfacecolor": "white"}  # in all figures
 RECALL = {"spc": "recalled, by position studied", "pfr": "recalled first", "lag crp": "next recall, by lag"}
+
+
+def panels(
+    count: int, size: str, width: float, height: float, across: int = 1, beside: int = 0
+) -> tuple[Figure, np.ndarray]:
+    """A figure and its panels, in their order.
+
+    Parameters
+    ----------
+    count
+        Of panels.
+    size
+        A key of `memsci.figures.SIZES`, whose style is in force.
+    width, height
+        Inches of the figure and of a row of it, in print and on slides.
+    across, beside
+        So many stand beside one another in a column (90 mm), and elsewhere; 0: all of them.
+    """
+    beside = across if size == "column" else beside or count
+    down = -(-count // beside)
+    height *= down
+    if size in WIDTHS:
+        width = WIDTHS[size] / INCH
+        height = down * float(np.clip(0.8 * width / beside, HEIGHTS[size], 2.3))
+    figure, grid = plt.subplots(down, beside, squeeze=False, layout="constrained", figsize=(width, height))
+    for ax in grid.flat[count:]:
+        ax.set_visible(False)
+    return figure, grid.flat[:count]
+
+
+def legend(ax: Axes, handles: Sequence[Artist] | None = None, title: str | None = None, size: str = "print") -> None:
+    """The legend of all panels: at the right of these, the last; for a journal below all, the figure as much higher."""
+    handles = ax.get_legend_handles_labels()[0] if handles is None else list(handles)
+    if size not in WIDTHS:
+        ax.legend(handles=handles, title=title, loc="upper left", bbox_to_anchor=(1.01, 1), borderaxespad=0)
+        return
+    figure = ax.figure
+    longest = max((len(line) for one in handles for line in one.get_label().split("\n")), default=0)
+    room = figure.get_figwidth() * 72 / mpl.rcParams["legend.fontsize"]  # in widths of a letter, more or less
+    columns = int(np.clip(room / (0.62 * longest + 5), 1, max(len(handles), 1)))
+    figure.legend(handles=handles, title=title, loc="outside lower left", ncols=columns)
+    tall = max((one.get_label().count("\n") + 1.4 for one in handles), default=0)
+    lines = tall * -(-len(handles) // columns) + (1.6 if title else 0) + 1.6
+    figure.set_figheight(figure.get_figheight() + lines * 1.2 * mpl.rcParams["legend.fontsize"] / 72)
 
 
 def by_condition(result: Phenomenon, size: str = "print") -> Figure:
@@ -31,37 +80,51 @@ def by_condition(result: Phenomenon, size: str = "print") -> Figure:
     """
     from memsci.phenomena.result import ABOUT
 
-    means, people = result.means(), result.human
+    means, people = result.shown(), result.human
     measures = means["measure"].unique().tolist()
-    down = 2 if set(people["measure"]) & set(measures) else 1
+    shared = [measure for measure in measures if measure in set(people["measure"])]
     with style(size):
         width, height = mpl.rcParams["figure.figsize"]
-        figure, grid = plt.subplots(
-            down,
-            len(measures),
-            squeeze=False,
-            layout="constrained",
-            figsize=(width * max(1, len(measures) / 2), height * down),
-        )
-        for column, measure in enumerate(measures):
+        count = len(measures) + len(shared)
+        figure, axes = panels(count, size, width * max(1, len(measures) / 2), height, beside=len(measures))
+        for ax, measure in zip(axes, measures):
             rows = means[means["measure"] == measure]
-            conditions = rows["condition"].unique().tolist()
-            points(grid[0, column], rows, conditions, measure)
-            if down == 2:
-                own = people[people["measure"] == measure]
-                ax: Axes = grid[1, column]
-                ax.set_visible(len(own) > 0)
-                if len(own):
-                    ax.plot(range(len(own)), own["value"], **PEOPLE | {"linestyle": ""})
-                    ax.set_xticks(range(len(own)), own["condition"])
-                    ax.set_title(f"people: {measure}")
-                    ax.margins(x=0.2)
-        over_lists(grid[0, -1], means)
-        figure.suptitle(ABOUT[result.name].title, x=0.01, ha="left")
+            points(ax, rows, rows["condition"].unique().tolist(), measure)
+        for ax, measure in zip(axes[len(measures) :], shared):
+            own = people[people["measure"] == measure]
+            ax.plot(range(len(own)), own["value"], **PEOPLE | {"linestyle": ""})
+            ax.set_xticks(range(len(own)), own["condition"])
+            ax.set_title(f"people: {measure}")
+            ax.margins(x=0.2)
+        for ax in axes:
+            apart(ax)
+        over_lists(axes[-1], means, size, axes[:1], ABOUT[result.name].within)
+        if size not in WIDTHS:
+            figure.suptitle(ABOUT[result.name].title, x=0.01, ha="left")
     return figure
 
 
-def points(ax: Axes, means, conditions: list[str], title: str) -> None:
+def apart(ax: Axes) -> None:
+    """Slant the names of conditions where they would run into one another."""
+    names = [tick.get_text() for tick in ax.get_xticklabels()]
+    width = ax.figure.get_figwidth() / ax.get_subplotspec().get_gridspec().ncols - 0.5
+    if 0.62 * sum(map(len, names)) * mpl.rcParams["font.size"] / 72 > 0.9 * width:
+        ax.set_xticks(ax.get_xticks(), names, rotation=30, ha="right", rotation_mode="anchor")
+
+
+def over(
+    ax: Axes, means: pd.DataFrame, x: str, title: str, looks: Mapping[str, Mapping[str, Any]] | None = None
+) -> list:
+    """A line per method, or per value of the column series, over a number, with its band; what the legend says of all."""
+    if looks is None:
+        looks = {name: look(name) for name in sorted(means["method"].unique(), key=order)}
+        means = means.assign(series=means["method"])
+    notes = lines(ax, means, x, looks, "list")
+    ax.set_title(title)
+    return notes
+
+
+def points(ax: Axes, means: pd.DataFrame, conditions: list[str], title: str) -> None:
     """The mean of each method in each condition, methods side by side, with whiskers."""
     methods = sorted(means["method"].dropna().unique(), key=order)
     for k, method in enumerate(methods):
@@ -73,11 +136,14 @@ def points(ax: Axes, means, conditions: list[str], title: str) -> None:
     ax.grid(True, axis="y")
 
 
-def over_lists(ax: Axes, means, units: str = "lists") -> None:
-    """The legend of the methods, and what the bars are."""
+def over_lists(
+    ax: Axes, means: pd.DataFrame, size: str, of: Sequence[Axes] = (), within: bool = False, units: str = "lists"
+) -> None:
+    """The legend of the methods (of these axes, or others), and what the bars are: over lists, or within them."""
     n = means["n"].max()
-    text = f"95 % interval over {n} {units}" if means["low"].notna().any() else f"{n} {units}: no interval"
-    ax.legend(title=text, loc="upper left", bbox_to_anchor=(1.01, 1), borderaxespad=0)
+    text = f"95 % interval {'within' if within else 'over'} {n:g} {units}"
+    shown = {label: one for each in (of if len(of) else [ax]) for one, label in zip(*each.get_legend_handles_labels())}
+    legend(ax, list(shown.values()), text if means["low"].notna().any() else f"{n:g} {units}: no interval", size)
 
 
 def recall_curves(axes: Iterable[Axes], means: pd.DataFrame, looks: Mapping[str, Mapping[str, Any]]) -> None:

@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import matplotlib as mpl
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
@@ -24,7 +23,7 @@ from tqdm.auto import tqdm
 
 from memsci.config import Embedding
 from memsci.errors import MemsciError, check_in
-from memsci.figures.style import look, style, variant
+from memsci.figures.style import WIDTHS, look, style, variant
 from memsci.gate import Embedder, embedder
 from memsci.measures.statistics import mean_table, paired
 from memsci.phenomena import curves, figures
@@ -200,10 +199,11 @@ class Fits:
         }
         with style(size):
             width, height = mpl.rcParams["figure.figsize"]
-            figure, axes = plt.subplots(1, 3, layout="constrained", figsize=(2 * width, height))
+            figure, axes = figures.panels(3, size, 2 * width, height)
             figures.recall_curves(axes, means, looked | {"people": figures.PEOPLE})
-            figures.over_lists(axes[-1], means, "people")
-            figure.suptitle("Free recall of people, and of models fitted to each", x=0.01, ha="left")
+            figures.over_lists(axes[-1], means, size, units="people")
+            if size not in WIDTHS:
+                figure.suptitle("Free recall of people, and of models fitted to each", x=0.01, ha="left")
         return figure
 
     def recovery(self, model: str = "both", seed: int = 0, progress: bool = True) -> pd.DataFrame:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -166,26 +165,29 @@ def _measure(method: str, base: Base, number: int, seed: int, report: Report) ->
 
 def _draw(result: Phenomenon, size: str) -> Figure:
     """Retention against log time with and without decay, people's savings beside, and the four curves."""
-    means = result.means(["method", "measure", "condition"])
-    hours = list(DELAYS.values())
+    means = result.shown()
+    methods = sorted(means["method"].unique(), key=by_method)
+    kept = means[means["measure"] == "retained"]
+    weight, delay = (kept["condition"].str.split(", ", n=1).str[k] for k in (0, 1))
+    kept = kept.assign(series=kept["method"] + ", " + weight, hours=delay.map(DELAYS))
+    looks = {
+        f"{method}, w = {w:g}": look(method) | {"linestyle": line}
+        for method in methods
+        for w, line in zip(WEIGHTS, ":-")
+    }
     with style(size):
-        figure, axes = plt.subplots(1, 3, layout="constrained", figsize=(10.5, 3.2))
-        for method in sorted(means["method"].unique(), key=by_method):
-            for w, line in zip(WEIGHTS, (":", "-")):
-                at = means[(means["method"] == method) & (means["measure"] == "retained")].set_index("condition")
-                values = at.loc[[f"w = {w:g}, {name}" for name in DELAYS], "mean"]
-                axes[0].plot(hours, values, **look(method) | {"linestyle": line}, label=f"{method}, w = {w:g}")
+        figure, axes = figures.panels(3, size, 10.5, 3.2)
+        figures.over(axes[0], kept, "hours", "retained", looks)
         people = result.human
         axes[1].plot([DELAYS[name] for name in people["condition"]], people["value"], **figures.PEOPLE)
-        for ax, title in zip(axes, ("retained", "people: savings")):
+        for ax, title in zip(axes, ("retained (%)", "people: savings (%)")):
             ax.set(xscale="log", xlabel="hours", title=title, ylim=(0, 1.02))
             ax.yaxis.set_major_formatter(per_cent)
-        axes[0].legend(fontsize="xx-small")
         nats = means[means["measure"] == "nats"]
         figures.points(axes[2], nats, list(CURVES), "held out, nats per recall")
         named = [name.replace(", ", ",\n") for name in CURVES]
         axes[2].set_xticks(range(len(CURVES)), named, rotation=30, ha="right")
-        figures.over_lists(axes[2], nats)
+        figures.over_lists(axes[2], nats, size, axes[:1], within=True)
     return figure
 
 
@@ -209,6 +211,7 @@ about(
               by_construction=True),
     ],
     _draw,
+    within=True,
 )  # fmt: skip
 enter(Experiment(
     name=NAME, methods=("MEGa",), measure=_measure, material=lambda number: material(number)[0], protocol=PROTOCOL,

@@ -6,7 +6,6 @@ import warnings
 from collections.abc import Sequence
 from functools import cache
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -166,7 +165,7 @@ def _draw(result: Phenomenon, size: str) -> Figure:
     """What is right, people as a line; beside it how far the same questions are hard."""
     means, people = result.means(["method", "measure", "condition"]), result.human
     with style(size):
-        figure, axes = plt.subplots(1, 2, layout="constrained", figsize=(8.5, 3.2))
+        figure, axes = figures.panels(2, size, 8.5, 3.2)
         for ax, measure in zip(axes, ("correct", "agreement")):
             figures.points(ax, means[means["measure"] == measure], list(KINDS), measure)
         axes[0].plot(range(2), [people.query("condition == @kind")["value"].item() for kind in KINDS],
@@ -175,7 +174,7 @@ def _draw(result: Phenomenon, size: str) -> Figure:
         axes[0].yaxis.set_major_formatter(per_cent)
         axes[1].axhline(0, **REFERENCE)
         axes[1].set_ylabel("correlation with people's share")
-        figures.over_lists(axes[1], means)
+        figures.over_lists(axes[1], means, size, axes[:1])
     return figure
 
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from memsci.figures.draw import per_cent, whiskers
+from memsci.figures.draw import displace, per_cent, whiskers
 from memsci.figures.style import REFERENCE, look, style
 from memsci.measures.methods import order as by_method
 from memsci.measures.text_match import contains
 from memsci.models.base import Base
-from memsci.phenomena import controls, materials
+from memsci.phenomena import controls, figures, materials
 from memsci.phenomena.controls import ABOUT_IT, Probe, Report, Session
 from memsci.phenomena.experiment import Experiment, Lists, enter, run
 from memsci.phenomena.materials import Pair
@@ -144,26 +144,29 @@ def _measure(method: str, base: Base, number: int, seed: int, report: Report) ->
 def _plane(result: Phenomenon, size: str) -> Figure:
     """PI against RI, a point per method: above the diagonal what is learnt later does the harm."""
     with style(size):
-        figure, axes = plt.subplots(1, 2, layout="constrained", figsize=(7.2, 3.2))
+        figure, axes = figures.panels(2, size, 7.2, 3.2, across=2)
         for ax, measure, title in zip(axes, ("harm", "harm, foil"), ("one reply per cue", "fact against a foil")):
             means = result.means(["method", "condition", "measure"])
             means = means[means["measure"] == measure]
             ends = means[["mean", "low", "high"]].stack()
             reach = min(-0.1, ends.min()) * 1.1, max(0.1, ends.max()) * 1.1
             ax.plot(reach, reach, zorder=1, **REFERENCE)
+            at: list[tuple[float, float]] = []
             for method in sorted(means["method"].unique(), key=by_method):
-                at = means[means["method"] == method].set_index("condition")
-                bars = whiskers(at.loc[["PI"]], "x") | whiskers(at.loc[["RI"]], "y")
-                point = at.loc["PI", "mean"], at.loc["RI", "mean"]
-                ax.errorbar(*point, **bars, **look(method) | {"linestyle": ""}, label=method)
+                rows = means[means["method"] == method].set_index("condition")
+                bars = whiskers(rows.loc[["PI"]], "x") | whiskers(rows.loc[["RI"]], "y")
+                at.append((rows.loc["PI", "mean"], rows.loc["RI", "mean"]))
+                # One that lies on others stands beside them, as far from the diagonal.
+                step = 6 * sum(np.hypot(*np.subtract(at[-1], other)) < 0.02 * np.ptp(reach) for other in at[:-1])
+                shown = ax.errorbar(*at[-1], **bars, **look(method) | {"linestyle": ""}, label=method)
+                for part in shown.get_children() if step else ():
+                    displace(part, step, step)
             ax.set(xlim=reach, ylim=reach, aspect="equal", title=title)
-            ax.set_xlabel("harm by earlier learning (points)")
+            ax.set_xlabel("harm by earlier learning" + ("\n" if size == "column" else " ") + "(points)")
             ax.xaxis.set_major_formatter(per_cent)
             ax.yaxis.set_major_formatter(per_cent)
-        axes[0].set_ylabel("harm by later learning (points)")
-        n = int(result.table["list"].nunique())
-        told = f"95 % interval over {n} lists" if n > 4 else f"{n} lists: no interval"
-        axes[1].legend(title=told, loc="upper left", bbox_to_anchor=(1.01, 1), borderaxespad=0)
+        axes[0].set_ylabel("harm by later learning" + ("\n" if size == "column" else " ") + "(points)")
+        figures.over_lists(axes[1], means, size)
     return figure
 
 

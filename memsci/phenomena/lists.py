@@ -5,14 +5,13 @@ from __future__ import annotations
 import random
 from functools import cache
 
-import matplotlib.pyplot as plt
 import pandas as pd
 import torch
 from matplotlib.figure import Figure
 
-from memsci.figures.style import look, style
+from memsci.figures.draw import number_axis, per_cent
+from memsci.figures.style import style
 from memsci.measures import detection
-from memsci.measures.methods import order as by_method
 from memsci.memory import Memory
 from memsci.models.base import Base
 from memsci.phenomena import figures, materials
@@ -94,22 +93,17 @@ def _measure(method: str, base: Base, number: int, seed: int, report: Report) ->
 
 def _draw(result: Phenomenon, size: str) -> Figure:
     """Finding and recognising against the number of memories."""
-    means = result.means(["method", "measure", "condition"])
+    means = result.shown()
     means["n memories"] = means["condition"].astype(int)
     with style(size):
-        figure, axes = plt.subplots(1, 2, layout="constrained", figsize=(7.5, 3))
+        figure, axes = figures.panels(2, size, 7.5, 3)
         for ax, measure, title in zip(axes, ("gate", "auc"), ("right memory first", "recognition against lures (AUC)")):
-            for method in sorted(means["method"].unique(), key=by_method):
-                rows = means[(means["method"] == method) & (means["measure"] == measure)].sort_values("n memories")
-                ax.plot(rows["n memories"], rows["mean"], **look(method), label=method)
-                if rows["low"].notna().all():
-                    ax.fill_between(
-                        rows["n memories"], rows["low"], rows["high"], color=look(method)["color"], alpha=0.15
-                    )
-            ax.set(xscale="log", xlabel="memories in the list", title=title)
-            ax.set_xticks(LENGTHS, [str(n) for n in LENGTHS], minor=False)
-            ax.minorticks_off()
-        figures.over_lists(axes[1], means)
+            number_axis(ax, LENGTHS, "memories in the list")
+            figures.over(ax, means[means["measure"] == measure], "n memories", title)
+        axes[0].yaxis.set_major_formatter(per_cent)
+        axes[0].set_ylabel("questions (%)")
+        axes[1].set_ylabel("area (chance .5)")
+        figures.over_lists(axes[-1], means, size, within=True)
     return figure
 
 
@@ -125,7 +119,13 @@ def _claims(method: str) -> list[Claim]:
     ]
 
 
-about(NAME, "List length: finding and recognising", [claim for method in FINDERS for claim in _claims(method)], _draw)
+about(
+    NAME,
+    "List length: finding and recognising",
+    [claim for method in FINDERS for claim in _claims(method)],
+    _draw,
+    within=True,
+)
 enter(Experiment(
     name=NAME, methods=("MEGa",), measure=_measure, material=lambda number: material(number)[0], protocol=PROTOCOL,
     probes=80, encodes=False,

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 
-import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -151,7 +150,8 @@ def _draw(result: Phenomenon, size: str) -> Figure:
     means = means[means["measure"] == "loss"]
     tests = ["standard", "modified"]
     with style(size):
-        figure, axes = plt.subplots(1, 2, layout="constrained", figsize=(8.5, 3.2), sharey=True)
+        figure, axes = figures.panels(2, size, 8.5, 3.2)
+        axes[1].sharey(axes[0])
         for ax, mark, title in zip(axes, ("", ", no source"), ("report with its source", "report without a source")):
             rows = means[means["condition"].isin([f"{test}{mark}" for test in tests])]
             figures.points(ax, rows, [f"{test}{mark}" for test in tests], title)
@@ -159,7 +159,7 @@ def _draw(result: Phenomenon, size: str) -> Figure:
             ax.axhline(0, **REFERENCE)
             ax.yaxis.set_major_formatter(per_cent)
         axes[0].set_ylabel("loss: control less misled (points)")
-        figures.over_lists(axes[1], means)
+        figures.over_lists(axes[1], means, size)
     return figure
 
 

@@ -25,7 +25,7 @@ from tqdm.auto import tqdm
 from memsci.config import Embedding, Encoding, GateRule
 from memsci.errors import MemsciError, check_whole
 from memsci.figures.draw import whiskers
-from memsci.figures.style import REFERENCE, look, style, variant
+from memsci.figures.style import REFERENCE, WIDTHS, look, style, variant
 from memsci.gate import Embedder, embedder, gate, weighted
 from memsci.learners.mega import MEGa
 from memsci.measures.text_match import tokens
@@ -36,7 +36,7 @@ from memsci.phenomena.context import Parameters, walk
 from memsci.phenomena.controls import Report
 from memsci.phenomena.experiment import Experiment, Lists, enter
 from memsci.phenomena.figures import PEOPLE as PEOPLES_LOOK
-from memsci.phenomena.figures import recall_curves
+from memsci.phenomena.figures import over_lists, recall_curves
 from memsci.phenomena.fit import looks
 from memsci.phenomena.result import Claim, Phenomenon, about, tidy
 from memsci.world import stories
@@ -366,7 +366,9 @@ def draw(result: Phenomenon, size: str = "print") -> Figure:
     }  # fmt: skip
     with style(size):
         width, height = mpl.rcParams["figure.figsize"]
-        figure, grid = plt.subplots(2, 2, layout="constrained", figsize=(1.3 * width, 1.9 * height))
+        across = 1 if size in WIDTHS else 1.3
+        tall = {"column": 3.6, "page": 4.8}.get(size, 1.9 * height)
+        figure, grid = plt.subplots(2, 2, layout="constrained", figsize=(across * width, tall))
         timed = {name: how for name, how in looked.items() if name != SHUFFLED}
         recall_curves(grid.flat, rows.rename(columns={"method": "series"}), timed)
         ax, names = grid.flat[3], ["temporal factor", "semantic factor", "arc"]
@@ -375,12 +377,16 @@ def draw(result: Phenomenon, size: str = "print") -> Figure:
             place = np.arange(3) + 0.12 * (k - 1.5)
             ax.errorbar(place, own["mean"], **whiskers(own, "y"), **how | {"linestyle": ""}, label=name)
         ax.plot([-0.4, 1.4, np.nan, 1.6, 2.4], [0.5, 0.5, np.nan, 0, 0], **REFERENCE)
-        ax.set_xticks(range(3), ["in time\n(chance .5)", "in meaning\n(chance .5)", "in kinds: ARC\n(chance 0)"])
+        ax.set_xticks(
+            range(3),
+            ["time", "meaning", "kinds\n(ARC)"]
+            if size == "column"
+            else ["in time\n(chance .5)", "in meaning\n(chance .5)", "in kinds: ARC\n(chance 0)"],
+        )
         ax.set_title("clustering")
-        n = means["n"].max()
-        bars = f"95 % interval over {n} lists" if means["low"].notna().any() else f"{n} lists: no interval"
-        ax.legend(title=bars, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.25))
-        figure.suptitle("Free recall: people's of words, the gate's of events", x=0.01, ha="left")
+        over_lists(ax, means, size)
+        if size not in WIDTHS:
+            figure.suptitle("Free recall: people's of words, the gate's of events", x=0.01, ha="left")
     return figure
 
 

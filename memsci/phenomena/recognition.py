@@ -6,7 +6,6 @@ import random
 from collections.abc import Sequence
 from functools import cache
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -138,9 +137,9 @@ def _measure(method: str, base: Base, number: int, seed: int, report: Report) ->
 
 def _draw(result: Phenomenon, size: str) -> Figure:
     """ROC and zROC of questions against both sorts of lures; beside them which stories are accepted."""
-    means = result.means(["method", "measure", "condition"])
+    means = result.shown()
     with style(size):
-        figure, axes = plt.subplots(1, 4, layout="constrained", figsize=(12, 3.2))
+        figure, axes = figures.panels(4, size, 12, 3.2, across=2)
         for method in sorted(means["method"].unique(), key=by_method):
             for condition, line in (("question, same kind", "-"), ("question, other kind", ":")):
                 rows = means[(means["method"] == method) & means["condition"].str.fullmatch(f"{condition} \\d")]
@@ -153,18 +152,22 @@ def _draw(result: Phenomenon, size: str) -> Figure:
         for ax, (low, high), title in zip(axes, ((0, 1), (-2.5, 2.5)), ("ROC of questions", "zROC of questions")):
             ax.plot([low, high], [low, high], **REFERENCE)
             ax.set(xlabel="false alarms", ylabel="hits", title=title, aspect="equal")
+        axes[0].set(xlabel="false alarms (%)", ylabel="hits (%)")
+        axes[1].set(xlabel="false alarms (z)", ylabel="hits (z)")
         for axis in (axes[0].xaxis, axes[0].yaxis):
             axis.set_major_formatter(per_cent)
         accepted = means[means["measure"] == "accepted"]
-        figures.points(axes[2], accepted, ["old", "modified", "same kind", "other kind"], "stories accepted")
-        axes[2].tick_params(axis="x", labelrotation=30)
+        figures.points(axes[2], accepted, ["old", "modified", "same kind", "other kind"], "stories accepted (%)")
         axes[2].yaxis.set_major_formatter(per_cent)
         axes[3].yaxis.set_major_formatter(per_cent)
         people = result.human.query("measure == 'accepted'")
         axes[3].plot(range(len(people)), people["value"], **figures.PEOPLE | {"linestyle": ""})
-        axes[3].set_xticks(range(len(people)), people["condition"], rotation=30)
-        axes[3].set_title("people: own diary entries")
-        axes[0].legend(loc="lower right", fontsize="xx-small")
+        axes[3].set_xticks(range(len(people)), people["condition"])
+        axes[3].set_title("people: diary (%)")
+        axes[3].margins(x=0.2)
+        for ax in axes[2:]:
+            figures.apart(ax)
+        figures.over_lists(axes[3], means, size, axes[:1], within=True)
     return figure
 
 
@@ -184,6 +187,7 @@ about(
     "Recognition by the familiarity of the gate",
     [claim for method in FINDERS for claim in _claims(method)],
     _draw,
+    within=True,
 )
 enter(Experiment(
     name=NAME, methods=("MEGa",), measure=_measure, material=lambda number: material(number)[0], protocol=PROTOCOL,

@@ -18,7 +18,15 @@ from matplotlib.figure import Figure
 
 from memsci.errors import MemsciError, check_columns, check_in
 from memsci.files import appearing, as_path, read_json, write_json
-from memsci.measures.statistics import holm, mean_table, rank_agreement, sign_flip, unit_means
+from memsci.measures.statistics import (
+    FEWEST_UNITS,
+    holm,
+    mean_table,
+    rank_agreement,
+    sign_flip,
+    unit_means,
+    within_table,
+)
 from memsci.phenomena import figures, reference
 
 COLUMNS = (
@@ -78,19 +86,25 @@ class About:
     title: str
     claims: tuple[Claim, ...] = ()
     draw: Callable[[Phenomenon, str], Figure] | None = None
+    within: bool = False
 
 
 ABOUT: dict[str, About] = {}
 
 
 def about(
-    name: str, title: str, claims: Iterable[Claim] = (), draw: Callable[[Phenomenon, str], Figure] | None = None
+    name: str,
+    title: str,
+    claims: Iterable[Claim] = (),
+    draw: Callable[[Phenomenon, str], Figure] | None = None,
+    within: bool = False,
 ) -> About:
     """Enter a phenomenon: its title, what it claims, and how it is drawn (default: means by condition, people beside).
 
-    `draw` takes the result and the size of the figure ("print" or "slide").
+    `draw` takes the result and the size of the figure (a key of `memsci.figures.SIZES`). `within`: every list has every
+    condition and these are compared, so that the figure's intervals are within lists.
     """
-    ABOUT[name] = About(name, title, tuple(claims), draw)
+    ABOUT[name] = About(name, title, tuple(claims), draw, within)
     return ABOUT[name]
 
 
@@ -172,6 +186,23 @@ class Phenomenon:
     def means(self, by: Sequence[str] = ("method", "condition", "measure"), confidence: float = 0.95) -> pd.DataFrame:
         """Mean over lists with its interval, a row per group; see `memsci.measures.statistics.mean_table`."""
         return mean_table(self.table, by, unit="list", confidence=confidence)
+
+    def shown(self) -> pd.DataFrame:
+        """The means that the figure shows, as `means` has them.
+
+        Where conditions are compared within lists (`About.within`), the interval is that within lists
+        (`memsci.measures.statistics.within_table`), but for a measure with a single condition.
+        """
+        means = self.means()
+        if not ABOUT[self.name].within:
+            return means
+        key = ["method", "condition", "measure"]
+        for (_, _), rows in self.table.groupby(["method", "measure"], sort=False):
+            if rows["condition"].nunique() > 1 and rows["list"].nunique() >= FEWEST_UNITS:
+                own = within_table(rows, key, unit="list").set_index(key)[["low", "high"]]
+                at = pd.MultiIndex.from_frame(means[key])
+                means.loc[at.isin(own.index), ["low", "high"]] = own.reindex(at[at.isin(own.index)]).to_numpy()
+        return means
 
     def test(self, claims: Iterable[Claim] | None = None) -> pd.DataFrame:
         """Each claim put to the test, over lists.

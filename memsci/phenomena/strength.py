@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
@@ -218,7 +217,7 @@ def _draw(result: Phenomenon, size: str) -> Figure:
     """Weak and strong memories in pure and mixed lists by task, and the ratios of ratios."""
     means = result.means(["method", "measure", "condition"]).set_index(["measure", "condition"])
     with style(size):
-        figure, axes = plt.subplots(1, 4, layout="constrained", figsize=(12, 3.2))
+        figure, axes = figures.panels(4, size, 12, 3.2, across=2)
         for ax, task in zip(axes, ("recognition", "cued recall", "free recall, w = 1")):
             for kind, line in (("pure", "-"), ("mixed", "--")):
                 rows = means.loc[task].loc[[f"{kind} weak", f"{kind} strong"]]
@@ -230,9 +229,9 @@ def _draw(result: Phenomenon, size: str) -> Figure:
         axes[0].legend(loc="upper left")
         rows = means.loc["ratio of ratios"].reset_index().assign(method="MEGa")
         figures.points(axes[3], rows, list(TASKS), "ratio of ratios")
-        axes[3].set_xticks(range(len(TASKS)), [task.replace(", ", ",\n") for task in TASKS], rotation=30, ha="right")
         axes[3].axhline(1, **REFERENCE)
-        figures.over_lists(axes[3], rows)
+        figures.apart(axes[3])
+        figures.over_lists(axes[3], rows, size)
     return figure
 
 

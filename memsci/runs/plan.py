@@ -219,12 +219,13 @@ def _shape(name: str, config: dict[str, Any]) -> Shape:
 
 
 def plan(experiment: Experiment, base: str | None = None, seed: int = 0, quiz_items: int | None = None) -> Plan:
-    """What a run of an experiment (`memsci.runs.choose`) will take on a base; its memories are read, its model is not.
+    """What a run of an experiment (`memsci.runs.choose`) will take on a base, by default the one that the experiment names;
+    its memories are read, its model is not.
 
     `quiz_items` is the number of items of general knowledge at each stop; by default those of four subjects.
     """
     check_common(experiment)
-    about = shape(base)
+    about = shape(base or experiment.base)
     sizes = about.config.num_hidden_layers, about.parameters
     tasks = experiment.tasks(lambda cell, world: learner_settings(cell, world, about.name, *sizes), seed)
     cells = planned(tasks, about, quiz_items)

@@ -95,7 +95,7 @@ def prepare(
     experiment
         From `choose` or `memsci.experiments.load`.
     base
-        Name of the base model, as for `memsci.load`.
+        Name of the base model, as for `memsci.load`. Default: the one that the experiment names, else the shipped one.
     seed
         Seed of the run.
     runs
@@ -115,6 +115,7 @@ def prepare(
     check_common(experiment)
     items = experiments.quiz_items(quiz, experiment.quiz)
     experiment.worlds()  # what cannot be read is told before the model is
+    base = base or experiment.base
     # Workers may stand in another folder.
     model = load(str(as_path(base)) if base and as_path(base).exists() else base, dtype=dtype)
     sizes = layer_count(model), model.model.num_parameters()

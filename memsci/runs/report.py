@@ -19,9 +19,10 @@ from matplotlib.axes import Axes
 from memsci import experiments
 from memsci.errors import MemsciError, check_in
 from memsci.figures import gates, methods
-from memsci.figures.caption import caption
+from memsci.figures.caption import WITHIN, caption
+from memsci.figures.draw import displaced
 from memsci.figures.series import WAYLESS, chosen, values_of
-from memsci.figures.style import SIZES, WIDTHS, save
+from memsci.figures.style import SIZES, save
 from memsci.files import make_folder
 from memsci.measures import paper
 from memsci.measures.forgetting import bin_lags
@@ -97,8 +98,8 @@ def draw(run: str | Path, out: str | Path = "figures", size: str = "print") -> l
         that stand in a table of the paper also ``main_paper.csv``, ``main_order.csv`` and ``main_tests.csv`` (`compare`,
         `ordering` and `tested` of `memsci.measures.paper`). The same tables give the same bytes.
     size
-        "print" or "slide"; "column" (90 mm) or "page" (190 mm) for a journal: no title inside, 300 dots per inch, and a
-        caption beside each figure (.txt).
+        "print" or "slide"; "column" (90 mm) or "page" (190 mm) for a journal: no title inside, 300 dots per inch. Each has
+        its caption beside it (.txt).
     """
     folder = Path(run)
     check_in("size", size, SIZES)
@@ -121,7 +122,8 @@ def draw(run: str | Path, out: str | Path = "figures", size: str = "print") -> l
             for one in FIGURES[figure](results):
                 shows = f"{title}, {METRICS[one.metric].label}: {one.title}"
                 ax = one.draw(one.table, title=shows, size=size)
-                under = caption(shows, one.table, one.metric) if size in WIDTHS else ""
+                beside = "paper" in one.table and bool(one.table["paper"].notna().any())
+                under = caption(shows, one.table, one.metric, displaced=displaced(ax.figure), paper=beside)
                 drawn += save(
                     ax, out / _slug([experiment, results.dataset, *one.name]), one.table, size=size, caption=under
                 )
@@ -136,8 +138,8 @@ def _phenomena(folder: Path, out: Path, experiment: str, size: str) -> list[Path
     for dataset, rows in files.table(folder, "partitions").groupby("dataset", sort=False):
         found = Phenomenon(dataset, tidy(rows.rename(columns={"partition": "list"}), phenomenon=dataset))
         name = _slug([experiment, *([] if dataset == experiment else [dataset])])
-        under = _of_phenomenon(found) if size in WIDTHS else ""
-        drawn += save(found.figure(size), out / name, found.means(), size=size, caption=under)
+        figure = found.figure(size)
+        drawn += save(figure, out / name, found.shown(), size=size, caption=_of_phenomenon(found, displaced(figure)))
         for what, table in (("tests", found.test()), ("human", found.human)):
             if len(table):
                 drawn.append(out / f"{name}_{what}.csv")
@@ -145,7 +147,7 @@ def _phenomena(folder: Path, out: Path, experiment: str, size: str) -> list[Path
     return drawn
 
 
-def _of_phenomenon(found: Phenomenon) -> str:
+def _of_phenomenon(found: Phenomenon, apart: list[str]) -> str:
     """The caption of a phenomenon, with its claims and their verdicts."""
     from memsci.phenomena.result import ABOUT
 
@@ -154,7 +156,9 @@ def _of_phenomenon(found: Phenomenon) -> str:
         for row in found.test().itertuples()
     )
     test = f"Exact sign-flip tests, p after Holm's correction: {told}" if told else ""
-    return caption(ABOUT[found.name].title, found.means(), unit="list", test=test)
+    known = ABOUT[found.name]
+    bars = {"interval": WITHIN.format("list")} if known.within else {}
+    return caption(known.title, found.shown(), unit="list", test=test, displaced=apart, **bars)
 
 
 def _experiment(folder: Path) -> tuple[str, Iterable[str], int | None]:
@@ -255,7 +259,8 @@ def method_bars(results: Results) -> Iterator[Drawing]:
     """The end of the sequence, beside the paper's values; and by prompting mode, where learners recalled first."""
     for metric, rows in _at_end(results):
         table = _shown(rows, metric)
-        beside = paper.beside(table, results.paper_table) if results.paper_table else table
+        # The paper's knowledge is of MMLU, which is another measure than that of the built-in world.
+        beside = paper.beside(table, results.paper_table) if results.paper_table and metric != "knowledge" else table
         yield Drawing(("bars", metric), metric, _asked(table), beside, partial(methods.method_bars, metric=metric))
         recalled = rows.loc[rows["way"] == "recall first", "method"]
         if metric not in WAYLESS and set(recalled) - {"MEGa"}:

@@ -23,10 +23,11 @@ import torch
 from memsci import provenance
 from memsci.adapters.lora import Adapter
 from memsci.adapters.peft_format import load_peft
+from memsci.data import Asked
 from memsci.errors import MemsciError, meant
 from memsci.files import as_json, as_path, flush, hidden, write_json
 from memsci.gate import search
-from memsci.memory import check_id
+from memsci.memory import Question, check_id, short, text_hash
 from memsci.models import gguf
 from memsci.store import catalogue
 from memsci.store.catalogue import Catalogue
@@ -349,6 +350,65 @@ class Store:
             self._check_fit(record.id, adapter)
             return self._exchange([(replace(record, shared=None, created=provenance.now()), adapter)])[0]
 
+    def add_questions(self, asked: Iterable[Asked], again: bool = False) -> dict[str, int]:
+        """Keep questions about memories that are stored already: all of them, or, if one cannot be kept, none.
+
+        Parameters
+        ----------
+        asked
+            Of each memory its id, or its text, and the questions (`memsci.data.questions`). Those that are kept already,
+            with the same answer, are passed over.
+        again
+            Put them in the place of all questions of these memories that are kept, instead of beside them.
+
+        Returns
+        -------
+        dict
+            By id of each memory, how many of its questions are new.
+        """
+        with self._sync.writing("The questions"):
+            shown = self._sync.whole
+            by_text: dict[str, str] | None = None
+            kept: dict[str, dict[str, Question]] = {}
+            new: dict[str, int] = {}
+            records: dict[str, Remembered] = {}
+            for id, text, questions, where in asked:
+                hashed = None if text is None else text_hash(text)
+                if id is None:
+                    if by_text is None:
+                        by_text = {one.text_hash: one.id for one in self.records}
+                    if (id := by_text.get(hashed)) is None:
+                        raise MemsciError(
+                            f"{where}: no memory of {self.path} has this text to the letter: {short(text)}. Give its id in "
+                            "a column 'id', or encode it first. Nothing was changed."
+                        )
+                if (known := shown.find(id)) is None:
+                    raise MemsciError(f"{where}: {self.unknown(id)} Nothing was changed.")
+                if hashed is not None and hashed != known.text_hash:
+                    raise MemsciError(
+                        f"{where}: memory {id!r} has another text in {self.path}. Leave the text out, or give the table "
+                        "that was encoded. Nothing was changed."
+                    )
+                if id not in records:
+                    records[id] = self._from_folder(shown, known)
+                    kept[id] = {} if again else {one.text: one for one in records[id].questions}
+                    new[id] = 0
+                for one in questions:
+                    old = kept[id].get(one.text)
+                    if old is not None and old.answer != one.answer:
+                        raise MemsciError(
+                            f"{where}: {short(one.text)} is kept for memory {id!r} with the answer {short(old.answer)}, not "
+                            f"{short(one.answer)}. Correct one of them, or put the table's questions in the place of those "
+                            "that are kept: again=True. Nothing was changed."
+                        )
+                    new[id] += old is None
+                    kept[id].setdefault(one.text, one)
+            changed = [id for id, record in records.items() if tuple(kept[id].values()) != record.questions]
+            with_adapter = lambda record: (record, None if record.shared else self.adapter(record.id))
+            if changed:
+                self._exchange(with_adapter(replace(records[id], questions=tuple(kept[id].values()))) for id in changed)
+        return new
+
     def share(self, adapter: Adapter, ids: Iterable[str]) -> str:
         """Let memories use one adapter together, instead of their own; these are removed.
 
@@ -577,7 +637,7 @@ class Store:
                 shutil.rmtree(beside, ignore_errors=True)
         return stored
 
-    def _exchange(self, group: Sequence[tuple[Remembered, Adapter | None]]) -> list[Remembered]:
+    def _exchange(self, group: Iterable[tuple[Remembered, Adapter | None]]) -> list[Remembered]:
         """Write memories beside those of the same ids, then let them trade places; without an adapter they share theirs."""
         beside, stored = hidden(self.path / "memories"), []
         beside.mkdir()
