@@ -19,6 +19,7 @@ from memsci.phenomena.fan import fan
 from memsci.phenomena.forgetting import activation, forgetting
 from memsci.phenomena.human_qa import human_qa, humanlikeness
 from memsci.phenomena.interference import interference
+from memsci.phenomena.lifetime import lifetime
 from memsci.phenomena.lists import list_length
 from memsci.phenomena.misinformation import misinformation
 from memsci.phenomena.people import long, people, psych101
@@ -30,6 +31,6 @@ from memsci.phenomena.result import ABOUT, COLUMNS, Claim, Phenomenon, about, op
 __all__ = [
     "ABOUT", "COLUMNS", "EXPERIMENTS", "Claim", "Experiment", "Parameters", "Phenomenon", "about", "activation", "along",
     "capacity", "context", "cues", "curves", "fan", "fit", "forgetting", "free_recall", "human", "human_qa",
-    "humanlikeness", "interference", "list_length", "long", "misinformation", "open", "people", "psych101", "recognition",
-    "tidy",
+    "humanlikeness", "interference", "lifetime", "list_length", "long", "misinformation", "open", "people", "psych101",
+    "recognition", "tidy",
 ]  # fmt: skip
