@@ -25,6 +25,7 @@ from memsci.learners import make
 from memsci.learners.base import Learner
 from memsci.learners.mega import MEGa
 from memsci.lifetime import Chosen, Oldest, Sleep, conflict
+from memsci.lifetime.correct import standing, superseded
 from memsci.measures.metrics import macro_accuracy
 from memsci.measures.text_match import contains
 from memsci.memory import Memory, Question
@@ -193,19 +194,13 @@ class Life:
             self.night(len(today.learn), last)
             self.seconds += time.perf_counter() - begun
 
-    @property
-    def superseded(self) -> set[str]:
-        """Ids of memories that another corrects."""
-        return {id for older in self.mind.store.corrections.values() for id in older}
-
     def living(self) -> list[Memory]:
         """What a question may ask for: all that was neither forgotten nor corrected."""
-        gone = self.superseded
-        return [self.known[id] for id in self.mind.ids if id not in gone]
+        return [self.known[one.id] for one in standing(self.mind.store)]
 
     def forget(self, now: int) -> None:
         """Forget the least active of those that have an adapter of their own, were not learnt today and correct nothing."""
-        linked = {*self.superseded, *self.mind.store.corrections}
+        linked = {*superseded(self.mind.store), *self.mind.store.corrections}
         able = [one.id for one in self.mind.store.records if not one.shared and one.id not in linked]
         able = [id for id in able if self.times[id][0] < now]
         if able:
@@ -215,7 +210,7 @@ class Life:
 
     def night(self, awake: int, last: bool) -> None:
         """What was not learnt today sleeps; what was corrected does not: twins would recall each other."""
-        gone = self.superseded
+        gone = superseded(self.mind.store)
         ids = [id for id in Oldest(awake=awake).choose(self.mind) if id not in gone]
         if self.sleeps == "merged":
             if last and len(ids) > 1:
