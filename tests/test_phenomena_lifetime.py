@@ -22,6 +22,7 @@ from memsci.models.base import Base
 from memsci.phenomena import materials
 from memsci.phenomena.experiment import material, measure
 from memsci.phenomena.lifetime import DAYS, LAST, Life, days
+from memsci.runs.plan import plan as plan_of
 from memsci.runs.tables import per_list
 
 matplotlib.use("Agg")
@@ -33,13 +34,13 @@ QUICK = Encoding(rank=2, epochs=1, lr=1e-2)
 def tiny(monkeypatch) -> Base:
     """A base that learns next to nothing, fast; what sleeps changes over whatever it recalls."""
     monkeypatch.setattr(Encoding, "paper", classmethod(lambda cls: QUICK))
-    monkeypatch.setattr(sys.modules["memsci.phenomena.lifetime"], "ITEMS", 1)
+    monkeypatch.setattr(sys.modules["memsci.phenomena.lifetime"], "ITEMS", (1, 1))
     drawn = lambda texts: np.array([[len(text), 1.0] for text in texts])
     monkeypatch.setattr(evaluate, "score", functools.partial(evaluate.score, embed=drawn))
     brief = Sleep(rank=1, epochs=1, wordings=0, least=0.0)
     monkeypatch.setattr(Life, "__init__", functools.partialmethod(Life.__init__, settings=brief))
     model = make_model()
-    model.config.max_position_embeddings = 1024  # a token a byte
+    model.config.max_position_embeddings = 4096  # a token a byte
     return Base(model, make_tokenizer(), name="tiny")
 
 
@@ -108,7 +109,7 @@ def test_a_life_of_the_run_sleeps_and_is_measured(tiny):
 
 
 def test_without_sleep_every_memory_has_its_own_bytes(tiny):
-    trials = measure("lifetime", "MEGa", tiny, 0, memories=2, sleep="none")
+    trials = measure("lifetime", "MEGa", tiny, 0, memories=2, sleep="never")
     shares = trials[trials["measure"] == "share of bytes"]["value"]
     assert shares.between(0.95, 1.0).all() and "slow qa" not in set(trials["measure"])
     assert set(trials["method"]) == {"MEGa"}
@@ -125,10 +126,10 @@ def test_other_learners_are_asked_on_the_last_day(tiny, method):
 
 def test_what_is_planned_counts_the_sleep():
     chosen = runs.choose("lifetime", partitions=(0,), methods=("MEGa",), memories=2)
-    plan = lambda setting: runs.plan.plan(
+    plan = lambda setting: plan_of(
         experiments.Experiment(**{**vars(chosen), "settings": {"MEGa": (setting,)}})
     ).calls.iloc[0]
-    none, slept = plan("sleep=none"), plan("sleep=recalls")
+    none, slept = plan("sleep=never"), plan("sleep=recalls")
     assert slept["examples"] > none["examples"] and slept["answers"] == none["answers"] == 3 * 3 * 16
 
 

@@ -43,17 +43,17 @@ SIZE = 50  # memories of a partition
 DAYS = 2 * PARTITIONS
 LAST = f"day {DAYS}"
 # How the memories of a life sleep, by the setting "sleep", and what the learner is then called.
-SLEEPS = {"none": "MEGa", "recalls": "MEGa, slept", "texts": "MEGa, slept from texts", "merged": "MEGa, merged"}
+SLEEPS = {"never": "MEGa", "recalls": "MEGa, slept", "texts": "MEGa, slept from texts", "merged": "MEGa, merged"}
 PERSONS = ("own", "one")
 SCORED = ("qa", "logprob per token", "recall cos", "correct gate")
-ITEMS = 50  # of general knowledge, per subject
+ITEMS = 10, 50  # of general knowledge, per subject: between, and on the last day
 PROTOCOL = (
     f"{PARTITIONS} built-in partitions, each learnt in two days; on the first of the two also an event that is told anew "
     "with one fact changed on the second. From the second day on the least active of the memories with adapters of their "
     "own is forgotten (B = ln Σ (t − t_j)^-0.5 over the days it was learnt and opened by a question). After each second "
     "day all but the day's memories sleep, and one question of each living memory is asked, three on the last day; general "
-    f"knowledge: {ITEMS} items of each subject. 'merged': the mean of the adapters, once, in the last night. Full batch and "
-    "LoRA learn all, and forget nothing."
+    f"knowledge: {ITEMS[0]} items of each subject, {ITEMS[1]} on the last day. 'merged': the mean of the adapters, once, in "
+    "the last night. Full batch and LoRA learn all, and forget nothing."
 )
 
 
@@ -92,7 +92,7 @@ def lifetime(
     memories
         Only the first so many of each of the four partitions; None: all 50.
     sleep
-        What happens after each second day to all memories but those of that day: "none"; "recalls", they sleep (
+        What happens after each second day to all memories but those of that day: "never", nothing; "recalls", they sleep (
         `memsci.MEGa.sleep`); "texts", the same from their true texts; "merged", in the last night they get one adapter, the
         mean of theirs. Learners other than MEGa do not sleep.
     persons
@@ -189,7 +189,7 @@ class Life:
         questions = [self.rng.choice(one.questions).text for one in asked]
         for id in self.mind.gate(questions).top():
             self.times[id].append(now + 0.5)
-        if today.night and self.sleeps != "none":
+        if today.night and self.sleeps != "never":
             begun = time.perf_counter()
             self.night(len(today.learn), last)
             self.seconds += time.perf_counter() - begun
@@ -227,7 +227,7 @@ def _measure(
     seed: int,
     report: Report,
     memories: int | None = None,
-    sleep: str = "none",
+    sleep: str = "never",
     persons: str = "own",
 ) -> pd.DataFrame:
     check_in("sleep", sleep, SLEEPS)
@@ -298,7 +298,7 @@ def _answered(learner: Learner, living: Sequence[Memory], now: int, born: Mappin
     tables = [rows.assign(condition=_name(now))]
     if now == DAYS:
         tables.append(rows.assign(condition=[f"age {now - born[id]}" for id in rows["item"]]))
-    quiz = evaluate.ask_quiz(learner, data.quiz("test", ITEMS))
+    quiz = evaluate.ask_quiz(learner, data.quiz("test", ITEMS[now == DAYS]))
     return pd.concat([*tables, _day(now, knowledge=macro_accuracy(quiz))], ignore_index=True)
 
 
@@ -385,7 +385,7 @@ def _look(place: int) -> dict[str, Any]:
     return {"color": colors[place % len(colors)], "marker": "osD^vPXh"[place % 8], "linestyle": ("-", "--")[place % 2]}
 
 
-_SLEPT, _END = {"method": SLEEPS["recalls"], "condition": LAST}, {"method": SLEEPS["none"]}
+_SLEPT, _END = {"method": SLEEPS["recalls"], "condition": LAST}, {"method": SLEEPS["never"]}
 about(
     NAME,
     "A lifetime: days of learning, correcting, forgetting and sleep",
@@ -395,7 +395,7 @@ about(
         Claim("Slept: less than a quarter of the bytes of an adapter each", "share of bytes", _SLEPT, 0.25, "less"),
         Claim("Slept: knowledge within 1 point of never asleep", "knowledge", _SLEPT, _END, "equal", margin=0.01),
         Claim("Slept: the gate is as often right about what is awake as without sleep", "correct gate awake", _SLEPT,
-              {"method": SLEEPS["none"]}, "equal"),
+              {"method": SLEEPS["never"]}, "equal"),
         Claim("Slept from recalls: QA within 5 points of slept from texts", "qa", _SLEPT, {"method": SLEEPS["texts"]},
               "equal"),
         Claim("Slept: QA above the mean of the adapters", "qa", _SLEPT, {"method": SLEEPS["merged"]}),
