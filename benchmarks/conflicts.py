@@ -12,12 +12,17 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import pandas as pd
+from matplotlib.figure import Figure
 
 import memsci
 from benchmarks.common import RESULTS, keep
+from memsci.figures import style
+from memsci.figures.draw import per_cent
 from memsci.lifetime import conflict
 
+PICTURES = Path(__file__).parents[1] / "docs" / "images"
 STRENGTHS = (0.0, *conflict.STRENGTHS)
 GRADES = {"novel": "nothing known", "weak": "known weakly", "strong": "known firmly", "elsewhere": "other facts"}
 
@@ -27,7 +32,7 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
     rows = table.assign(**{name: table[name].astype(float) for name in ("says new", "says old")})
     groups = rows.groupby(["grade", "strength"], sort=False)
     made = groups.agg(
-        questions=("question", "size"),
+        n=("question", "size"),
         new=("says new", "mean"),
         old=("says old", "mean"),
         nats_new=("nats new", "mean"),
@@ -43,6 +48,23 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
         "nats_old": "known, nats",
     }
     return made.rename(columns=names).reset_index(drop=True)
+
+
+def draw(made: pd.DataFrame) -> Figure:
+    """By strength, how often the memory and what is known are answered, a panel per grade."""
+    with style.style("print"):
+        figure, axes = plt.subplots(1, len(GRADES), figsize=(10.5, 2.8), sharey=True, layout="constrained")
+        for ax, grade in zip(axes, GRADES.values()):
+            rows = made[made["grade"] == grade]
+            for column, color, marker in (("memory's answer %", "#D55E00", "o"), ("known answer %", "#0072B2", "s")):
+                if rows[column].notna().any():
+                    ax.plot(rows["strength"], rows[column] / 100, color=color, marker=marker, label=column[:-2])
+            ax.axvline(1, **style.REFERENCE)
+            ax.set(title=f"{grade} (n = {rows['n'].iloc[0]})", xlabel="strength of the gate", ylim=(-0.03, 1.05))
+            ax.yaxis.set_major_formatter(per_cent)
+        axes[0].set_ylabel("answered")
+        axes[1].legend()
+    return figure
 
 
 def parser() -> argparse.ArgumentParser:
@@ -66,9 +88,11 @@ def main() -> None:
     table.to_csv(RESULTS / f"{given.name}_answers.csv", index=False, float_format="%.4g", lineterminator="\n")
     won = conflict.winning(table)
     print(won.to_string(index=False))
+    made = summary(table)
+    draw(made).savefig(PICTURES / f"{given.name}.png")
     keep(
         given.name,
-        summary(table),
+        made,
         f"What {len(facts)} memories say against what {given.base} knows, by the strength of their gate",
         encoding=mind.encoding.to_dict(),
         gate=mind.rule.to_dict(),

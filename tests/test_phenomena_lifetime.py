@@ -17,7 +17,9 @@ from memsci.config import Encoding
 from memsci.errors import MemsciError
 from memsci.evaluate.gate_accuracy import PERSON
 from memsci.experiments.cells import run_cell
+from memsci.learners import MEGa
 from memsci.lifetime import Sleep
+from memsci.memory import Memory
 from memsci.models.base import Base
 from memsci.phenomena import materials
 from memsci.phenomena.experiment import material, measure
@@ -32,16 +34,27 @@ QUICK = Encoding(rank=2, epochs=1, lr=1e-2)
 
 @pytest.fixture
 def tiny(monkeypatch) -> Base:
-    """A base that learns next to nothing, fast; what sleeps changes over whatever it recalls."""
+    """A base that learns next to nothing, fast, of texts of a few letters; whatever it recalls, what sleeps changes over."""
+    monkeypatch.setattr(sys.modules["memsci.phenomena.lifetime"], "_told", short)
+    monkeypatch.setattr(MEGa, "recall_tokens", 8)
     monkeypatch.setattr(Encoding, "paper", classmethod(lambda cls: QUICK))
     monkeypatch.setattr(sys.modules["memsci.phenomena.lifetime"], "ITEMS", (1, 1))
     drawn = lambda texts: np.array([[len(text), 1.0] for text in texts])
     monkeypatch.setattr(evaluate, "score", functools.partial(evaluate.score, embed=drawn))
     brief = Sleep(rank=1, epochs=1, wordings=0, least=0.0)
     monkeypatch.setattr(Life, "__init__", functools.partialmethod(Life.__init__, settings=brief))
-    model = make_model()
-    model.config.max_position_embeddings = 4096  # a token a byte
-    return Base(model, make_tokenizer(), name="tiny")
+    return Base(make_model(), make_tokenizer(), name="tiny")
+
+
+def short(partition: int, size: int) -> list[Memory]:
+    """In the place of a partition's memories, event and correction."""
+    told = lambda name, place, **more: Memory(
+        f"{name} sat {place}.", f"p{partition}-{name}{place}", f"{name}{partition}{place}",
+        questions=[(f"Where is {name}?", place)], **more,
+    )  # fmt: skip
+    plain = [told("Ada", f"{partition}{k}") for k in range(size)]
+    event = told("Ben", "up")
+    return [*plain, event, told("Ben", "by", corrects=event.id)]
 
 
 def test_partitions_come_one_after_another_with_a_correction_a_day_after_its_event():
@@ -100,7 +113,7 @@ def test_a_life_of_the_run_sleeps_and_is_measured(tiny):
     assert len(gone) >= 3 and len(set(gone["item"])) == len(gone)
     living = set(trials[(trials["measure"] == "qa") & (trials["condition"] == LAST)]["item"])
     assert not living & set(gone["item"]) and len(living) == 4 * 2 + 4 - len(gone)
-    assert not any(id.endswith("b") for id in living)  # the events that were corrected
+    assert not any(id.endswith("up") for id in living)  # the events that were corrected
     assert found["slept", LAST] > 0 and found["share of bytes", LAST] < 1 <= DAYS
     assert len(trials[(trials["measure"] == "new") & (trials["condition"] == LAST)]) == 4
     assert np.isfinite(found["knowledge"]).all() and found["seconds"].is_monotonic_increasing
