@@ -73,6 +73,7 @@ benchmarks: $(VENV)/.installed-dev ## what it costs beside PEFT: tables, and doc
 	$(BIN)/python -m benchmarks.llama_shape --shape 100m --memories 10 --steps 3
 	$(BIN)/python -m benchmarks.busy
 	$(BIN)/python -m benchmarks.sleep
+	$(BIN)/python -m benchmarks.conflicts
 	$(BIN)/python -m benchmarks.page
 
 docs: $(VENV)/.installed-dev ## the documentation site, into site/: open site/index.html, or put it on any server (half a minute)

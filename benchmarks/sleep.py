@@ -3,6 +3,7 @@
 The shipped model on the first memories of episodic partition 10: each in its own adapter, then slept into one of a twelfth
 of the ranks from what they recall of themselves, and, as a control, from their true texts; and merged by weights alone.
 QA over three questions a memory by the mind's own gate, direct and after recall; the built-in quiz; bytes of the store.
+With ``--ranks 16 32 64`` a sleep with each; with ``--compress`` each row also as a smaller copy of its store (`compress`).
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import argparse
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from benchmarks.common import keep
 from memsci import evaluate
 from memsci.lifetime import Oldest, Sleep
 from memsci.memory import Partition
+from memsci.store.compress import compress
 
 WAYS = ("separate", "slept", "slept from texts", "sum", "mean")
 OPTIONS = {name: value for name, value in Sleep().to_dict().items() if name != "interleave"}
@@ -58,6 +60,12 @@ def row(way: str, mind: memsci.MEGa, world: Partition, done: pd.DataFrame | None
     }
 
 
+def todo(ways: Sequence[str], ranks: Sequence[int] | None) -> list[tuple[str, int | None]]:
+    """The ways, those that learn an adapter once for each rank."""
+    several = [None] if ranks is None else list(ranks)
+    return [(way, rank) for way in ways for rank in (several if way.startswith("slept") else [None])]
+
+
 def parser() -> argparse.ArgumentParser:
     """Options of the command; those of `Sleep` by their names."""
     made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -66,6 +74,8 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--ways", nargs="+", default=list(WAYS), choices=WAYS)
     made.add_argument("--store", type=Path, default=Path("runs/sleep"), help="folder for the minds, gone on with")
     made.add_argument("--name", default="sleep")
+    made.add_argument("--ranks", nargs="+", type=int, help="of the adapter slept into, one after another")
+    made.add_argument("--compress", action="store_true", help="measure smaller copies too: energy 0.9, float8")
     for name, value in OPTIONS.items():
         kind = float if name in ("lr", "least") else int
         made.add_argument(f"--{name.replace('_', '-')}", type=kind, default=value)
@@ -81,14 +91,22 @@ def main() -> None:
     source = given["store"] / f"{world.name}-{len(world)}"
     memsci.MEGa(base, source).encode(world)
     rows = []
-    for way in given["ways"]:
-        place = given["store"] / f"{source.name}-{way.replace(' ', '-')}"
+    for way, rank in todo(given["ways"], given["ranks"]):
+        name = way if rank is None else f"{way}, rank {rank}"
+        place = given["store"] / f"{source.name}-{name.replace(', ', '-').replace(' ', '-')}"
         shutil.rmtree(place, ignore_errors=True)
         mind = memsci.open(memsci.open(source, base).save(place), base)
         begun = time.perf_counter()
-        done = change(world, settings)[way](mind)
-        rows.append(row(way, mind, world, done, time.perf_counter() - begun))
+        done = change(world, replace(settings, rank=rank or settings.rank))[way](mind)
+        rows.append(row(name, mind, world, done, time.perf_counter() - begun))
         print(rows[-1], flush=True)
+        if given["compress"]:
+            shutil.rmtree(small := place.with_name(f"{place.name}-small"), ignore_errors=True)
+            begun = time.perf_counter()
+            compress(mind.store, small)
+            mind = memsci.open(small, base)
+            rows.append(row(f"{name}, compressed", mind, world, done, time.perf_counter() - begun))
+            print(rows[-1], flush=True)
     title = f"{len(world)} memories of {world.name} in adapters of their own and in one"
     keep(given["name"], pd.DataFrame(rows), title, settings=settings.to_dict())
 

@@ -106,3 +106,15 @@ def test_what_cannot_be_asked_is_refused_before_anybody_is(base, asked):
     with pytest.raises(MemsciError, match="method must be one of 'MEGa', 'iRAG', 'Base', 'RAG'; 'Full' was given"):
         evaluate.examine(filled(base), methods=["Full"])
     assert asked == []
+
+
+def test_what_was_corrected_is_not_asked_unless_it_is_given_and_then_marked(base, asked):
+    mind = filled(base)
+    newer = Memory("On 3 May Omar found a red drum.", "d", questions=MEMORIES[1].questions)
+    record = Remembered(newer.id, newer.label, mind._embed([newer.text])[0], text_hash(newer.text), 0, (1.0,),
+                        questions=newer.questions, corrects=("c",))  # fmt: skip
+    mind.store.add(record, random_adapter(base.model, targets(base.model), seed=9))
+    found = evaluate.examine(mind, methods=("MEGa",), progress=False)
+    assert found["memory_id"].tolist() == ["m", "m", "d"] and "superseded" not in found
+    given = evaluate.examine(mind, [*MEMORIES[:2], newer], methods=("MEGa",), progress=False)
+    assert dict(zip(given["memory_id"], given["superseded"])) == {"m": False, "c": True, "d": False}

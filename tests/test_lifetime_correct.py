@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 from dataclasses import replace
@@ -20,6 +21,7 @@ from memsci.gate.newer import prefer
 from memsci.gate.softmax import gate
 from memsci.learners.mega import MEGa
 from memsci.memory import Memory, text_hash, to_frame
+from memsci.store.sync import Sync
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*were cut off", "ignore:.*were not learnt word for word")
 
@@ -219,6 +221,30 @@ def test_what_interrupts_an_update_leaves_the_old_memory_whole(learnt, base, mon
         learnt.update("c", "Ben slept.", progress=False)
     assert files() == there and learnt.logprob(QUESTIONS, ANSWERS).equals(before)
     assert memsci.open(learnt.store.path, base).logprob(QUESTIONS, ANSWERS).equals(before)
+
+
+def test_a_disk_that_fills_up_when_the_old_one_has_gone_hinders_no_update(learnt, base, monkeypatch):
+    """The memory has changed over, so it is not said that nothing was changed; the catalogue is put in order later."""
+
+    rewritten = Sync._rewritten
+
+    def full(sync, old, root, *stamp):
+        if root == sync.path:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return rewritten(sync, old, root, *stamp)
+
+    id, others = MEMORIES[1].id, [one for one in IDS if one != MEMORIES[1].id]
+    kept = [learnt.store.checksums([one]) for one in others]
+    with monkeypatch.context() as now:
+        now.setattr(Sync, "_rewritten", full)
+        done = learnt.update(id, "Ben slept.", progress=False)
+    assert done["id"].tolist() == [id]
+    for mind in (learnt, memsci.open(learnt.store.path, base)):
+        assert mind.ids == IDS and mind.store.text_hash(id) == text_hash("Ben slept.")
+        assert [mind.store.checksums([one]) for one in others] == kept
+        mind.store.verify()
+    learnt.update(id, "Ben woke.", progress=False)
+    assert memsci.open(learnt.store.path, base).store.text_hash(id) == text_hash("Ben woke.")
 
 
 def test_what_stays_and_what_goes_with_an_update(base, tmp_path):

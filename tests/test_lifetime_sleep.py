@@ -22,6 +22,7 @@ import memsci
 from memsci import lifetime, prompts
 from memsci.config import Encoding
 from memsci.errors import MemsciError
+from memsci.learners import mega
 from memsci.learners.mega import MEGa
 from memsci.lifetime import Alike, Chosen, Extra, Oldest, Sleep, Used, merging, rehearse, slow, transfer
 from memsci.memory import Memory
@@ -362,7 +363,9 @@ def test_killed_at_any_file_operation_every_memory_is_whole(learnt, asleep, tmp_
     command = [sys.executable, __file__, str(learnt), str(asleep[0]), str(tmp_path)]
     run = subprocess.run(command, capture_output=True, text=True, env={**environment, "OMP_NUM_THREADS": "1"})
     assert run.returncode == 0, run.stderr
-    assert min(json.loads(run.stdout.splitlines()[-1]).values()) >= 40
+    counts = json.loads(run.stdout.splitlines()[-1])
+    assert counts.keys() == {"sleep", "merge", "split", "update", "correct", "forget"} and min(counts.values()) >= 10
+    assert sum(counts.values()) >= 200
 
 
 def kills(learnt: Path, asleep: Path, place: Path) -> dict[str, int]:
@@ -377,14 +380,18 @@ def kills(learnt: Path, asleep: Path, place: Path) -> dict[str, int]:
         "sleep": (learnt, lambda mind: mind.sleep(Oldest(), brief, progress=False)),
         "merge": (learnt, lambda mind: mind.merge(IDS[:2], 3, "mean", brief, progress=False)),
         "split": (asleep, lambda mind: mind.split(IDS, brief, progress=False)),
+        "update": (learnt, lambda mind: mind.update("a", "Ada sat.", progress=False)),
+        "correct": (learnt, lambda mind: mind.encode([Memory("Ada lay.", id="d")], False, corrects="a")),
+        "forget": (learnt, lambda mind: mind.forget("a") if "a" in mind.ids else None),
     }
-    merging.encode = lambda base, memories, *a, **k: [Split(memory.id, drawn) for memory in memories]
+    merging.encode = lambda base, memories, *a, **k: [Drawn(memory.id, drawn) for memory in memories]
+    mega.encode = lambda base, memories, *a, on_done, **k: [on_done(Drawn(one.id, drawn)) for one in memories]
     found = {}
     for name, (source, do) in work.items():
         whole = memsci.open(shutil.copytree(source, place / name), base)
-        own = {id: [mark(whole, id)] for id in IDS}
+        before = marks(whole)
         do(whole)
-        own = {id: [*own[id], mark(whole, id)] for id in IDS}  # before and after
+        after = marks(whole)
         for step in itertools.count(1):
             here = place / f"{name}-{step}"
             shutil.copytree(source, here)
@@ -392,9 +399,10 @@ def kills(learnt: Path, asleep: Path, place: Path) -> dict[str, int]:
                 break
             mind = memsci.open(here, base)
             mind.store.verify()
-            assert mind.ids == IDS, f"{name}, step {step}: a memory is lost"
-            for id in IDS:
-                assert mark(mind, id) in own[id], f"{name}, step {step}: {id} is neither the old one nor the new one"
+            found_now = marks(mind)
+            assert [*found_now] in ([*before], [*after]), f"{name}, step {step}: a memory is lost, or another is there"
+            for id, mark in found_now.items():
+                assert mark in (before.get(id), after.get(id)), f"{name}, step {step}: {id} is neither old nor new"
             if step % 8:
                 shutil.rmtree(here)
                 continue
@@ -407,17 +415,21 @@ def kills(learnt: Path, asleep: Path, place: Path) -> dict[str, int]:
     return found
 
 
-class Split:
+class Drawn:
     """What `encode` gives of a memory."""
 
     def __init__(self, memory_id, adapter):
-        self.memory_id, self.adapter, self.seed, self.losses = memory_id, adapter, 0, (1.0,)
+        self.memory_id, self.adapter, self.seed, self.losses, self.seconds = memory_id, adapter, 0, (1.0,), 0.0
 
 
-def mark(mind: MEGa, id: str) -> float:
-    """What tells one adapter from another."""
-    deltas = mind.store.adapter(id).deltas
-    return float(sum(half.double().abs().sum() for pair in deltas.values() for half in pair))
+def marks(mind: MEGa) -> dict[str, tuple]:
+    """By id, in their order, what tells one memory from another: its text's hash, its key, its adapter, what it corrects."""
+    found = {}
+    for one in mind.store.records:
+        deltas = mind.store.adapter(one.id).deltas
+        size = float(sum(half.double().abs().sum() for pair in deltas.values() for half in pair))
+        found[one.id] = one.text_hash, one.key.double().sum().item(), size, one.corrects
+    return found
 
 
 def killed(do, place: Path, step: int) -> bool:

@@ -132,7 +132,10 @@ def test(
     epsilon: EPSILON = None,
     base: BASE = None,
 ) -> None:
-    """Ask all questions that the store keeps, and score the answers: in all, and memory by memory."""
+    """Ask all questions that the store keeps, and score the answers: in all, and memory by memory.
+
+    Memories that others correct are left out; a table has all its rows asked, and the file a column superseded.
+    """
     from memsci import evaluate
     from memsci.evaluate.examine import METHODS, extra_columns
     from memsci.store.store import Store
@@ -169,6 +172,10 @@ def test(
         }
         out.with_suffix(".json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
     terminal.show(by_memory, title="Questions answered right, of each memory")
+    if table is None and (gone := len(mind) - len(memories)):
+        terminal.note(
+            f"{terminal.memories(gone)} corrected by others, not asked about; --table with them asks for them too."
+        )
     counted = "each counts alike; 95 % interval over memories; n questions"
     if by is not None:
         terminal.show(_shown(evaluate.marks(found, by), memories=True), title=f"By {by}: memories, {counted}")
@@ -246,7 +253,9 @@ def _with_questions(
 ) -> Sequence[Memory | Remembered]:
     """The memories with their questions: of a table, which must be those of the store, or what the store keeps."""
     if table is None:
-        records = list(store.records)
+        from memsci.lifetime.correct import standing
+
+        records = standing(store)
         if not any(one.questions for one in records):
             raise MemsciError(
                 f"{store.path} keeps no questions: its memories had none, or were encoded with --no-questions or by an "

@@ -12,6 +12,7 @@ from memsci.evaluate.responses import RESPONSE, ask, probes
 from memsci.evaluate.scores import score
 from memsci.learners import RAG, BaseAlone, MEGa
 from memsci.learners.base import Learner
+from memsci.lifetime.correct import standing, superseded
 from memsci.measures.methods import WAYS, labels
 from memsci.measures.metrics import METRICS
 from memsci.measures.statistics import share_interval
@@ -37,7 +38,8 @@ def examine(
     mind
         Who is asked.
     memories
-        With their questions. Default: what its store keeps of them.
+        With their questions. Default: what its store keeps of them, but for those that another memory corrects, whose
+        answers are no longer right.
     methods
         Some of "MEGa" (the question alone), "iRAG" (after its own recall), "Base" (the same model without memories) and
         "RAG" (with the text in the prompt, which must then be known).
@@ -49,11 +51,12 @@ def examine(
     pandas.DataFrame
         One row per method and question: memory_id, label, method, question, target, answer, recalled, top_id (the memory
         most open), and as far as they apply qa (1 = right), logprob (nats), logprob per token, recall cos (where the text
-        is known) and correct gate (1 = the right memory is most open); then the extra columns of memories and questions.
+        is known) and correct gate (1 = the right memory is most open); then the extra columns of memories and questions,
+        and superseded (whether another memory corrects this one) where any that was asked about is.
     """
     for name in methods:
         check_in("method", name, METHODS)
-    memories = list(mind.store.records if memories is None else memories)
+    memories = standing(mind.store) if memories is None else list(memories)
     asked, names = probes(memories, None), {one.id: one.label for one in memories}
     responses = []
     for learner, ways in _asked(mind, memories, methods):
@@ -69,6 +72,8 @@ def examine(
     rows["method"], rows["label"] = labels(rows), rows["memory_id"].map(names)
     rows = rows.sort_values("method", key=lambda column: column.map(METHODS.index), kind="stable", ignore_index=True)
     told = ["memory_id", "label", "method", "question", "target", "answer", "recalled", "top_id"]
+    rows["superseded"] = rows["memory_id"].isin(superseded(mind.store))
+    extra += ["superseded"] * bool(rows["superseded"].any())
     return rows[[*told, *(name for name in SCORED if name in rows), *extra]]
 
 

@@ -95,7 +95,8 @@ def run_cell(
     if cell.measure == "gates":
         return {"gates": _gates(cell, base, partitions)}
     if cell.measure == "phenomenon":
-        trials = phenomena.measure(cell.dataset, cell.method, base, cell.partitions[0], cell.seed, report)
+        trials = phenomena.measure(cell.dataset, cell.method, base, cell.partitions[0], cell.seed, report,
+                                   **parse(cell.setting))  # fmt: skip
         return {"trials": trials.assign(dataset=cell.dataset)}
     memories, changes = chosen_memories(cell, partitions[0]), overrides(cell, layer_count(base))
     learner = learners.make(cell.method, base, seed=cell.seed, memories=memories, **changes)
@@ -114,7 +115,8 @@ def learner_settings(
     if cell.measure == "gates":
         return {}
     about = {"size": size, "memories": chosen_memories(cell, world)}
-    given = learners.resolve(cell.method, base_name, seed=cell.seed, **about, **overrides(cell, layers))
+    changed = {} if cell.measure == "phenomenon" else overrides(cell, layers)  # its settings are the phenomenon's
+    given = learners.resolve(cell.method, base_name, seed=cell.seed, **about, **changed)
     for rule in cell.rules:
         gate_rule(given.rule, rule)
     how = {"protocol": phenomena.EXPERIMENTS[cell.dataset].protocol} if cell.measure == "phenomenon" else {}

@@ -14,8 +14,9 @@ BUILT_IN, PUBLISHED = ("episodic", "semantic"), ("wiki", "fictional")
 # Each is a data set of its own (`memsci.phenomena`), of which a partition is a list.
 PHENOMENA = (
     "interference", "recognition", "cues", "misinformation", "list_length", "list_strength", "fan", "false_memory",
-    "forgetting", "free_recall", "human_qa",
+    "forgetting", "free_recall", "human_qa", "lifetime",
 )  # fmt: skip
+SIZED = ("lifetime",)  # of these, with settings of their own and lists of as many memories as are asked for
 PARTITIONS = 20  # of each of the four
 SIZE = 50  # memories of a partition that is cut from a table of the user's own
 
@@ -27,26 +28,31 @@ def dataset_name(dataset: str) -> str:
     return Path(dataset).name
 
 
-def partition(dataset: str, number: int) -> Partition:
+def partition(dataset: str, number: int, memories: int | None = None) -> Partition:
     """One partition of a data set: of the built-in world, of the published data, or of a table of the user's own.
 
-    A table is cut into partitions of 50 memories, the last one shorter.
+    A table is cut into partitions of 50 memories, the last one shorter. `memories`: only the first so many; of a phenomenon
+    what its own setting of this name says.
     """
     name = dataset_name(dataset)
     if dataset in (*BUILT_IN, *PUBLISHED):
-        return _published(dataset, number)
+        return _first(_published(dataset, number), memories)
     if dataset in PHENOMENA:
         from memsci.phenomena.experiment import material
 
-        return Partition(f"{name}-{number}", tuple(material(dataset, number)))
+        return Partition(f"{name}-{number}", tuple(material(dataset, number, memories)))
     path = as_path(dataset)
     try:
         status = path.stat()
     except OSError:
         status = None  # which its reader explains
-    memories = _table(path, status and (status.st_mtime_ns, status.st_size))
-    check_in(f"a partition of {dataset}", number, range(-(-len(memories) // SIZE)))
-    return Partition(f"{name}-{number}", memories[number * SIZE : (number + 1) * SIZE])
+    rows = _table(path, status and (status.st_mtime_ns, status.st_size))
+    check_in(f"a partition of {dataset}", number, range(-(-len(rows) // SIZE)))
+    return _first(Partition(f"{name}-{number}", rows[number * SIZE : (number + 1) * SIZE]), memories)
+
+
+def _first(world: Partition, memories: int | None) -> Partition:
+    return world if memories is None else world.first(memories)
 
 
 @cache

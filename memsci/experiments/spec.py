@@ -17,7 +17,7 @@ from typing import Any
 from memsci.config import GateRule
 from memsci.errors import MemsciError, check_in, check_whole
 from memsci.experiments.settings import numbers, parse, prompt_categories, show_numbers
-from memsci.experiments.sources import BUILT_IN, PARTITIONS, PHENOMENA, dataset_name, partition
+from memsci.experiments.sources import BUILT_IN, PARTITIONS, PHENOMENA, SIZED, dataset_name, partition
 from memsci.files import as_path
 from memsci.measures import methods
 from memsci.memory import Partition
@@ -183,7 +183,8 @@ class Experiment:
                     f"{'a phenomenon' if dataset in PHENOMENA else 'none'}: {', '.join(PHENOMENA)} belong together with "
                     "the measure 'phenomenon'. Leave the data set out."
                 )
-        if self.measure == "phenomenon" and (self.common or any(map(any, self.settings.values()))):
+        own = set(self.datasets) <= set(SIZED)
+        if self.measure == "phenomenon" and (self.common or any(map(any, self.settings.values())) and not own):
             raise MemsciError(
                 f"The experiment {self.name!r} has settings of its own for each learner. Leave other settings out."
             )
@@ -221,6 +222,8 @@ class Experiment:
                     stops = () if method in self.only_last else self.stops
                     where = {"dataset": dataset, "partitions": (number,), "method": method, "stops": stops}
                     tried = self.settings.get(method, ("",))
+                    if self.measure == "phenomenon" and self.memories is not None:
+                        tried = tuple("; ".join(filter(None, (one, f"memories={self.memories}"))) for one in tried)
                     once = self.measure == "beta" or self.measure == "compositional" and _of_gate(method, tried)
                     varied = [{"rules": tried}] if once else [{"setting": setting} for setting in tried]
                     cells += [Cell(**common, **where, quiz=self.quiz, **one) for one in varied]
@@ -231,12 +234,11 @@ class Experiment:
 
     def worlds(self) -> dict[tuple[str, int], Partition]:
         """The partitions by name of data set and number, each with as many memories as are taken."""
-        worlds = {
-            (dataset_name(name), number): partition(name, number)
+        return {
+            (dataset_name(name), number): partition(name, number, self.memories)
             for name in self.datasets
             for number in self.partitions
         }
-        return {key: world if self.memories is None else world.first(self.memories) for key, world in worlds.items()}
 
     def tasks(self, settings: Callable[[Cell, Partition], Mapping[str, Any]], seed: int = 0) -> list[Task]:
         """The grid with its data, and what `settings` says of the learner of each cell: all that a run is made of."""

@@ -89,6 +89,17 @@ def chains(memories: Iterable[Memory], store: Store) -> dict[str, tuple[str, ...
     return found
 
 
+def superseded(store: Store) -> set[str]:
+    """Ids of the memories that another one corrects: what their questions ask for is answered otherwise now."""
+    return {id for older in store.corrections.values() for id in older}
+
+
+def standing(store: Store) -> list[Remembered]:
+    """What the store knows of the memories that no other corrects, in the order of adding."""
+    gone = superseded(store)
+    return [one for one in store.records if one.id not in gone]
+
+
 def record(store: Store, id: str) -> Remembered:
     """What the store knows of one memory, its text and questions included, if they are kept."""
     check_id(id)

@@ -20,6 +20,7 @@ from memsci.phenomena.fan import fan
 from memsci.phenomena.forgetting import forgetting
 from memsci.phenomena.human_qa import human_qa, humanlikeness
 from memsci.phenomena.interference import interference
+from memsci.phenomena.lifetime import lifetime
 from memsci.phenomena.lists import list_length
 from memsci.phenomena.misinformation import misinformation
 from memsci.phenomena.people import long, people, psych101
@@ -32,6 +33,6 @@ from memsci.phenomena.strength import list_strength
 __all__ = [
     "ABOUT", "COLUMNS", "EXPERIMENTS", "Claim", "Experiment", "Parameters", "Phenomenon", "about", "along", "capacity",
     "context", "cues", "curves", "false_memory", "fan", "fit", "forgetting", "free_recall", "human", "human_qa",
-    "humanlikeness", "interference", "list_length", "list_strength", "long", "misinformation", "open", "people", "psych101",
-    "recognition", "tidy",
+    "humanlikeness", "interference", "lifetime", "list_length", "list_strength", "long", "misinformation", "open",
+    "people", "psych101", "recognition", "tidy",
 ]  # fmt: skip

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 from tqdm.auto import tqdm
 
-from memsci.errors import check_in, check_whole
+from memsci.errors import MemsciError, check_in, check_whole
 from memsci.memory import Memory
 from memsci.models.base import Base
 from memsci.phenomena.controls import Report
@@ -34,7 +35,7 @@ class Experiment:
     methods : tuple of str
         Learners that it is run with, see `memsci.phenomena.controls.LEARNERS`.
     measure : callable
-        ``measure(method, base, number, seed, report)``: rows of the table for one list.
+        ``measure(method, base, number, seed, report, **settings)``: rows of the table for one list.
     material : callable
         ``material(number)``: all memories of one list; the number alone decides them.
     protocol : str
@@ -44,16 +45,26 @@ class Experiment:
         the order of study: what a run is planned by.
     encodes : bool
         Whether memories are learnt and recalled at all; else keys and probes are only embedded.
+    settings : tuple of str
+        Names of the settings that `measure` takes by name after the others. Where "memories" is one of them, the size of a
+        list, `material` takes it too.
+    each : bool
+        Whether `probes` and `studies` count for each memory of a list.
+    again : int
+        Lessons on each memory after it was encoded, where it sleeps.
     """
 
     name: str
     methods: tuple[str, ...]
     measure: Measure
-    material: Callable[[int], Sequence[Memory]]
+    material: Callable[..., Sequence[Memory]]
     protocol: str
     probes: int
     studies: int = 0
     encodes: bool = True
+    settings: tuple[str, ...] = ()
+    each: bool = False
+    again: int = 0
 
 
 EXPERIMENTS: dict[str, Experiment] = {}
@@ -64,26 +75,44 @@ def enter(experiment: Experiment) -> None:
     EXPERIMENTS[experiment.name] = experiment
 
 
-def material(name: str, number: int) -> Sequence[Memory]:
-    """All memories of one list."""
+def material(name: str, number: int, memories: int | None = None) -> Sequence[Memory]:
+    """All memories of one list; `memories` is its size where lists may have another than their own."""
     check_in("phenomenon", name, EXPERIMENTS)
     check_whole("list", number, 0)
-    return EXPERIMENTS[name].material(number)
+    if memories is None:
+        return EXPERIMENTS[name].material(number)
+    if "memories" not in EXPERIMENTS[name].settings:
+        raise MemsciError(f"The lists of {name} have a size of their own. Leave the number of memories out.")
+    return EXPERIMENTS[name].material(number, memories)
 
 
 def measure(
-    name: str, method: str, base: Base, number: int, seed: int = 0, report: Report = lambda done, total: None
+    name: str,
+    method: str,
+    base: Base,
+    number: int,
+    seed: int = 0,
+    report: Report = lambda done, total: None,
+    **settings: Any,
 ) -> pd.DataFrame:
     """What one learner makes of one list: rows of the phenomenon's table, list by its number."""
     check_in("phenomenon", name, EXPERIMENTS)
     known = EXPERIMENTS[name]
     check_in(f"a learner of {name}", method, known.methods)
-    rows = known.measure(method, base, number, seed, report)
+    for setting in settings:
+        check_in(f"a setting of {name}", setting, known.settings)
+    rows = known.measure(method, base, number, seed, report, **settings)
     return tidy(rows, phenomenon=name, list=number, seed=seed, protocol=known.protocol)
 
 
 def run(
-    name: str, base: Base, lists: Lists, methods: Sequence[str] | None = None, seed: int = 0, progress: bool = True
+    name: str,
+    base: Base,
+    lists: Lists,
+    methods: Sequence[str] | None = None,
+    seed: int = 0,
+    progress: bool = True,
+    **settings: Any,
 ) -> Phenomenon:
     """All lists of a phenomenon, one after another.
 
@@ -101,6 +130,8 @@ def run(
         Of learning; what is learnt follows from the number of the list.
     progress
         Show a bar.
+    settings
+        Some of the phenomenon's own.
 
     Raises
     ------
@@ -120,6 +151,7 @@ def run(
     with tqdm(work, desc=name, unit="list", disable=not progress) as bar:
         for number, method in bar:
             bar.set_postfix_str(f"list {number}, {method}")
-            tables.append(measure(name, method, base, number, seed))
+            tables.append(measure(name, method, base, number, seed, **settings))
     protocol = {"base": base.name, "fingerprint": base.fingerprint, "lists": numbers, "methods": methods, "seed": seed}
+    protocol |= settings
     return Phenomenon(name, pd.concat(tables, ignore_index=True), protocol={**protocol, "how": known.protocol})

@@ -31,6 +31,7 @@ from memsci.experiments.cells import learner_settings, rounds
 from memsci.experiments.rehearsal import check_common
 from memsci.files import as_path, read_json
 from memsci.learners.parts import Parts
+from memsci.lifetime import Sleep
 from memsci.measures import methods
 from memsci.measures.methods import Method
 from memsci.memory import Partition
@@ -345,16 +346,20 @@ def _of_a_list(cell: Cell, memories: int, encoding: Encoding | None) -> Calls:
     known, method = EXPERIMENTS[cell.dataset], methods.get(cell.method)
     if not known.encodes:
         return Calls(embedded=memories + known.probes)
-    probes = known.probes * (3 if method.gated else 1)
+    count = memories if known.each else 1
+    probes = count * known.probes * (3 if method.gated else 1)
     calls = Calls(answers=probes, scored=3 * probes, embedded=probes if "embedding" in method.reads else 0)
     calls.recalls = probes if method.recalls else 0
     if encoding is not None:
-        learnt = memories if method.trains == "memories" else known.studies
+        learnt = memories if method.trains == "memories" else count * known.studies
         texts, read = encoding.text_copies + PARAPHRASES, 1 + PARAPHRASES
         if encoding.study != "text":
             texts = read = texts * len(LESSONS)
         calls.steps = learnt * (encoding.epochs * math.ceil(texts / encoding.batch_size) + encoding.text_epochs)
         calls.examples = learnt * (encoding.epochs * read + encoding.text_epochs)
+        if method.trains == "memories" and parse(cell.setting).get("sleep") in ("recalls", "texts"):
+            calls.examples += known.again * memories
+            calls.steps += math.ceil(known.again * memories / Sleep().batch_size)
     return calls
 
 

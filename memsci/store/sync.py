@@ -168,9 +168,12 @@ class Sync:
             raise
         for id in done:
             shutil.rmtree(self.path / f"{WAS}{id}", ignore_errors=True)
-        self._repair()
-        self.compact()  # the new ones stand last in the catalogue
-        self._sweep()
+        try:
+            self._repair()
+            self.compact()  # the new ones stand last in the catalogue
+            self._sweep()
+        except (OSError, sqlite3.Error):  # the disk may be full: they have changed over all the same
+            self._build_elsewhere()
 
     def _trade(self, id: str, beside: Path) -> None:
         os.rename(self.memories / id, self.path / f"{WAS}{id}")
