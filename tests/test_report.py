@@ -210,3 +210,14 @@ def test_figures_are_not_drawn_into_a_file(tmp_path):
         with pytest.raises(MemsciError, match="file is a file"):
             report.draw(run, out)
     assert file.read_text() == "kept"
+
+
+def test_only_the_figures_that_were_named_are_drawn(tmp_path):
+    run = Path(__file__).parents[1] / "figures" / "runs" / "l2"
+    if not run.is_dir():
+        pytest.skip("the figures are not in a source distribution")
+    drawn = {file.name for file in report.draw(run, tmp_path, names=["bars_qa"]) if file.suffix == ".png"}
+    assert drawn == {
+        f"l2_{dataset}_bars_qa.png"
+        for dataset in json.loads((run / "run.json").read_text(encoding="utf-8"))["datasets"]
+    }

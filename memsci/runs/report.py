@@ -7,7 +7,7 @@ for each of them, under its name, which rows of the tables of a run it shows.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -85,7 +85,9 @@ class Results:
         return next((name for name, taken in values.items() if len(taken) > 2), None)
 
 
-def draw(run: str | Path, out: str | Path = "figures", size: str = "print") -> list[Path]:
+def draw(
+    run: str | Path, out: str | Path = "figures", size: str = "print", names: Collection[str] | None = None
+) -> list[Path]:
     """Draw the figures of a run from its tables, and set its results beside the paper's.
 
     Parameters
@@ -100,6 +102,8 @@ def draw(run: str | Path, out: str | Path = "figures", size: str = "print") -> l
     size
         "print" or "slide"; "column" (90 mm) or "page" (190 mm) for a journal: no title inside, 300 dots per inch. Each has
         its caption beside it (.txt).
+    names
+        Only the figures of these names: what stands in those of their files after the data set, such as "first-memory_qa".
     """
     folder = Path(run)
     check_in("size", size, SIZES)
@@ -120,6 +124,8 @@ def draw(run: str | Path, out: str | Path = "figures", size: str = "print") -> l
         title = results.dataset.capitalize() if dataset in paper.COUNTERPARTS else results.dataset
         for figure in named or _default(results):
             for one in FIGURES[figure](results):
+                if names is not None and _slug(one.name) not in names:
+                    continue
                 shows = f"{title}, {METRICS[one.metric].label}: {one.title}"
                 ax = one.draw(one.table, title=shows, size=size)
                 beside = "paper" in one.table and bool(one.table["paper"].notna().any())
