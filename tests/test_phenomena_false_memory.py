@@ -114,14 +114,14 @@ def test_an_order_is_found_where_it_is_planted(share, verdict):
     assert row["verdict"] == verdict and row["n"] == 55
 
 
-def test_it_is_drawn():
-    made = [
-        drm.measured(Finder(name, (one := finder({})).embed, one.embedding, one.rule), number).assign(list=number)
-        for number in range(5) for name in ("MEGa", drm.PAPERS)
-    ]  # fmt: skip
-    found = Phenomenon(drm.NAME, tidy(pd.concat(made), phenomenon=drm.NAME))
-    titles = [ax.get_title(loc="left") for ax in found.figure().axes]
-    assert titles == ["the lure is more familiar", "MEGa", drm.PAPERS]
+def test_it_is_drawn_also_from_the_means_of_lists():
+    made = pd.concat([drm.measured(finder({}), number).assign(list=number) for number in range(5)])
+    found = Phenomenon(drm.NAME, tidy(made.assign(item=None), phenomenon=drm.NAME))
+    levels, index, association = found.figure().axes
+    people = phenomena.human(drm.NAME).query("measure == 'false recall'").set_index("condition")["value"]
+    for ax in (index, association):
+        assert ax.lines[0].get_ydata().tolist() == people[[drm.lure(k) for k in range(5)]].tolist()
+    assert levels.get_title(loc="left") == "the lure is more familiar"
 
 
 def test_an_order_that_is_none_is_seldom_found_and_one_of_half_nearly_always():

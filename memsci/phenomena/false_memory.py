@@ -16,7 +16,7 @@ from memsci.errors import MemsciError
 from memsci.figures.draw import per_cent
 from memsci.figures.style import REFERENCE, look, style
 from memsci.gate.embed import embedder
-from memsci.measures.methods import order as by_method
+from memsci.measures.statistics import rank_agreement
 from memsci.memory import Memory
 from memsci.models.base import SHIPPED, Base
 from memsci.phenomena import figures, materials, reference
@@ -155,26 +155,42 @@ def _measure(method: str, base: Base, number: int, seed: int, report: Report) ->
 
 
 def _draw(result: Phenomenon, size: str) -> Figure:
-    """The lure against other words by each kind of keys, and its index against people's false recall, a dot per list."""
+    """The lure against other words by each kind of keys; people's false recall against its index and against association."""
     means = result.means(["method", "measure", "condition"])
-    wide = result.table.pivot_table(index=["method", "list", "item"], columns="measure", values="value").reset_index()
+    shares = means[means["measure"].isin(["above other lures", "above left out"])]
+    own = (
+        result.table[(result.table["method"] == "MEGa") & (result.table["measure"] == "index")]
+        .groupby("list")["value"]
+        .mean()
+    )
+    norms = result.human.pivot(index="condition", columns="measure", values="value")
+    dots = norms.loc[[lure(int(number)) for number in own.index]].assign(index=own.to_numpy())
     with style(size):
         figure, axes = figures.panels(3, size, 11, 3.4)
-        shares = means[means["measure"].isin(["above other lures", "above left out"])].assign(
-            condition=lambda x: x["measure"]
-        )
-        figures.points(axes[0], shares, ["above other lures", "above left out"], "the lure is more familiar")
+        figures.points(
+            axes[0], shares.assign(condition=shares["measure"]), ["above other lures", "above left out"],
+            "the lure is more familiar",
+        )  # fmt: skip
         axes[0].set_xticks(range(2), ["than other\nlists' lures", "than its list's\nwords left out"])
         axes[0].axhline(0.5, **REFERENCE)
         axes[0].set_ylim(0, 1.05)
-        axes[0].yaxis.set_major_formatter(per_cent)
-        for ax, method in zip(axes[1:], sorted(set(wide["method"]) & {"MEGa", PAPERS}, key=by_method)):
-            own = wide[wide["method"] == method]
-            ax.plot(own["index"], own["false recall"], **look(method) | {"linestyle": ""}, markersize=3)
-            for row in own[own["item"].isin(["window", "sleep", "king", "mutton", "car"])].itertuples():
-                ax.annotate(row.item, (row.index, own.loc[row.Index, "false recall"]), fontsize="x-small")
-            ax.set(title=method, xlabel="index: between other lures (0)\nand studied words (1)")
-            ax.set_ylabel("people's false recall")
+        drawn = (
+            (axes[1], "index", look("MEGa"), "MEGa", "familiarity: 0 other lures, 1 studied"),
+            (
+                axes[2],
+                "association",
+                figures.PEOPLE,
+                "people: association",
+                "mean chance that a word calls the lure to mind",
+            ),
+        )
+        for ax, column, how, title, label in drawn:
+            ax.plot(dots[column], dots["false recall"], **how | {"linestyle": ""}, markersize=3)
+            for name in {"window", "sleep", "king", "mutton", "car"}.intersection(dots.index):
+                ax.annotate(name, dots.loc[name, [column, "false recall"]], fontsize="x-small")
+            rho = rank_agreement(dots[column], dots["false recall"])[0]
+            ax.set(title=f"{title}, ρ = {rho:.2f}", xlabel=label, ylabel="people's false recall")
+        for ax in axes:
             ax.yaxis.set_major_formatter(per_cent)
         figures.over_lists(axes[2], means, size, axes[:1])
     return figure
