@@ -19,7 +19,7 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 SANITIZE = ROOT / "tests" / "nbval_sanitize.cfg"
 NAMES = [
     "00-quick-start", "01-encoding", "02-gating", "03-interference", "04-irag", "05-general-knowledge", "06-paper-figures",
-    "07-your-experiment", "08-llama-and-cluster", "09-free-recall", "11-lifetime",
+    "07-your-experiment", "08-llama-and-cluster", "09-free-recall", "10-your-recall-data", "11-lifetime",
 ]  # fmt: skip
 MACHINE = re.compile(r"(?<![\w.:~/])(?:/(?:[\w.-]+/)+[\w.-]+|[A-Z]:\\\w+)|ipykernel_\d+")  # absolute paths
 MOST = 2_000_000  # bytes of one notebook

@@ -194,7 +194,12 @@ def recalls(n: int, lists: int = 3) -> pd.DataFrame:
 def test_people_of_lists_of_another_length_are_not_drawn_beside():
     short = RecallWalk(ITEMS[:6], SCORES[:6, :6], GIVEN)
     assert set(short.curves["source"]) == {NOW, ZERO}
-    assert "lists of 16 words, this list has 6" in short._note.value and "not drawn" in repr(short)
+    assert "lists of 10, 15, 16, 20, 30, 40 words, this list has 6" in short._note.value and "none are drawn" in repr(
+        short
+    )
+    ten = RecallWalk(ITEMS[:10], SCORES[:10, :10], GIVEN)
+    people = phenomena.human("free_recall").query("measure == 'pfr, 10 words'")
+    assert own(ten.curves, PEOPLE, "pfr").tolist() == people["value"].tolist() and "Murdock 1962" in repr(ten)
     mine = RecallWalk(ITEMS[:6], SCORES[:6, :6], GIVEN, people=recalls(6))
     assert own(mine.curves, PEOPLE, "pfr").tolist() == [0, 0, 0, 0, 0, 1]
     assert own(mine.curves, PEOPLE, "spc").tolist() == [1, 1, 0, 0, 0, 1] and "1 of the data given" in repr(mine)

@@ -28,7 +28,8 @@ from memsci.widgets.panel import Panel, number, plain, row, styled
 WALKS = 200  # that the curves are of
 NOW, ZERO, PEOPLE = "these parameters", "τ = 0", "people"  # sources of curves
 MEASURES = {"spc": "recalled, by position", "pfr": "recalled first, by position", "lag crp": "next recall, by lag"}
-PEERS_LENGTH = 16  # words of the lists of the published curves
+# By how many words a list has, whose curves stand beside it: names of measures of `reference.human("free_recall")`.
+OF_LENGTH = {16: "{}", **{n: f"{{}}, {n} words" for n in (10, 15, 20, 30, 40)}}
 
 _START = "start of the list"
 # Symbol, what it does, and the values of its slider.
@@ -100,8 +101,8 @@ class RecallWalk(Panel):
         To begin with, of `memsci.phenomena.context`, without a null. Default: those fitted to people, with β such that
         likenesses vary as much as words' (`memsci.phenomena.recall.peoples`).
     people
-        Recalls in psifr's form, of lists as long as this one, whose curves are drawn beside. Default: the published ones of
-        PEERS, for lists of 16.
+        Recalls in psifr's form, of lists as long as this one, whose curves are drawn beside. Default: those of PEERS for
+        lists of 16, those of Murdock (1962) for lists of 10, 15, 20, 30 and 40, none for others.
     seed
         Of the draws.
 
@@ -481,11 +482,14 @@ def _curves_of_people(events: pd.DataFrame | None, n: int) -> tuple[pd.DataFrame
     columns = ["source", "measure", "condition", "value"]
     if events is None:
         found = reference.human("free_recall")
-        found = found[found["measure"].isin(list(MEASURES))].assign(source=PEOPLE)
-        if n != PEERS_LENGTH:
-            told = f"People's curves are of lists of {PEERS_LENGTH} words, this list has {n}: they are not drawn."
-            return found.iloc[:0][columns], told
-        return found[columns], f"People: {found['n'].iloc[0]:.0f}, lists of {n} words ({found['citation'].iloc[0]})."
+        names = {OF_LENGTH[n].format(measure): measure for measure in MEASURES} if n in OF_LENGTH else {}
+        found = found[found["measure"].isin(list(names))].assign(source=PEOPLE)
+        found["measure"] = found["measure"].map(names)
+        if found.empty:
+            told = f"People's curves are of lists of {', '.join(map(str, sorted(OF_LENGTH)))} words, this list has {n}"
+            return found[columns], f"{told}: none are drawn."
+        many = f"{found['n'].iloc[0]:.0f}" + (f" {found['unit'].iloc[0]}" if found["unit"].notna().all() else "")
+        return found[columns], f"People: {many}, lists of {n} words ({found['citation'].iloc[0]})."
     lengths = events[events["trial_type"] == "study"].groupby(["subject", "list"]).size()
     if set(lengths) != {n}:
         raise MemsciError(
