@@ -18,7 +18,6 @@ from itertools import compress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 import torch
 
 from memsci import lifetime, prompts
@@ -36,6 +35,7 @@ from memsci.gate import calibrate as calibration
 from memsci.gate import newer, null, softmax
 from memsci.gate.embed import Embedder, embedder, weighted
 from memsci.gate.softmax import Gate
+from memsci.later import later
 from memsci.learners.base import Learner, Trained, several
 from memsci.lifetime import correct
 from memsci.memory import Memory, short, text_hash
@@ -46,6 +46,8 @@ from memsci.models.sites import targets
 from memsci.models.untrained import unwritable
 from memsci.store.record import Remembered
 from memsci.store.store import Store
+
+pd = later("pandas")
 
 if TYPE_CHECKING:
     import networkx as nx
