@@ -16,9 +16,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from memsci.errors import MemsciError, check_whole
+from memsci.later import later
+
+pd = later("pandas")
 
 COLUMNS = ("text", "id", "label", "paraphrases", "questions")
 # Columns of the tables of responses, scores and training, beside which extra columns stand.

@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parents[1] / "memsci"
 
 # From the bottom up, a line per room: a package of memsci, or modules at its root. Imports point to what stands before.
 ROOMS = (
-    "errors files provenance memory prompts config",  # the vocabulary
+    "errors later files provenance memory prompts config",  # the vocabulary
     "world",
     "data",
     "models",
@@ -36,7 +36,7 @@ ROOMS = (
     "__init__ __main__",
 )
 LAYERS = " ".join(ROOMS).split()
-LIGHT = ("errors", "files", "provenance", "memory", "prompts", "config", "world", "measures", "figures")
+LIGHT = ("errors", "later", "files", "provenance", "memory", "prompts", "config", "world", "measures", "figures")
 HEAVY = ("torch", "transformers", "tokenizers", "sentence_transformers", "safetensors")
 
 MODULES = sorted(PACKAGE.rglob("*.py"))
@@ -127,6 +127,9 @@ def test_light_layers_load_no_torch_by_detour():
 def test_the_package_and_the_program_start_light():
     assert loaded_by("memsci").isdisjoint({*HEAVY, "numpy", "pandas", "memsci.models", "memsci.learners"})
     assert loaded_by("memsci.cli").isdisjoint({*HEAVY, "numpy", "pandas", "matplotlib"})
+    # On the way to an answer, whose time is that of its imports.
+    asks = ("memsci.cli.asking", "memsci.learners", "memsci.learners.mega", "memsci.store.store")
+    assert loaded_by(*asks).isdisjoint({"pandas", "matplotlib", "scipy", "sklearn", "sentence_transformers"})
 
 
 def test_only_models_reads_pretrained_weights_and_only_mixture_alters_a_forward():

@@ -19,11 +19,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import pandas as pd
-
 from memsci.errors import MemsciError, check_in
 from memsci.files import as_path
+from memsci.later import later
 from memsci.memory import COLUMNS, RESERVED, Memory, Question, check_memories, check_text, is_missing, is_sequence
+
+pd = later("pandas")
 
 SEPARATORS = ",;\t|"
 MARKS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")  # of UTF-8 and UTF-16 at the start of a file

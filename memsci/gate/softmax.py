@@ -10,12 +10,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from numbers import Real
 
-import pandas as pd
 import torch
 from torch import Tensor
 
 from memsci.config import SIMILARITIES
 from memsci.errors import MemsciError, check_in, check_whole
+from memsci.later import later
+
+pd = later("pandas")
 
 SORTED_FIRST = 1024  # the best memories of many that are sorted first
 

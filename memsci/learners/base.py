@@ -14,13 +14,12 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import replace
 from typing import Any, ClassVar
 
-import pandas as pd
-
 from memsci import prompts
 from memsci.config import check_k
 from memsci.data import table
 from memsci.errors import MemsciError, check_in, check_whole
 from memsci.gate.softmax import Gate
+from memsci.later import later
 from memsci.learners.parts import Parts, join
 from memsci.measures import methods
 from memsci.measures.methods import CHOICES, Method
@@ -29,6 +28,8 @@ from memsci.memory import Memory, QuizItem, check_text
 from memsci.models import conversation
 from memsci.models.base import Base
 from memsci.models.conversation import ANSWER_TOKENS, RECALL_TOKENS, Within
+
+pd = later("pandas")
 
 LEARNERS: dict[str, type[Learner]] = {}
 Trained = list[tuple[float, float]]  # loss in nats per token of the last epoch, and seconds, of each memory

@@ -20,7 +20,6 @@ from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 import torch
 
 from memsci import lifetime, prompts
@@ -38,6 +37,7 @@ from memsci.gate import activation, newer, null, softmax
 from memsci.gate import calibrate as calibration
 from memsci.gate.embed import Embedder, embedder, weighted
 from memsci.gate.softmax import Gate
+from memsci.later import later
 from memsci.learners.base import Learner, Trained, several
 from memsci.lifetime import correct
 from memsci.measures.text_match import check_truth
@@ -49,6 +49,8 @@ from memsci.models.sites import targets
 from memsci.models.untrained import unwritable
 from memsci.store.record import Remembered
 from memsci.store.store import Store
+
+pd = later("pandas")
 
 if TYPE_CHECKING:
     import networkx as nx

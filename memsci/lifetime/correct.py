@@ -12,12 +12,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-import pandas as pd
-
 from memsci.errors import MemsciError
+from memsci.later import later
 from memsci.memory import Memory, check_id, text_hash
 from memsci.store.record import Remembered
 from memsci.store.store import Store
+
+pd = later("pandas")
 
 
 def update(

@@ -11,17 +11,19 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-import pandas as pd
 import torch
 
 from memsci.adapters.encode import encode
 from memsci.adapters.lora import Adapter
 from memsci.adapters.truncate import truncate
 from memsci.errors import MemsciError, check_in, check_whole
+from memsci.later import later
 from memsci.lifetime import rehearse
 from memsci.lifetime.slow import SHARE, Sleep, learn
 from memsci.lifetime.transfer import change_over, changes, recollected, sizes
 from memsci.memory import Memory
+
+pd = later("pandas")
 
 BY = ("distil", "sum", "mean")
 

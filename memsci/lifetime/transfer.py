@@ -11,13 +11,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import pandas as pd
-
 from memsci.adapters.lora import Adapter
 from memsci.data import table
 from memsci.errors import MemsciError
+from memsci.later import later
 from memsci.lifetime import rehearse, slow
 from memsci.memory import short
+
+pd = later("pandas")
 
 COLUMNS = ["id", "label", "slept", "words", "bytes_before", "bytes_after", "seconds"]
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-import pandas as pd
-
 from memsci.errors import MemsciError, check_in
+from memsci.later import later
 from memsci.measures import plugins
+
+pd = later("pandas")
 
 WAYS = ("direct", "recall first")  # prompting modes: the question alone, or after the learner's own recall (iRAG)
 IN_PARTS = tuple(

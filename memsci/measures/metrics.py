@@ -12,19 +12,21 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-import pandas as pd
 
 from memsci.errors import MemsciError, check_in
+from memsci.later import later
 from memsci.measures import methods
 from memsci.measures.text_match import chooses, contains, offers, one_sentence, parts
 from memsci.prompts import without_thoughts
+
+pd = later("pandas")
 
 KEYS = ("dataset", "partition", "method", "setting", "stop")  # what a row of a run's tables belongs to
 BETWEEN = "\n\n"  # stands between the texts of several memories that a question is about
 UNITS = ("share", "nats", "nats per token", "cosine")
 
 Embed = Callable[[list[str]], Any]  # from b texts to vectors [b, d]
-Measure = Callable[[pd.DataFrame, Embed], pd.Series]
+Measure = Callable[["pd.DataFrame", Embed], "pd.Series"]
 
 
 @dataclass(frozen=True)

@@ -11,14 +11,15 @@ from contextlib import AbstractContextManager, nullcontext
 from itertools import accumulate, pairwise
 from typing import Any
 
-import pandas as pd
-
 from memsci import prompts
 from memsci.errors import MemsciError
+from memsci.later import later
 from memsci.memory import QuizItem
 from memsci.models import generate
 from memsci.models.base import Base, batches
 from memsci.prompts import Messages
+
+pd = later("pandas")
 
 BATCH = 32  # conversations answered in one pass
 RECALL_TOKENS, ANSWER_TOKENS = 128, 48  # longest replies

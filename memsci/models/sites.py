@@ -8,11 +8,13 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-import pandas as pd
 from torch import nn
 
 from memsci.config import PLACES
 from memsci.errors import MemsciError, check_in
+from memsci.later import later
+
+pd = later("pandas")
 
 # Where the blocks are, and what a block calls its MLP (or the first map of it) and its attention.
 SITES = (
