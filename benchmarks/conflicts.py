@@ -18,8 +18,8 @@ from matplotlib.figure import Figure
 
 import memsci
 from benchmarks.common import RESULTS, keep
-from memsci.figures import style
 from memsci.figures.draw import per_cent
+from memsci.figures.style import REFERENCE, style
 from memsci.lifetime import conflict
 
 PICTURES = Path(__file__).parents[1] / "docs" / "images"
@@ -52,18 +52,18 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
 
 def draw(made: pd.DataFrame) -> Figure:
     """By strength, how often the memory and what is known are answered, a panel per grade."""
-    with style.style("print"):
+    with style("print"):
         figure, axes = plt.subplots(1, len(GRADES), figsize=(10.5, 2.8), sharey=True, layout="constrained")
         for ax, grade in zip(axes, GRADES.values()):
             rows = made[made["grade"] == grade]
             for column, color, marker in (("memory's answer %", "#D55E00", "o"), ("known answer %", "#0072B2", "s")):
                 if rows[column].notna().any():
                     ax.plot(rows["strength"], rows[column] / 100, color=color, marker=marker, label=column[:-2])
-            ax.axvline(1, **style.REFERENCE)
+            ax.axvline(1, **REFERENCE)
             ax.set(title=f"{grade} (n = {rows['n'].iloc[0]})", xlabel="strength of the gate", ylim=(-0.03, 1.05))
             ax.yaxis.set_major_formatter(per_cent)
-        axes[0].set_ylabel("answered")
-        axes[1].legend()
+        axes[0].set_ylabel("answered (%)")
+        axes[3].legend(*axes[1].get_legend_handles_labels())
     return figure
 
 
@@ -89,7 +89,7 @@ def main() -> None:
     won = conflict.winning(table)
     print(won.to_string(index=False))
     made = summary(table)
-    draw(made).savefig(PICTURES / f"{given.name}.png")
+    draw(made).savefig(PICTURES / f"{given.name}.png", dpi=120, metadata={"Software": None})
     keep(
         given.name,
         made,

@@ -18,7 +18,7 @@ from memsci.errors import MemsciError
 from memsci.evaluate.gate_accuracy import PERSON
 from memsci.experiments.cells import run_cell
 from memsci.learners import MEGa
-from memsci.lifetime import Sleep
+from memsci.lifetime import Sleep, rehearse
 from memsci.memory import Memory
 from memsci.models.base import Base
 from memsci.phenomena import materials
@@ -37,6 +37,7 @@ def tiny(monkeypatch) -> Base:
     """A base that learns next to nothing, fast, of texts of a few letters; whatever it recalls, what sleeps changes over."""
     monkeypatch.setattr(sys.modules["memsci.phenomena.lifetime"], "_told", short)
     monkeypatch.setattr(MEGa, "recall_tokens", 8)
+    monkeypatch.setattr(rehearse, "recalls", lambda mind, asked, most: {id: f"{id} sat." for id in asked})
     monkeypatch.setattr(Encoding, "paper", classmethod(lambda cls: QUICK))
     monkeypatch.setattr(sys.modules["memsci.phenomena.lifetime"], "ITEMS", (1, 1))
     drawn = lambda texts: np.array([[len(text), 1.0] for text in texts])
@@ -53,8 +54,8 @@ def short(partition: int, size: int) -> list[Memory]:
         questions=[(f"Where is {name}?", place)], **more,
     )  # fmt: skip
     plain = [told("Ada", f"{partition}{k}") for k in range(size)]
-    event = told("Ben", "up")
-    return [*plain, event, told("Ben", "by", corrects=event.id)]
+    event = told(f"Ben{partition}", "up")
+    return [*plain, event, told(f"Ben{partition}", "by", corrects=event.id)]
 
 
 def test_partitions_come_one_after_another_with_a_correction_a_day_after_its_event():
