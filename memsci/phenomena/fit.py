@@ -314,11 +314,6 @@ def _greatest(start: Parameters, names: Sequence[str], likely: Callable[[Paramet
     return replace(start, **dict(zip(names, found.x.tolist())))
 
 
-def _stream(*numbers: int) -> int:
-    """A seed that follows from several."""
-    return int(np.random.SeedSequence(numbers).generate_state(1)[0])
-
-
 def _events(rows: pd.DataFrame, walks: Sequence[Tensor]) -> pd.DataFrame:
     """Lists and walks through them in psifr's form; several walks of a list are lists of their own, numbered on."""
     made = []
