@@ -643,6 +643,7 @@ def test_what_comes_with_a_question_is_checked_before_anything_is_said():
     for id in (3, None):
         with refused("list of texts"):
             mind.true_gate([id])
+    assert mind.answer("Who?", recalled="a\0b")  # so may a model have spoken
     assert mind.answer("Who?", recalled="") and mind.logprob("Who?", "")["tokens"].tolist() == [
         0
     ]  # nothing was recalled

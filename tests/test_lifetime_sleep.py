@@ -462,3 +462,9 @@ def killed(do, place: Path, step: int) -> bool:
 if __name__ == "__main__":
     torch.set_num_threads(1)
     print(json.dumps(kills(*map(Path, sys.argv[1:]))))
+
+
+def test_who_sleeps_is_told_by_a_policy(mind):
+    for policy in (None, "nora", 3):
+        with pytest.raises(MemsciError, match="Who sleeps is told by a policy, such as Oldest"):
+            mind.sleep(policy)

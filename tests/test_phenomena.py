@@ -9,8 +9,9 @@ import pytest
 
 from memsci import phenomena
 from memsci.errors import MemsciError
+from memsci.learners import BaseAlone, MEGa
 from memsci.measures.statistics import holm, sign_flip
-from memsci.phenomena import figures, reference, result
+from memsci.phenomena import experiment, figures, reference, result
 from memsci.phenomena.result import ABOUT, Claim, Phenomenon, tidy
 
 matplotlib.use("Agg")
@@ -157,3 +158,39 @@ def test_every_value_of_people_says_where_it_is_from():
 def test_a_figure_has_a_panel_for_each_measure_and_one_for_people(made):
     figure = figures.by_condition(made)
     assert [ax.get_title(loc="left") for ax in figure.axes] == ["share"]
+
+
+@pytest.mark.parametrize(
+    ("lists", "message"),
+    [
+        ([], "that each come once"), ([0, 0], "that each come once"), ([-1], "the number of a list must be a whole number"),
+        ("2", "lists must be a whole number"), (0, "lists must be a whole number from 1 up"),
+    ],
+)  # fmt: skip
+def test_a_list_counts_once_and_there_is_one(base, lists, message):
+    for run in (phenomena.fan, phenomena.free_recall):
+        with pytest.raises(MemsciError, match=message):
+            run(base, lists, progress=False)
+
+
+def test_learners_of_a_phenomenon_are_some_and_each_once(base):
+    with pytest.raises(MemsciError, match="A learner of interference is needed, such as 'MEGa'"):
+        phenomena.interference(base, 1, methods=[], progress=False)
+    with pytest.raises(MemsciError, match="a learner of fan must be one of 'MEGa'; 'Full' was given"):
+        experiment.run("fan", base, 1, methods="Full", progress=False)
+    assert experiment.run("fan", base, 1, methods=["MEGa", "MEGa"], progress=False).protocol["methods"] == ["MEGa"]
+
+
+def test_half_a_result_is_none(base, tmp_path):
+    phenomena.fan(base, 1, progress=False).save(tmp_path / "fan")
+    table = tmp_path / "fan" / "table.csv"
+    table.write_bytes(table.read_bytes().rpartition(b'"')[0])
+    with pytest.raises(MemsciError, match="no whole result of a phenomenon"):
+        phenomena.open(tmp_path / "fan")
+
+
+def test_a_base_is_not_its_name():
+    for base in ("smollm2", None):
+        for make in (MEGa, BaseAlone, lambda base: phenomena.fan(base, 1, progress=False)):
+            with pytest.raises(MemsciError, match="A base is needed, not .*: load it first"):
+                make(base)

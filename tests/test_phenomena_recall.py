@@ -168,7 +168,7 @@ def test_capacity_is_counted_over_all_first_memories(base):
 def test_what_cannot_be_walked_is_refused(base):
     with pytest.raises(MemsciError, match="finite"):
         free_recall(base, 1, rule=GateRule(beta=math.inf), embedding=Embedding(kind="words"), progress=False)
-    with pytest.raises(MemsciError, match="At least one list"):
+    with pytest.raises(MemsciError, match="that each come once"):
         free_recall(base, [])
     with pytest.raises(MemsciError, match="finite"):
         walk(torch.zeros(1, 3, 3), replace(Parameters(), beta=math.inf))

@@ -7,6 +7,7 @@ learner that recalls can answer from its recall.
 from __future__ import annotations
 
 import math
+import os
 import warnings
 from abc import ABC, abstractmethod
 from collections import Counter
@@ -74,6 +75,7 @@ class Learner(ABC):
             LEARNERS[cls.name] = cls
 
     def __init__(self, base: Base, seed: int = 0) -> None:
+        check_base(base)
         self.base, self.seed = base, seed
         self.suits = False  # its encoding is still to be fitted to the memories that are learnt first
         self._learnt: list[str] = []
@@ -450,17 +452,26 @@ class BaseAlone(Learner, method="Base"):
         return [(math.nan, 0.0)] * len(memories)
 
 
+def check_base(base: Any) -> None:
+    """Refuse the name of a base, or nothing, where the base itself is needed."""
+    if base is None or isinstance(base, (str, os.PathLike)):
+        raise MemsciError(
+            f"A base is needed, not {base!r}: load it first, with memsci.load({'' if base is None else 'name'})."
+        )
+
+
 def several(texts: str | Iterable[str], what: str = "question") -> list[str]:
     """A list of texts, also of one, checked once: each a text that can be written to every file. `what` the user calls them.
 
-    A recall or an answer may be empty; a question or an id may not.
+    A recall or an answer may be empty or hold null characters, since models say such things; a question or an id may not.
     """
     if isinstance(texts, (bytes, Mapping, Set)) or not isinstance(texts, Iterable):
         raise MemsciError(f"A {what} is a text, and several are a list of texts; {texts!r} was given.")
     found = [texts] if isinstance(texts, str) else list(texts)
     for number, one in enumerate(found, start=1):
-        if one != "" or what in ("question", "id"):
-            check_text(f"the {what}" if isinstance(texts, str) else f"{what} {number}", one)
+        said = what in ("recall", "answer") and isinstance(one, str)
+        name = f"the {what}" if isinstance(texts, str) else f"{what} {number}"
+        check_text(name, one.replace("\0", "").strip() or "-" if said else one)
     return found
 
 

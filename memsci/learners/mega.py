@@ -38,7 +38,7 @@ from memsci.gate import calibrate as calibration
 from memsci.gate.embed import Embedder, embedder, weighted
 from memsci.gate.softmax import Gate
 from memsci.later import later
-from memsci.learners.base import Learner, Trained, several
+from memsci.learners.base import Learner, Trained, check_base, several
 from memsci.lifetime import correct
 from memsci.measures.text_match import check_truth
 from memsci.memory import Memory, short, text_hash
@@ -104,6 +104,7 @@ class MEGa(Learner, method="MEGa"):
         keep_text: bool = False,
         keep_questions: bool = True,
     ) -> None:
+        check_base(base)
         self.keep_text, self.keep_questions = keep_text, keep_questions
         self._temporary = tempfile.TemporaryDirectory(prefix="memsci-") if store is None else None
         path = Path(self._temporary.name) / "store" if store is None else as_path(store)

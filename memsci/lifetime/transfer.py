@@ -60,6 +60,10 @@ def sleep(
         adapter; of a shared one its part), seconds (of the whole, an equal part).
     """
     settings = settings or slow.Sleep()
+    if not hasattr(policy, "choose"):
+        raise MemsciError(
+            f"Who sleeps is told by a policy, such as Oldest(10) or Chosen([id, …]); {policy!r} was given."
+        )
     new = list(dict.fromkeys(policy.choose(mind)))
     records = {one.id: one for one in mind.store.records}
     for id in new:

@@ -1,4 +1,4 @@
-"""Judges of answers: a fixed rule, and a language model that is asked by the paper's protocol.
+"""Judges of answers: a fixed rule (`metrics.judge`), and a language model that is asked by the paper's protocol.
 
 A judge is called with a table of responses and gives a verdict per row; its `metric` and `protocol` go into the table of
 scores, so that both judges can stand there side by side. `agreement` says how far two lists of verdicts agree.

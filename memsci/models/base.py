@@ -163,9 +163,8 @@ class Base:
         if not (self._tags or self._template.thinks):
             return self.text(ids).strip()
         text, start = "", 0
-        for k in [
-            k for k, i in enumerate(ids) if i in self._tags
-        ]:  # special tokens or not, `text` might leave them out
+        # Special tokens or not, `text` might leave them out.
+        for k in (k for k, i in enumerate(ids) if i in self._tags):
             text, start = text + self.text(ids[start:k]) + self._tags[ids[k]], k + 1
         return without_thoughts(text + self.text(ids[start:]), self._template.open)
 

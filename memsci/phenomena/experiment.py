@@ -75,6 +75,18 @@ def enter(experiment: Experiment) -> None:
     EXPERIMENTS[experiment.name] = experiment
 
 
+def numbered(lists: Lists) -> list[int]:
+    """The numbers of the lists: each once, since a list is the unit of every test."""
+    if not isinstance(lists, Sequence) or isinstance(lists, str):
+        check_whole("lists", lists, 1)
+        return list(range(lists))
+    for number in lists:
+        check_whole("the number of a list", number, 0)
+    if not lists or len(set(lists)) < len(lists):
+        raise MemsciError(f"lists must be how many, or numbers that each come once; {lists!r} was given.")
+    return list(lists)
+
+
 def material(name: str, number: int, memories: int | None = None) -> Sequence[Memory]:
     """All memories of one list; `memories` is its size where lists may have another than their own."""
     check_in("phenomenon", name, EXPERIMENTS)
@@ -140,10 +152,11 @@ def run(
     """
     check_in("phenomenon", name, EXPERIMENTS)
     known = EXPERIMENTS[name]
-    if not isinstance(lists, Sequence):
-        check_whole("lists", lists, 1)
-    numbers = list(range(lists)) if isinstance(lists, int) else list(lists)
-    methods = list(known.methods if methods is None else methods)
+    numbers = numbered(lists)
+    methods = known.methods if methods is None else [methods] if isinstance(methods, str) else methods
+    methods = list(dict.fromkeys(methods))
+    if not methods:
+        raise MemsciError(f"A learner of {name} is needed, such as {known.methods[-1]!r}; none was given.")
     for method in methods:
         check_in(f"a learner of {name}", method, known.methods)
     work = [(number, method) for number in numbers for method in methods]

@@ -349,11 +349,6 @@ def _greatest(start: Parameters, names: Sequence[str], likely: Callable[[Paramet
     return replace(start, **dict(zip(names, found.x.tolist())))
 
 
-def _stream(*numbers: int) -> int:
-    """A seed that follows from several."""
-    return int(np.random.SeedSequence(numbers).generate_state(1)[0])
-
-
 def events_of(rows: pd.DataFrame, walks: Sequence[Tensor]) -> pd.DataFrame:
     """Lists (rows with subject, list and items) and walks through each, [copies, n], in psifr's form.
 

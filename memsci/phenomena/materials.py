@@ -8,7 +8,6 @@ measured too.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from memsci.errors import check_whole
@@ -97,11 +96,6 @@ def lure(event: Event, draw: random.Random) -> Event:
     for slot in event.kind.slots:
         facts[slot] = other_value(event, slot, draw, *facts.values())
     return replace(event, facts=facts)
-
-
-def askable(kind: grammar.Kind, allowed: Callable[[str], bool] = lambda pool: True) -> list[int]:
-    """Numbers of the questions of a kind that ask for a fact from an allowed pool."""
-    return [place for place, asked in enumerate(kind.questions) if allowed(kind.slots[asked.slot])]
 
 
 def pairs(number: int, count: int = 4, name: str = "pairs") -> tuple[Pair, ...]:

@@ -34,7 +34,7 @@ from memsci.models.base import Base
 from memsci.phenomena import curves, materials
 from memsci.phenomena.context import Parameters, walk
 from memsci.phenomena.controls import Report
-from memsci.phenomena.experiment import Experiment, Lists, enter
+from memsci.phenomena.experiment import Experiment, Lists, enter, numbered
 from memsci.phenomena.figures import PEOPLE as PEOPLES_LOOK
 from memsci.phenomena.figures import over_lists, recall_curves
 from memsci.phenomena.fit import looks
@@ -131,9 +131,7 @@ def free_recall(
         recalls, intrusions, late first (share of walks that begin in the last quarter). In ``events`` each list and method
         is a subject and each walk a list, with the columns category, text, method and material (number of the list).
     """
-    numbers = list(range(lists)) if isinstance(lists, int) else list(lists)
-    if not numbers:
-        raise MemsciError("At least one list is needed.")
+    numbers = numbered(lists)
     check_whole("walks", walks, 1)
     mind = MEGa(base, embedding=embedding, gate=rule, seed=seed)
     rule = mind.rule

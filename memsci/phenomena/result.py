@@ -291,10 +291,13 @@ def open(path: str | os.PathLike[str]) -> Phenomenon:
     header = read_json(folder / "phenomenon.json")
     if not isinstance(header, dict) or not {"phenomenon", "protocol"} <= set(header):
         raise MemsciError(f"{folder / 'phenomenon.json'} is not that of a phenomenon: it names none.")
-    table = pd.read_csv(folder / "table.csv", dtype=dict.fromkeys(_TEXT, object), keep_default_na=False, na_values=[""])
-    events = None
-    if (folder / "events.csv").exists():
-        events = pd.read_csv(folder / "events.csv", dtype={"item": object}, keep_default_na=False, na_values=[""])
+    plain, events = {"keep_default_na": False, "na_values": [""]}, None
+    try:
+        table = pd.read_csv(folder / "table.csv", dtype=dict.fromkeys(_TEXT, object), **plain)
+        if (folder / "events.csv").exists():
+            events = pd.read_csv(folder / "events.csv", dtype={"item": object}, **plain)
+    except (OSError, ValueError) as error:  # what pandas cannot parse is a ValueError
+        raise MemsciError(f"{folder} is no whole result of a phenomenon ({error}). Run it anew, and save it.") from None
     return Phenomenon(header["phenomenon"], table, events, header["protocol"])
 
 
