@@ -181,7 +181,7 @@ def _draw(result: Phenomenon, size: str) -> Figure:
                 "association",
                 figures.PEOPLE,
                 "people: association",
-                "mean chance that a word calls the lure to mind",
+                "chance that a word calls the lure up",
             ),
         )
         for ax, column, how, title, label in drawn:
