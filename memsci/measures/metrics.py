@@ -259,6 +259,9 @@ def judge(answer: str, truth: str, question: str = "") -> bool:
     >>> judge("It took place on May 3rd.", "3 May"), judge("In May. It was warm.", "May")
     (True, False)
     """
+    for what, text in (("answer", answer), ("true answer", truth), ("question", question)):
+        if not isinstance(text, str):
+            raise MemsciError(f"The {what} must be a text; {text!r} was given.")
     answer = sentence = without_thoughts(answer)
     if not one_sentence(truth):  # a name such as "Olympics Go! Paris 2024" ends no sentence
         sentence = answer.replace(truth.strip().rstrip(".!?"), "X")
