@@ -230,7 +230,7 @@ def _draw(result: Phenomenon, size: str) -> Figure:
         axes[0].legend(loc="upper left")
         rows = means.loc["ratio of ratios"].reset_index().assign(method="MEGa")
         figures.points(axes[3], rows, list(TASKS), "ratio of ratios")
-        axes[3].set_xticks(range(len(TASKS)), [task.replace(", ", ",\n") for task in TASKS], rotation=30, ha="right")
+        axes[3].set_xticks(range(len(TASKS)), TASKS, rotation=35, ha="right", fontsize="x-small")
         axes[3].axhline(1, **REFERENCE)
         figures.over_lists(axes[3], rows)
     return figure
