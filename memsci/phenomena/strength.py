@@ -13,6 +13,7 @@ import torch
 from matplotlib.figure import Figure
 
 from memsci.config import Encoding
+from memsci.figures.draw import APART, displace
 from memsci.figures.style import REFERENCE, style
 from memsci.gate.activation import activation
 from memsci.gate.embed import embedder
@@ -222,8 +223,11 @@ def _draw(result: Phenomenon, size: str) -> Figure:
             for kind, line in (("pure", "-"), ("mixed", "--")):
                 rows = means.loc[task].loc[[f"{kind} weak", f"{kind} strong"]]
                 spread = None if rows["low"].isna().any() else [rows["mean"] - rows["low"], rows["high"] - rows["mean"]]
-                ax.errorbar((0, 1), rows["mean"], yerr=spread, color="#000000", linestyle=line, marker="o", capsize=2,
-                            label=f"{kind} lists")  # fmt: skip
+                drawn = ax.errorbar((0, 1), rows["mean"], yerr=spread, color="#000000", linestyle=line, marker="o",
+                                    capsize=2, label=f"{kind} lists")  # fmt: skip
+                # Where the gate is the same in both, so is the line.
+                for part in drawn.get_children() if kind == "mixed" and _alike(means.loc[task]) else ():
+                    displace(part, 0, APART)
             ax.set(title=task, xlim=(-0.3, 1.3), ylabel="d_a" if task == "recognition" else "share")
             ax.set_xticks((0, 1), ("weak", "strong"))
         axes[0].legend(loc="upper left")
@@ -233,6 +237,12 @@ def _draw(result: Phenomenon, size: str) -> Figure:
         figures.apart(axes[3])
         figures.over_lists(axes[3], rows, size)
     return figure
+
+
+def _alike(rows: pd.DataFrame) -> bool:
+    """Whether pure and mixed lists have the same means, weak and strong."""
+    pure, mixed = (rows["mean"].reindex([f"{kind} weak", f"{kind} strong"]) for kind in ("pure", "mixed"))
+    return bool(np.allclose(pure, mixed))
 
 
 def _claims() -> list[Claim]:
