@@ -230,7 +230,7 @@ def _draw(result: Phenomenon, size: str) -> Figure:
                     displace(part, 0, APART)
             ax.set(title=task, xlim=(-0.3, 1.3), ylabel="d_a" if task == "recognition" else "share")
             ax.set_xticks((0, 1), ("weak", "strong"))
-        axes[0].legend(loc="upper left")
+        axes[2].legend(loc="lower right")
         rows = means.loc["ratio of ratios"].reset_index().assign(method="MEGa")
         figures.points(axes[3], rows, list(TASKS), "ratio of ratios")
         axes[3].axhline(1, **REFERENCE)
@@ -240,9 +240,9 @@ def _draw(result: Phenomenon, size: str) -> Figure:
 
 
 def _alike(rows: pd.DataFrame) -> bool:
-    """Whether pure and mixed lists have the same means, weak and strong."""
+    """Whether pure and mixed lists have the same means, weak and strong, as far as a figure shows it."""
     pure, mixed = (rows["mean"].reindex([f"{kind} weak", f"{kind} strong"]) for kind in ("pure", "mixed"))
-    return bool(np.allclose(pure, mixed))
+    return bool(np.allclose(pure, mixed, rtol=0.01))
 
 
 def _claims() -> list[Claim]:
