@@ -691,3 +691,21 @@ def test_what_a_batch_job_asks_for_needs_a_queue_of_batch_jobs(cluster):
 def test_a_base_of_no_name_is_refused():
     done = run("info", "--base", "")
     assert done.exit_code == 2 and "The name of a model is empty" in done.output
+
+
+def test_a_store_without_memories_is_told_of_once(tmp_path, monkeypatch):
+    store = tmp_path / "empty"
+    memsci.MEGa(memsci.load(), store=store)
+    result = run("ask", str(store), "Who sang?", "Who ran?")
+    assert result.exit_code == 0, result.output
+    assert result.stderr.count("No memory is in") == 1 and "gate is closed" not in result.stderr
+
+
+def test_answers_that_recite_are_told_of():
+    from memsci.cli.asking import _recited
+
+    rows = [("a", "Who?", "MEGa", "Ada sang. It rained.", None), ("a", "Who?", "iRAG", "Ada.", "Ada sang. It rained."),
+            ("b", "Why?", "MEGa", "For fun.", None), ("b", "Why?", "iRAG", "For fun.", "Ben ran, for fun.")]  # fmt: skip
+    found = pd.DataFrame(rows, columns=["memory_id", "question", "method", "answer", "recalled"])
+    assert _recited(found).startswith("1 of 2 direct answers recite the whole memory")
+    assert _recited(found[found["memory_id"] == "b"]) == "" and _recited(found[found["method"] == "MEGa"]) == ""

@@ -213,3 +213,26 @@ def test_the_figure_of_conditions():
 
 def test_examples():
     assert doctest.testmod(module, optionflags=doctest.NORMALIZE_WHITESPACE).failed == 0
+
+
+def test_a_memory_that_was_not_learnt_is_told_of(tmp_path):
+    """One epoch teaches nothing."""
+    base = memsci.load()
+    design = Design(ONCE, participants=1)
+    hardly = memsci.Encoding(rank=2, epochs=1)
+    with pytest.warns(UserWarning, match="6 of 6 memories of all participants were not learnt word for word"):
+        answers = design.run(base, encoding=hardly, keep=tmp_path / "kept", progress=False)
+    assert answers["learnt"].tolist() == [False] * 6
+    with pytest.warns(UserWarning, match="6 of 6"):
+        again = design.run(base, encoding=hardly, keep=tmp_path / "kept", progress=False)
+    assert again.equals(answers) and "learnt" not in design.run(base, "RAG", progress=False)
+
+
+def test_a_few_participants_have_no_interval():
+    scores = pd.DataFrame(
+        {"participant": [1, 1, 2, 2], "condition": ["near", "far"] * 2, "metric": "qa", "value": [1, 0, 1, 1]}
+    )
+    ax = figures.conditions(scores, "qa")
+    assert "too few for an interval" in str([text.get_text() for text in ax.get_legend().get_texts()])
+    bars = [line for box in ax.containers for line in box.lines[2] or ()]
+    assert not any(len(segment) and np.ptp(segment, axis=0).any() for bar in bars for segment in bar.get_segments())

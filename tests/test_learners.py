@@ -296,6 +296,15 @@ def test_learners_without_a_gate_refuse_one(name):
             ask()
 
 
+def test_what_is_no_gate_is_refused_and_one_id_is_one():
+    for name in ("MEGa", "In context"):
+        learner = taught(name)[0]
+        for wrong in ({"x": 1.0}, [{"x": 1.0}], 0.5):
+            with pytest.raises(MemsciError, match="A gate is what `gate`, `true_gate` and `gate_by_hand` give"):
+                learner.answer("Who sang?", gate=wrong)
+        assert torch.equal(learner.true_gate("x").weights, learner.true_gate(["x"]).weights)
+
+
 def test_in_context_a_true_gate_leaves_the_right_text_alone():
     learner, _, base = taught("In context")
     for memory in MEMORIES:

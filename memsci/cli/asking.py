@@ -69,7 +69,7 @@ def ask(
     mind = open_store(store, base, beta, epsilon, k)
     said = {} if unknown is None else {"unknown": unknown}
     reply = lambda some: mind.answer(some, via_recall=via_recall, in_parts=in_parts, **said)
-    _say_each(asked, reply, lambda some: not said and mind.closed(some, via_recall))
+    _say_each(asked, reply, lambda some: not said and _shut(mind, store, some, via_recall))
 
 
 def recall(
@@ -89,7 +89,7 @@ def recall(
     mind = open_store(store, base, beta, epsilon, k)
     said = {} if unknown is None else {"unknown": unknown}
     reply = lambda some: mind.recall(some, max_new_tokens=tokens, **said)
-    _say_each(asked, reply, lambda some: not said and mind.closed(some, True))
+    _say_each(asked, reply, lambda some: not said and _shut(mind, store, some, True))
 
 
 def gate(
@@ -180,6 +180,8 @@ def test(
     if by is not None:
         terminal.show(_shown(evaluate.marks(found, by), memories=True), title=f"By {by}: memories, {counted}")
     terminal.show(_shown(marks), title=f"{terminal.memories(len(by_memory))}, {counted}")
+    if told := _recited(found):
+        terminal.note(told)
     if out is not None:
         terminal.say(f"Answers and scores are in {out}, how they were made in {out.with_suffix('.json').name}.")
 
@@ -246,6 +248,27 @@ def _say_each(
                 )
         if several and start + BATCH < len(asked):
             terminal.note(f"{start + len(some)} of {len(asked)} …")
+
+
+def _shut(mind: memsci.MEGa, store: Path, some: Sequence[str], recalling: bool) -> Sequence[bool] | bool:
+    """Which questions the gate is closed to; of a store without memories that is told once, and not of each."""
+    if len(mind):
+        return mind.closed(some, recalling)
+    terminal.note(
+        f"No memory is in {store} yet: the base speaks alone. 'memsci encode TABLE --store {store}' writes some."
+    )
+    return False
+
+
+def _recited(found: pd.DataFrame) -> str:
+    """What is to be said of answers that tell the whole memory instead of answering, as far as recalls are there."""
+    if not {"MEGa", "iRAG"} <= set(found["method"]):
+        return ""
+    said = found.pivot_table(["answer", "recalled"], ["memory_id", "question"], "method", aggfunc="first")
+    whole = said["recalled", "iRAG"].str.strip()
+    count = int(((said["answer", "MEGa"].str.strip() == whole) & whole.ne("")).sum())
+    few = f"{count} of {len(said)} direct answers" if count > 1 else f"1 of {len(said)} direct answers"
+    return f"{few} recite the whole memory, right or wrong: look at the answers (--out)." if count else ""
 
 
 def _with_questions(

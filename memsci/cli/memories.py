@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from memsci.memory import Memory
     from memsci.models.base import Base
 
+OPENS = 0.1  # share of foreign questions that a fitted gate opens to, above which the user is told
 CHECKED = 10  # questions that are put to a base before it learns their memories
 
 
@@ -132,7 +133,14 @@ def encode(
         encoded = mind.encode(memories)
     terminal.show(encoded, title=f"{terminal.memories(len(encoded))} encoded into {store}")
     if calibrate:
-        terminal.show(mind.calibrate(memories), title="The gate, fitted to these memories")
+        fitted = mind.calibrate(memories)
+        terminal.show(fitted, title="The gate, fitted to these memories")
+        opens = fitted.loc[fitted["measure"] == "false opens", "measure_after"].iloc[0]
+        if opens > OPENS:
+            terminal.note(
+                f"The gate cannot be trusted to close: it opens to {opens:.0%} of the questions about none of these "
+                "memories. More memories help, or a base that knows their words (--base smollm2)."
+            )
     if not no_questions and any(memory.questions for memory in memories):
         terminal.say(f"Their questions are kept: 'memsci test {store}' asks them.")
 

@@ -20,6 +20,8 @@ from memsci.data import table
 from memsci.errors import MemsciError, check_in, check_whole
 from memsci.files import content, make_folder, read_json, write_json
 from memsci.learners import by_name
+from memsci.learners.base import Learner
+from memsci.learners.mega import MEGa
 from memsci.memory import Memory, to_frame
 from memsci.models.base import Base
 
@@ -160,7 +162,8 @@ class Design:
         -------
         pandas.DataFrame
             A row per participant, prompting mode and question: participant ("P01", …), group, seed, condition, item, method,
-            then what `memsci.evaluate.ask` gives, position being that in the participant's order. `memsci.evaluate.score`
+            then what `memsci.evaluate.ask` gives, position being that in the participant's order, and learnt (of a learner
+            that tells it: whether the memory is given back word for word, see `memsci.MEGa.encode`). `memsci.evaluate.score`
             scores it as it is. Participants who learn the same items differ by orders and seeds alone, often not at
             all: where all said the same, a warning tells so.
         """
@@ -184,7 +187,7 @@ class Design:
                 given = {"seed": int(plan["seed"].iloc[0]), "memories": self.materials, **settings, **more}
                 learner = by_name.make(method, base, **given)
                 learner.learn(shares, progress=False)
-                said.append(evaluate.ask(learner, shares, ways, per_memory=None))
+                said.append(_told_if_learnt(evaluate.ask(learner, shares, ways, per_memory=None), learner))
                 if file:
                     _write(file, said[-1])
             answers = pd.concat(said, ignore_index=True)
@@ -193,10 +196,15 @@ class Design:
             rest = answers.drop(columns=[self._column, "item"], errors="ignore").assign(position=found["position"])
             parts.append(pd.concat([pd.DataFrame(front).assign(method=method), rest], axis=1))
         made = pd.concat(parts, ignore_index=True)
-        place = made[self._column].map(
-            self.conditions.index
-        )  # so that tables and figures have conditions in this order
+        place = made[self._column].map(self.conditions.index)  # tables and figures have conditions in this order
         made = made.iloc[place.argsort(kind="stable")].sort_values("participant", kind="stable", ignore_index=True)
+        told = made.drop_duplicates(["participant", "memory_id"]).get("learnt", pd.Series(dtype=bool))
+        if lacking := int(told.eq(False).sum()):
+            warnings.warn(
+                f"{lacking} of {len(told)} memories of all participants were not learnt word for word (column learnt): "
+                "leave them out, or learn with more epochs (encoding=). A base must know the words of what it learns.",
+                stacklevel=2,
+            )
         asked = made.groupby([self._column, "memory_id", "way", "question"])["answer"]
         if asked.size().max() > 1 and asked.nunique().max() == 1:
             warnings.warn(
@@ -268,7 +276,8 @@ class Design:
             for name, versions in items.items():
                 if lacking := [one for one in self.conditions if one not in versions]:
                     raise MemsciError(
-                        f"Item {name!r} has no row in condition {lacking[0]!r}: one that is counterbalanced has one in each."
+                        f"Item {name!r} has no row in condition {lacking[0]!r}: one that is counterbalanced has one in "
+                        "each. Where rows are no versions of one another, leave item= out."
                     )
         return list(items.items())
 
@@ -300,6 +309,13 @@ def _write(file: Path, answers: pd.DataFrame) -> None:
     """Keep a table with its types: each number as it is, none of the texts taken for a missing value."""
     dtypes = {name: str(dtype) for name, dtype in answers.dtypes.items()}
     write_json(file, {"dtypes": dtypes, "rows": [list(row) for row in answers.itertuples(index=False)]})
+
+
+def _told_if_learnt(answers: pd.DataFrame, learner: Learner) -> pd.DataFrame:
+    """The answers with a column learnt, where the learner tells of its memories whether they were."""
+    known = {one.id: one.learnt for one in learner.store.records} if isinstance(learner, MEGa) else {}
+    told = [known.get(id) for id in answers["memory_id"]]
+    return answers if None in told else answers.assign(learnt=told)
 
 
 def _read(file: Path) -> pd.DataFrame:

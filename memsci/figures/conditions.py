@@ -10,7 +10,7 @@ from memsci.errors import MemsciError, check_in
 from memsci.figures import draw
 from memsci.figures.style import cycle
 from memsci.measures.metrics import METRICS
-from memsci.measures.statistics import unit_means, within_table
+from memsci.measures.statistics import FEWEST_UNITS, unit_means, within_table
 
 APART = 0.12  # between the points of two series, in distances of conditions
 
@@ -61,6 +61,7 @@ def conditions(
     with draw.canvas(ax, title, size, across=0.5 + 0.06 * len(names)) as ax:
         for k, (name, part) in enumerate(series.items()):
             means = within_table(part, condition, unit=unit).set_index(condition).loc[names]
+            means.loc[means["n"] < FEWEST_UNITS, ["low", "high"]] = np.nan
             each = unit_means(part, condition, unit=unit).pivot(index=unit, columns=condition, values="value")[names]
             at = np.arange(len(names)) + APART * (k - (len(series) - 1) / 2)
             look = cycle(series)[name]
@@ -73,6 +74,11 @@ def conditions(
         ax.set_xlabel(condition)
         draw.value_axis(ax, metric)
         units = rows[unit].nunique()
-        notes = [draw.note(f"95 % interval\nwithin {units} {unit}s\nthin: each {unit}")]
+        text = (
+            f"95 % interval\nwithin {units} {unit}s"
+            if units >= FEWEST_UNITS
+            else f"{units} {unit}s:\ntoo few for an interval"
+        )
+        notes = [draw.note(f"{text}\nthin: each {unit}")]
         draw.legend(ax, notes)
     return ax

@@ -475,6 +475,15 @@ def several(texts: str | Iterable[str], what: str = "question") -> list[str]:
     return found
 
 
+def check_gate(gate: Gate | None) -> None:
+    """A gate that is given is one, and not the weights that it is made of."""
+    if gate is not None and not isinstance(gate, Gate):
+        raise MemsciError(
+            f"A gate is what `gate`, `true_gate` and `gate_by_hand` give; {gate!r} was given. Make one of weights with "
+            "gate_by_hand([{id: weight, …}]), a mapping for each question."
+        )
+
+
 def _recalls(recalled: str | Sequence[str] | None, queries: Sequence[str]) -> list[str] | None:
     """Recalls that were made before, one per query."""
     if recalled is None:

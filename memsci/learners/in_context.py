@@ -12,7 +12,7 @@ import torch
 from memsci import prompts
 from memsci.errors import MemsciError, check_whole
 from memsci.gate.softmax import Gate
-from memsci.learners.base import Learner, Trained, several
+from memsci.learners.base import Learner, Trained, check_gate, several
 from memsci.measures.metrics import BETWEEN
 from memsci.memory import Memory
 from memsci.models.base import Base
@@ -49,7 +49,7 @@ class InContext(Learner, method="In context"):
 
     def true_gate(self, ids: Sequence[str | Sequence[str]]) -> Gate:
         """The right texts and no others: for each question that of this id, or those of several."""
-        about = [several(one, "id") for one in ids]
+        about = [several(one, "id") for one in ([ids] if isinstance(ids, str) else ids)]
         if unknown := [id for one in about for id in one if id not in self.learnt]:
             raise MemsciError(
                 f"{self.name} has not learnt the memory {unknown[0]!r}. Let it learn what it is asked about."
@@ -58,6 +58,7 @@ class InContext(Learner, method="In context"):
         return Gate(rows, rows, tuple(self.learnt), tuple(self.learnt), math.nan)
 
     def _asked(self, queries, via_recall, beta, gate: Gate | None, recalled, passes=0):
+        check_gate(gate)
         turns, within = super()._asked(queries, via_recall, beta, None, recalled, passes)
         if gate is None:
             return turns, within

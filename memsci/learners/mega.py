@@ -38,7 +38,7 @@ from memsci.gate import calibrate as calibration
 from memsci.gate.embed import Embedder, embedder, weighted
 from memsci.gate.softmax import Gate
 from memsci.later import later
-from memsci.learners.base import Learner, Trained, check_base, several
+from memsci.learners.base import Learner, Trained, check_base, check_gate, several
 from memsci.lifetime import correct
 from memsci.measures.text_match import check_truth
 from memsci.memory import Memory, short, text_hash
@@ -313,7 +313,8 @@ class MEGa(Learner, method="MEGa"):
             epochs = self.encoding.epochs
             warnings.warn(
                 f"{len(lacking)} of {len(encoded)} memories were not learnt word for word: {_some(lacking)}. Encode them "
-                f"anew with more epochs ({2 * epochs} instead of {epochs}); short texts in common words take the fewest.",
+                f"anew, into a new store, with more epochs ({2 * epochs} instead of {epochs}); short texts in common "
+                "words take the fewest.",
                 stacklevel=3,
             )
         return encoded
@@ -608,7 +609,7 @@ class MEGa(Learner, method="MEGa"):
     def true_gate(self, ids: Sequence[str | Sequence[str]]) -> Gate:
         """The gate of an oracle: for each question the memory of that id alone; several ids share it equally (*not stated in
         the paper*)."""
-        about = [several(one, "id") for one in ids]
+        about = [several(one, "id") for one in ([ids] if isinstance(ids, str) else ids)]
         return self.gate_by_hand([{id: 1 / len(one) for id in one} for one in about])
 
     def top(self, query: str | Sequence[str]) -> list[str | None]:
@@ -646,6 +647,7 @@ class MEGa(Learner, method="MEGa"):
 
     def _opened(self, queries, turns, beta, gate: Gate | None, recalled) -> Gate:
         """The gate given, or the one that the queries open by the rule's `cue` and, after a recall, its `second_turn`."""
+        check_gate(gate)
         if gate is not None:
             opened = compress(gate.ids, gate.weights.ne(0).any(dim=0).tolist())
             if len(gate.weights) != len(queries) or not all(id in self.store for id in opened):

@@ -27,10 +27,15 @@ def as_device(device: str | torch.device | None) -> torch.device:
     except Exception as error:  # torch has many for it: AssertionError, ModuleNotFoundError, ...
         reason = str(error).partition("\n")[0]
         raise MemsciError(
-            f"device {str(device)!r} is none of this machine ({reason}). Give 'cpu', 'cuda', 'cuda:1' or 'mps', or leave it "
-            "out."
+            f"device {str(device)!r} is none of this machine ({reason}). Give {_devices()}, or leave it out."
         ) from None
     return found
+
+
+def _devices() -> str:
+    """The devices that this machine has, as they are given."""
+    found = ["'cpu'", *(f"'cuda:{k}'" for k in range(torch.cuda.device_count()))]
+    return " or ".join(found + ["'mps'"] * torch.backends.mps.is_available())
 
 
 def check_pointers(folder: Path) -> None:
