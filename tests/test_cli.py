@@ -199,6 +199,8 @@ def test_no_message_that_reaches_the_terminal_names_a_python_function():
     package = Path(memsci.__file__).parent
     in_python = ("memory.py", "widgets/", "figures/", "pretraining/", "world/", "models/generate.py", "measures/judges.py",
                  "adapters/peft_format.py", "gate/embed.py", "learners/base.py:true_gate",
+                 "learners/base.py:check_base", "learners/base.py:check_gate", "learners/mega.py:gate",
+                 "lifetime/transfer.py:sleep",
                  "data/tables.py:_frame", "phenomena/")  # fmt: skip
     call = re.compile(r"\b[A-Za-z_][\w.]*\(|\b(?:memsci|store|mind|Store)\.[a-z_]+\b(?!\.toml)")
     found = []
@@ -441,6 +443,7 @@ def test_harness_asks_the_base_or_a_store_and_keeps_the_table(mind, monkeypatch,
         return pd.DataFrame({"subject": ["law", "art"], "n": [10, 30], "correct": [5, 30], "accuracy": [0.5, 1.0]})
 
     monkeypatch.setattr(harness, "mmlu", mmlu)
+    monkeypatch.setattr(memsci, "load", lambda name=None: SimpleNamespace(name=name))
     result = run("harness", "--tasks", "mmlu_law, mmlu_art", "--limit", "30", "--to", tmp_path / "new" / "table.csv")
     assert "Base: 75.0 % of 40 questions" in result.stdout
     assert asked == [("Base", ["mmlu_law", "mmlu_art"], 30, {"wording": "harness", "folder": None})]
