@@ -275,7 +275,7 @@ def test_each_phenomenon_is_an_experiment(name, monkeypatch):
     experiment = experiments.load(name)
     assert experiment.datasets == (name,) and experiment.title == phenomena.ABOUT[name].title
     known = EXPERIMENTS[name]
-    assert set(experiment.methods) == set(known.methods) <= set(controls.LEARNERS)
+    assert set(experiment.methods) == set(known.methods) <= {*controls.LEARNERS, "Full batch"}
     if name == "human_qa" and not (DATA / "human").is_dir():
         pytest.skip("no answers of people: set MEMSCI_DATA")
     monkeypatch.setenv("MEMSCI_DATA", str(DATA))

@@ -332,7 +332,7 @@ def test_a_header_must_name_the_base(tmp_path, base):
 
 @pytest.mark.parametrize("value", [torch.ones(1), float("nan"), {1, 2}])
 def test_a_header_must_be_json(tmp_path, value):
-    with pytest.raises(MemsciError, match="plain JSON"):
+    with pytest.raises(MemsciError, match="Only plain values can be kept as JSON"):
         Store.create(tmp_path / "s", {**HEADER, "seed": value})
 
 

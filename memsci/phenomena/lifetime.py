@@ -381,7 +381,7 @@ def _look(place: int) -> dict[str, Any]:
 _SLEPT, _END = {"method": SLEEPS["recalls"], "condition": LAST}, {"method": SLEEPS["never"]}
 about(
     NAME,
-    "A lifetime: days of learning, correcting, forgetting and sleep",
+    "A lifetime of memories: corrected, forgotten, slept",
     [
         Claim("Slept: QA within 5 points of never asleep", "qa", _SLEPT, _END, "equal"),
         Claim("Slept: QA after a recall within 5 points of never asleep", "recalled qa", _SLEPT, _END, "equal"),
