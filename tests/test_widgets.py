@@ -112,7 +112,9 @@ def shown(probe: GateProbe) -> dict[str, float]:
 
 def test_names_are_loaded_when_they_are_used():
     assert dir(widgets) == sorted(widgets.__all__)
-    assert {"GateProbe", "HeatMap", "GateBars", "MemoryEditor", "InterferenceExplorer"} == set(widgets.__all__)
+    assert {"GateProbe", "HeatMap", "GateBars", "MemoryEditor", "InterferenceExplorer", "RecallWalk"} == set(
+        widgets.__all__
+    )
     with pytest.raises(AttributeError, match="no attribute 'Dial'"):
         widgets.Dial  # noqa: B018
 
