@@ -104,7 +104,9 @@ def keep(name: str, table: pd.DataFrame, title: str, **protocol: Any) -> None:
     RESULTS.mkdir(exist_ok=True)
     versions = provenance.versions(("torch", "transformers", "peft"))
     commit = provenance.commit("memsci", "benchmarks/*.py")
-    command = " ".join(["python -m", *sys.orig_argv[2:]]) if sys.orig_argv[1:2] == ["-m"] else None
+    # Of a folder of this machine only its name is of use to others.
+    words = [Path(word).name if os.path.isabs(word) else word for word in sys.orig_argv[2:]]
+    command = " ".join(["python -m", *words]) if sys.orig_argv[1:2] == ["-m"] else None
     about = {"title": title, "command": command, "commit": commit, "hardware": hardware(), "versions": versions}
     about |= {"load": load(), **protocol}
     table.to_csv(RESULTS / f"{name}.csv", index=False, float_format="%.4g", lineterminator="\n")

@@ -95,8 +95,10 @@ def test_results_say_how_they_were_made(tmp_path, monkeypatch):
 
     monkeypatch.setattr(common, "RESULTS", tmp_path / "benchmarks" / "results")
     (tmp_path / "benchmarks").mkdir()
-    monkeypatch.setattr("sys.orig_argv", ["/somewhere/python", "-m", "benchmarks.encode", "--epochs", "1"])
+    monkeypatch.setattr(
+        "sys.orig_argv", ["/somewhere/python", "-m", "benchmarks.encode", "--epochs", "1", "--store", "/home/ada/st"]
+    )
     common.keep("one", pd.DataFrame({"ratio": [1.0]}), "A table", memories=3)
     about = json.loads((tmp_path / "benchmarks" / "results" / "one.json").read_text())
-    assert about["command"] == "python -m benchmarks.encode --epochs 1" and about["memories"] == 3
+    assert about["command"] == "python -m benchmarks.encode --epochs 1 --store st" and about["memories"] == 3
     assert about["commit"] == provenance.commit("memsci", "benchmarks/*.py") and about["versions"]["memsci"]

@@ -38,15 +38,8 @@ from memsci.memory import Question, check_id, check_text
 
 _ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 _FILES = (*_ADAPTER_FILES, "key.safetensors")
-_GIVEN = (
-    "id",
-    "label",
-    "order",
-    "created",
-    "text_hash",
-    "seed",
-    "losses",
-)  # fields that stand in memory.json as they are
+# Fields that stand in memory.json as they are.
+_GIVEN = ("id", "label", "order", "created", "text_hash", "seed", "losses")
 _OPTIONAL = ("text", "tokens", "extra", "learnt", "shared")  # fields that stand there if they are known
 _OF_QUESTIONS = ("about", "extra")  # fields of a question that stand there if there are any
 
