@@ -16,7 +16,7 @@ from memsci.config import Embedding
 from memsci.errors import MemsciError
 from memsci.gate.embed import embedder
 from memsci.models import base as models
-from memsci.pretraining import abilities, copying, corpus, cues, plain, telling, train, vocabulary, words
+from memsci.pretraining import abilities, copying, corpus, cues, listing, plain, telling, train, vocabulary, words
 from memsci.pretraining.row import FACT_WEIGHT
 from memsci.world import grammar, split, stories
 
@@ -286,6 +286,40 @@ def test_rows_of_two_stories_ask_for_two_answers(raw):
         compared += bool(re.search(r" came first| earlier| younger", text))
         joined += " and " in text.split("<|assistant|>")[1]
     assert joined > 30 and 5 < compared < 40
+
+
+def test_rows_of_two_stories_ask_more_than_once_and_their_facts_stand_in_the_stories(raw, monkeypatch):
+    turns, asked, chat = [], [], corpus.Row.chat
+
+    def noted(row, messages, reply, facts=(), weight=None):
+        turns.append((messages, reply, facts))
+        chat(row, messages, reply, facts, weight)
+
+    monkeypatch.setattr(corpus.Row, "chat", noted)
+    for seed in range(40):
+        turns.clear()
+        telling.two(corpus.Row(raw), random.Random(seed))
+        told = " ".join(messages[0]["content"] + reply for messages, reply, _ in turns)
+        asked.append(sum(bool(facts) for *_, facts in turns))
+        for _, reply, facts in turns:
+            assert all(fact.lower() in reply.lower() and fact.lower() in told.lower() for fact in facts)
+    assert min(asked) >= 1 and sum(asked) / len(asked) > 2
+
+
+def test_several_notes_are_given_in_the_order_in_which_they_are_asked_for(raw):
+    for seed in range(20):
+        row = corpus.Row(raw)
+        listing.asks(row, random.Random(seed))
+        text = raw.decode(row.tokens, skip_special_tokens=False)
+        notes, *turns = re.findall(r"<\|user\|> (.*?)<\|end\|><\|assistant\|> (.*?)<\|end\|>", text)
+        for question, reply in turns:
+            if question.startswith("Notes:"):
+                notes = question, reply
+                continue
+            values = [
+                value for value in notes[0].removeprefix("Notes: ").removesuffix(".").split("; ") if value in reply
+            ]
+            assert len(values) >= len(re.findall(",| and ", question.replace(", and", ","))) + 1
 
 
 def test_what_came_first_is_what_the_stories_tell():

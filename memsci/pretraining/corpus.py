@@ -1,7 +1,7 @@
 """The base model's reading matter: conversations about the training world, as rows of tokens with loss weights.
 
 Each row is one conversation (never two: a row is its own attention window), extended by further turns until it is
-full. Fifteen sorts of row give the abilities that the paper takes from an instruct model:
+full. Sixteen sorts of row give the abilities that the paper takes from an instruct model:
 
 ========== =====================================================================================================
 sort       what is learnt
@@ -10,6 +10,7 @@ read       a story stands in the question's turn; answer questions about it
 recall     write a story for a question, then answer questions about one's own story (the form of internal RAG)
 retell     tell a story, then tell it again in other words: every fact is a copy, which teaches retrieval quickly
 notes      a list of facts, and each of them by its kind: retrieval, many times in a row
+asks       a list of facts, and several of them asked for at once
 lookup     a labelled list, and the partner of each, both ways; options, and the label of the one that is named
 pairs      the same with lists of any two sorts of words
 exam       four-option questions on general knowledge alone, now and then just after their answer was given
@@ -40,24 +41,22 @@ from ..world import grammar, split, stories
 from ..world.stories import Event
 from . import cues, plain, vocabulary
 from .copying import copy, everyday, spell
-from .listing import exam, lookup, notes, pairs, quiz
+from .listing import asks, exam, lookup, notes, pairs, quiz
 from .row import ROW, Row
 from .telling import known, read, recall, retell, two
 
-# From which share of the training on, and what part each sort has in it. Pairs come in when words can be copied, and the
-# match of an option is learnt from them; exams come in when that match is there, and join it to what is known. At 1 begin
-# the finishing steps: knowledge is asked in many more phrasings, so that its phrasing ceases to matter.
+# From which share of the training on, and what part each sort has in it. First many retrievals in a row, two or more in one
+# answer: at a smaller part of the rows, answers in two parts were not learnt. Exams come in when the match of an option is
+# there, and join it to what is known. At 1 begin the finishing steps: knowledge is asked in many more phrasings, so that its
+# phrasing ceases to matter.
 PHASES = (
-    (0.00, dict(read=0.20, recall=0.17, retell=0.05, notes=0.05, lookup=0.10, quiz=0.11, known=0.05,
-                two=0.05, everyday=0.12, spell=0.05, copy=0.05)),
-    (0.30, dict(read=0.15, recall=0.13, retell=0.03, notes=0.02, lookup=0.11, quiz=0.12, known=0.04, pairs=0.16,
-                two=0.13, everyday=0.04, spell=0.03, copy=0.04)),
-    (0.48, dict(read=0.20, recall=0.15, retell=0.03, notes=0.02, lookup=0.08, quiz=0.16, known=0.05, pairs=0.02,
-                two=0.18, everyday=0.05, spell=0.02, copy=0.04)),
-    (0.60, dict(read=0.17, recall=0.14, retell=0.02, notes=0.02, lookup=0.07, quiz=0.09, known=0.06, pairs=0.01, exam=0.15,
-                two=0.18, everyday=0.04, spell=0.02, copy=0.03)),
-    (1.00, dict(read=0.16, recall=0.14, retell=0.02, notes=0.01, lookup=0.04, known=0.07, quiz_reworded=0.12,
-                exam_reworded=0.17, two=0.18, everyday=0.04, spell=0.02, copy=0.03)),
+    (0.00, dict(two=0.35, asks=0.20, read=0.20, recall=0.10, everyday=0.07, copy=0.05, retell=0.03)),
+    (0.09, dict(two=0.23, asks=0.08, read=0.16, recall=0.12, retell=0.03, notes=0.02, lookup=0.05, quiz=0.06, known=0.06,
+                everyday=0.08, spell=0.04, copy=0.06, pairs=0.01)),
+    (0.45, dict(two=0.22, asks=0.04, read=0.19, recall=0.14, retell=0.02, notes=0.01, lookup=0.04, quiz=0.06, exam=0.08,
+                known=0.07, everyday=0.05, spell=0.03, copy=0.04, pairs=0.01)),
+    (1.00, dict(two=0.20, asks=0.02, read=0.19, recall=0.15, retell=0.02, lookup=0.02, known=0.08, quiz_reworded=0.10,
+                exam_reworded=0.12, everyday=0.05, spell=0.02, copy=0.03)),
 )  # fmt: skip
 
 
@@ -66,6 +65,7 @@ SORTS = {
     "recall": recall,
     "retell": retell,
     "notes": notes,
+    "asks": asks,
     "lookup": lookup,
     "quiz": quiz,
     "known": known,

@@ -42,6 +42,26 @@ def notes(row: Row, rng: random.Random) -> None:
         row.turn("assistant", text, tuple(f" {value}" for value in drawn.values()))
 
 
+def asks(row: Row, rng: random.Random) -> None:
+    """Notes on anything; then two to four of them asked for at once, and given in that order: many asks in a row.
+
+    What a question in two parts needs: to answer the second part after the first.
+    """
+    while row.room > 40:
+        pools = rng.sample(stories.pool_names(), rng.randint(4, 7))
+        drawn = {pool: split.training_value(pool, rng) for pool in pools}
+        row.turn("user", f"Notes: {'; '.join(drawn.values())}.")
+        row.turn("assistant", "Noted.", weight=0.1)
+        for _ in range(rng.randint(3, 6)):
+            wanted = rng.sample(pools, rng.choice((2, 2, 2, 3, 4)))
+            joined = lambda parts: f"{', '.join(parts[:-1])}{rng.choice((' and', ', and'))} {parts[-1]}"
+            row.turn("user", f"{rng.choice(('Which', 'What was the', 'Give me the'))} {joined(wanted)}?")
+            values = [drawn[pool] for pool in wanted]
+            named = rng.random() < 0.4
+            text = joined([f"{pool} {drawn[pool]}" for pool in wanted] if named else values)
+            row.turn("assistant", text, tuple(values))
+
+
 def short_values(rng: random.Random, count: int) -> tuple[str, ...]:
     """Different values of one pool of short words."""
     pool = rng.choice(SHORT_POOLS)

@@ -126,7 +126,7 @@ def event(rng: random.Random, who: Person | None = None, held_out: bool = False)
         facts["who"] = who.name
         slots["who"] = "person"
         asked.append(AskedSlot("who", (f"Who {past} the {{it}} {' '.join(phrases())}",), (f"The {{it}} was {past} by {{who}}"
-                                       if base.endswith("e") else f"It was {{who}} who {past} the {{it}}",)))  # fmt: skip
+                                       if past.endswith("ed") else f"It was {{who}} who {past} the {{it}}",)))  # fmt: skip
     # "I" and "they" would need other forms of some questions.
     unfit = {"I": "with {name}"}.get(who.name, "was {name}" if who.gender == "several" else "{nobody}")
     asked = [AskedSlot(q.slot, tuple(ask for ask in q.ask if unfit not in ask), q.reply) for q in asked]

@@ -50,7 +50,7 @@ def some_questions(event: Event, rng: random.Random, plainly: bool = False) -> l
 
 
 def read(row: Row, rng: random.Random) -> None:
-    """A passage and questions about it, until the row is full; now and then two passages about one person."""
+    """A passage and questions about it, until the row is full, a third of them two in one; now and then two passages."""
     while row.room > 90:
         event = any_event(rng)
         passages = [stories.tell(event, rng)]
@@ -60,7 +60,12 @@ def read(row: Row, rng: random.Random) -> None:
         first, *others = some_questions(event, rng)
         row.chat(prompts.rag(first.text, "\n\n".join(passages)), reply_to(first, rng), (first.answer,))
         for each in others:
-            row.chat(prompts.qa(each.text), reply_to(each, rng), (each.answer,))
+            if rng.random() < 0.35 and row.room > 50:
+                one, other = rng.sample(some_questions(event, rng, plainly=True), 2)
+                text, reply = both(one, other, rng)
+                row.chat(prompts.qa(text), reply, (one.answer, other.answer))
+            else:
+                row.chat(prompts.qa(each.text), reply_to(each, rng), (each.answer,))
 
 
 def recall(row: Row, rng: random.Random) -> None:
@@ -118,38 +123,44 @@ def dated(rng: random.Random, person: stories.Person) -> list[Event]:
 
 
 def two(row: Row, rng: random.Random) -> None:
-    """Two or three stories in any order, or recalled, and a question that needs two of them, answered in one sentence."""
-    while row.room > 180:
-        person = split.training_person(rng) if rng.random() < 0.6 else None
-        compared = None
-        if person and rng.random() < 0.3:
-            events = dated(rng, person)
-            compared = which_first(events, rng)
-        else:
-            events = [any_event(rng, person) for _ in range(2)]
-        one, other = (rng.choice(some_questions(event, rng, plainly=True)) for event in events)
-        if compared:
-            text, reply, *facts = compared
-        else:
-            (text, reply), facts = both(one, other, rng), [one.answer, other.answer]
-            text = text if rng.random() < 0.6 else cues.voiced(text, rng)
-        told = [stories.tell(event, rng) for event in events]
-        form = rng.random()
-        if form < 0.6:
-            if rng.random() < 0.25:
-                told.append(stories.tell(plain.event(rng, person), rng))
-            rng.shuffle(told)
-            row.chat(prompts.rag(text, "\n\n".join(told)), reply, tuple(facts))
-        elif form < 0.8:  # as one list
-            rng.shuffle(told)
-            row.chat(prompts.recall(text), "\n\n".join(told), weight=0.5)
-            row.chat(prompts.qa(text), reply, tuple(facts))
-        else:  # one after another
-            for asked, story in rng.sample(list(zip((one, other), told)), 2):
-                row.chat(prompts.recall(asked.text if rng.random() < 0.5 else "And what else?"), story, weight=0.5)
-            row.chat(prompts.qa(text), reply, tuple(facts))
-        if not compared and row.room > 40:
-            row.chat(prompts.qa(other.text), reply_to(other, rng), (other.answer,))
+    """Two or three stories in any order, or recalled, and questions that need two of them, each answered in one sentence.
+
+    A row asks as many such questions as it has room for: one in a row was not learnt.
+    """
+    person = split.training_person(rng) if rng.random() < 0.6 else None
+    dated_ones = person is not None and rng.random() < 0.25
+    events = dated(rng, person) if dated_ones else [any_event(rng, person) for _ in range(2)]
+    parts, text, reply, facts = _needing(events, rng, dated_ones)
+    told = [stories.tell(event, rng) for event in events]
+    form = rng.random()
+    if form < 0.6:
+        if rng.random() < 0.15:
+            told.append(stories.tell(plain.event(rng, person), rng))
+        rng.shuffle(told)
+        row.chat(prompts.rag(text, "\n\n".join(told)), reply, facts)
+    elif form < 0.8:  # as one list
+        rng.shuffle(told)
+        row.chat(prompts.recall(text), "\n\n".join(told), weight=0.2)
+        row.chat(prompts.qa(text), reply, facts)
+    else:  # one after another
+        for asked, story in rng.sample(list(zip(parts, told)), 2):
+            row.chat(prompts.recall(asked.text if rng.random() < 0.5 else "And what else?"), story, weight=0.2)
+        row.chat(prompts.qa(text), reply, facts)
+    while row.room > 40:
+        parts, text, reply, facts = _needing(events, rng, dated_ones and rng.random() < 0.3)
+        if rng.random() < 0.15:
+            text, reply, facts = parts[0].text, reply_to(parts[0], rng), (parts[0].answer,)
+        row.chat(prompts.qa(text), reply, facts)
+
+
+def _needing(events: Sequence[Event], rng: random.Random, compare: bool) -> tuple:
+    """A question that needs both events: a part about each, its text, the reply and the facts in that."""
+    parts = [rng.choice(some_questions(event, rng, plainly=True)) for event in events]
+    if compare and (compared := which_first(events, rng)):
+        text, reply, fact = compared
+        return parts, text, reply, (fact,)
+    text, reply = both(*rng.sample(parts, 2), rng)
+    return parts, text if rng.random() < 0.8 else cues.voiced(text, rng), reply, tuple(part.answer for part in parts)
 
 
 def retell(row: Row, rng: random.Random) -> None:
