@@ -116,6 +116,7 @@ def test_every_help_has_examples_that_the_program_takes(tmp_path, monkeypatch):
         (["run", "mian", "--plan"], "main"),
         (["run", "main", "--plan", "--methods", "Full+EWX"], "Full+EWC"),
         (["run", "main", "--plan", "--dataset", "episodc"], "episodic"),
+        (["run", "main", "--plan", "--cluster", "slrum"], "slurm"),
         (["figures", "main-0124", "--folder", "runs"], "main-0123"),
         (["enocde"], "encode"),
     ],

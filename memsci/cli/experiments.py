@@ -78,7 +78,7 @@ def run(
 ) -> None:
     """Run an experiment, or resume it: tables in a folder named after the content of the run."""
     from memsci import experiments, runs
-    from memsci.runs.cluster import QUEUES
+    from memsci.runs.cluster import QUEUES, check_name
 
     how = how_to_read(sep, encoding, decimal, sheet, column)
     chosen = runs.choose(
@@ -90,12 +90,14 @@ def run(
         memories,
         "; ".join(settings or ()),
     )
-    if plan:
-        _plan(chosen, base, seed)
-        return
     options = _job_options(job or ())
     if options and cluster not in QUEUES:
         raise MemsciError(f"--job says what a batch job asks for: give it together with --cluster {', '.join(QUEUES)}.")
+    if cluster:
+        check_name(cluster)  # a plan needs nothing of it
+    if plan:
+        _plan(chosen, base, seed)
+        return
     runs.check_workers(processes, threads, cluster)  # said now, not when a model has been read
     prepared = runs.prepare(chosen, base, seed, folder, quiz, dtype)
     if runs.status(prepared.folder) == "finished" and not prepared.left:

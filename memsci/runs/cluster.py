@@ -138,11 +138,16 @@ def started(
     return begun
 
 
-def check_cluster(cluster: str) -> None:
-    """Raise unless `on_cluster` knows this cluster and has what it needs for it."""
+def check_name(cluster: str) -> None:
+    """Raise unless `on_cluster` knows this cluster."""
     if "://" not in cluster and cluster not in ("local", *QUEUES):
         known = ", ".join(["tcp://HOST:PORT", "local", *QUEUES])
         raise MemsciError(f"cluster must be one of {known}; {cluster!r} was given.")
+
+
+def check_cluster(cluster: str) -> None:
+    """Raise unless `on_cluster` knows this cluster and has what it needs for it."""
+    check_name(cluster)
     _imported("dask_jobqueue" if cluster in QUEUES else "distributed")
 
 
