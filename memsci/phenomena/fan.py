@@ -184,6 +184,9 @@ about(
     [claim for method in FINDERS for claim in _claims(method)],
     _draw,
     within=True,
+    note="Strength is the log of the highest weight, whichever memory has it; the agreement over 18 cells also counts that "
+    "foils are weaker than targets. People: Anderson 1974, as given in the tutorial of ACT-R (seconds: higher is "
+    "weaker).",
 )
 enter(Experiment(
     name=NAME, methods=("MEGa",), measure=_measure, material=lambda number: material(number)[0], protocol=PROTOCOL,

@@ -192,6 +192,8 @@ about(
               {"method": "Full", "condition": "RI"}, 0.0, "more"),
     ],
     _plane,
+    note="One reply cannot give two facts, so that two that are known alike lose half of their replies by the scoring. "
+    "MEGa and RAG lie on the diagonal, and the true gate at 0, by construction.",
 )  # fmt: skip
 enter(Experiment(
     name=NAME, methods=controls.LEARNERS, measure=_measure, protocol=PROTOCOL, probes=8 * PAIRS, studies=9 * PAIRS,

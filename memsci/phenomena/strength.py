@@ -264,7 +264,14 @@ def _claims() -> list[Claim]:
     ]
 
 
-about(NAME, "List strength: pure and mixed lists", _claims(), _draw)
+about(
+    NAME,
+    "List strength: pure and mixed lists",
+    _claims(),
+    _draw,
+    note="Strong memories had more steps and nine more wordings. Recognition is of the answer to a question (the true one "
+    "against another), not of the memory. Activation (w = 1) is put in.",
+)
 enter(Experiment(
     name=NAME, methods=("MEGa",), measure=_measure, material=lambda number: list(material(number)[0]), protocol=PROTOCOL,
     probes=2 * 4 * STUDIED,
