@@ -37,7 +37,8 @@ def list_length(base: Base, lists: Lists = 20, seed: int = 0, progress: bool = T
     Finding chooses among all memories; recognition asks how familiar the cue is to all of them together. In people the
     effect of length on recognition is disputed: none once confounds are controlled (Kinnell and Dennis 2011), credible in a
     reanalysis (Annis et al. 2015). Here there is no delay, no fatigue and no rehearsal to be confounded with: the memories
-    that are asked about are the same, and so are the probes.
+    that are asked about are the same, and so are the probes. That recognition falls is what a sum over memories does, as in
+    all models of global matching; what can be found is how much, with which keys.
 
     Parameters are those of `memsci.phenomena.experiment.run`.
 

@@ -46,7 +46,8 @@ def recognition(base: Base, lists: Lists = 20, seed: int = 0, progress: bool = T
 
     Familiarity is log Σ exp(β s) over all memories: how much the cue is like anything learnt. Probes are questions, or
     stories in other words: probes to the letter would be at the ceiling, and the gate's weights, which sum to 1, would call
-    everything old. People's recognition of words has σ_new/σ_old near 0.8 (Ratcliff, Sheu and Gronlund 1992); in a
+    everything old. People's recognition of words has σ_new/σ_old near 0.8 (Ratcliff, Sheu and Gronlund 1992), with
+    new words that are unrelated to the old ones; here the ratio depends on the lures, so look at all comparisons. In a
     diary study people accepted 94 % of their own entries, 50 % of modified and 23 % of novel ones (Barclay and Wellman
     1986, as told in the Handbook of Psychology 4). Compare the order of these, not their levels.
 
