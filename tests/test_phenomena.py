@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import matplotlib
 import numpy as np
 import pandas as pd
@@ -13,6 +15,7 @@ from memsci.learners import BaseAlone, MEGa
 from memsci.measures.statistics import holm, sign_flip
 from memsci.phenomena import experiment, figures, reference, result
 from memsci.phenomena.result import ABOUT, Claim, Phenomenon, tidy
+from memsci.runs import report
 
 matplotlib.use("Agg")
 
@@ -47,6 +50,30 @@ def test_claims_are_tested_over_lists_never_over_queries(made):
     assert tests.loc["A is above B", "p"] == sign_flip(d)
     assert tests["verdict"].tolist() == ["holds", "holds", "holds", "holds", "not run"]
     assert tests["by_construction"].tolist() == [False, False, True, False, False]
+
+
+def test_a_caption_tells_what_holds_by_construction_and_what_could_not_hold(made):
+    said = report._of_phenomenon(made, [])
+    assert (
+        "Two-sided sign-flip tests (exact), a 90 % interval for what is to be within a margin; p after Holm's" in said
+    )
+    assert "A is above one half (n = 10): holds, by construction; A is as A (n = 10, within ± 0.05): holds;" in said
+    assert "not run: C is above A." in said and "could hold" not in said
+    few = Phenomenon(
+        "planted", made.table[made.table["list"] < 6]
+    )  # twice 2/2^6, the least that Holm leaves, is above .05
+    assert "With n = 6 no p of these tests can be below 0.05" in report._of_phenomenon(few, [])
+    assert few.test()["verdict"].tolist()[:3] == ["open", "open", "holds"]
+
+
+@pytest.mark.parametrize("name", sorted(ABOUT))
+def test_a_caption_says_whose_values_are_drawn_beside_the_models(name):
+    cited = set(reference.human(name)["citation"])
+    assert (
+        not cited
+        or any(re.split(r"[ ,]", source)[0] in ABOUT[name].note for source in cited)
+        or "arXiv" in ABOUT[name].note
+    )
 
 
 def test_p_of_the_claims_that_could_fail_are_adjusted_together(made):

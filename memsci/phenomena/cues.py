@@ -169,6 +169,7 @@ about(
     ],
     _draw,
     within=True,
+    note='"What" is the name of the kind of event, each of which a list has once.',
 )  # fmt: skip
 enter(Experiment(
     name=NAME, methods=("MEGa",), measure=_measure, material=lambda number: material(number)[0], protocol=PROTOCOL,

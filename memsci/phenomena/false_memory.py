@@ -209,7 +209,12 @@ def _claims(method: str) -> list[Claim]:
 
 
 about(
-    NAME, "False memory of words that were not studied", [one for method in METHODS for one in _claims(method)], _draw
+    NAME,
+    "False memory of words that were not studied",
+    [one for method in METHODS for one in _claims(method)],
+    _draw,
+    note="MEGa's gate on a public base has MiniLM's keys beside those of words, so that its points and MiniLM's are nearly "
+    "one test. People: Roediger, Watson, McDermott and Gallo 2001, appendices, as transcribed.",
 )
 enter(Experiment(
     name=NAME, methods=("MEGa",), measure=_measure, material=material, protocol=PROTOCOL, probes=100, encodes=False,

@@ -141,6 +141,7 @@ def over_lists(
 ) -> None:
     """The legend of the methods (of these axes, or others), and what the bars are: over lists, or within them."""
     n = means["n"].max()
+    units = units if n != 1 else {"lives": "life", "people": "person"}.get(units, units.removesuffix("s"))
     text = f"95 % interval {'within' if within else 'over'} {n:g} {units}"
     shown = {label: one for each in (of if len(of) else [ax]) for one, label in zip(*each.get_legend_handles_labels())}
     legend(ax, list(shown.values()), text if means["low"].notna().any() else f"{n:g} {units}: no interval", size)

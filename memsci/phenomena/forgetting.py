@@ -180,7 +180,7 @@ def _draw(result: Phenomenon, size: str) -> Figure:
         figures.over(axes[0], kept, "hours", "retained", looks)
         people = result.human
         axes[1].plot([DELAYS[name] for name in people["condition"]], people["value"], **figures.PEOPLE)
-        for ax, title in zip(axes, ("retained (%)", "people: savings (%)")):
+        for ax, title in zip(axes, ("retained (%)", "Ebbinghaus: savings (%)")):
             ax.set(xscale="log", xlabel="hours", title=title, ylim=(0, 1.02))
             ax.yaxis.set_major_formatter(per_cent)
         nats = means[means["measure"] == "nats"]
@@ -213,6 +213,8 @@ about(
     ],
     _draw,
     within=True,
+    note="Times, decay and null are put in. Ebbinghaus (1885): savings of one person, himself, in learning nonsense "
+    "syllables again, which is another measure: compare the shape.",
 )  # fmt: skip
 enter(Experiment(
     name=NAME, methods=("MEGa",), measure=_measure, material=lambda number: material(number)[0], protocol=PROTOCOL,

@@ -42,7 +42,7 @@ def human_qa(
     """Does a model that learnt a passage know what people know who read it, and are the same questions hard?
 
     Some fifty people read a Wikipedia passage and a story each, and answered ten questions about either from memory (arXiv
-    2605.25680): 71 % and 80 % right. A list is one passage, and a learner knows no other, as they did. Levels can be
+    2605.25680): 71 % and 78 % right. A list is one passage, and a learner knows no other, as they did. Levels can be
     compared with care only: people choose among four letters, a small model weighs the four texts.
 
     Parameters are those of `memsci.phenomena.experiment.run`. The shipped base is refused: it reads no ordinary English.
@@ -193,7 +193,14 @@ def _claims() -> list[Claim]:
     return claims
 
 
-about(NAME, "People's questions about what they read", _claims(), _draw)
+about(
+    NAME,
+    "People's questions about what they read",
+    _claims(),
+    _draw,
+    note="People (arXiv 2605.25680, some fifty) chose among four letters, models weigh the texts of the four options: "
+    "compare the order, not levels.",
+)
 enter(Experiment(
     name=NAME, methods=controls.LEARNERS, measure=_measure, material=material, protocol=PROTOCOL, probes=40, studies=7,
 ))  # fmt: skip

@@ -39,8 +39,12 @@ def misinformation(
 
     People who read a misleading report of what they saw choose the right answer less often against the reported one, the
     standard test (Loftus, Miller and Burns 1978). Against an answer that is new to them they choose it as often as those who
-    read none, so that the memory need not be impaired (the modified test of McCloskey and Zaragoza 1985). The standard test
-    alone cannot tell overwriting from competition; both together can.
+    read none, so that the memory need not be impaired (the modified test of McCloskey and Zaragoza 1985; that some
+    impairment plays a part was held against it, as by Loftus and Hoffman 1989). The standard test alone cannot tell
+    overwriting from competition; both together can. Of two facts that are stored alike one is chosen by chance, which is
+    half of the standard test lost with no harm to a memory. MEGa's adapters cannot overwrite one another: under the true
+    gate it cannot lose. The control's reports name a source, as those of "misled" do and those of "misled, no source" do
+    not.
 
     Parameters are those of `memsci.phenomena.experiment.run`.
 
@@ -183,6 +187,9 @@ about(
         _loss("In context: a report costs nothing in the modified test", "In context", "modified", "equal"),
     ],
     _draw,
+    note="Of two facts that are stored alike one is chosen by chance, which is half of the standard test lost. The true "
+    "gate loses nothing by construction: every event has an adapter of its own. The control's reports name a source "
+    "in both panels.",
 )  # fmt: skip
 enter(Experiment(
     name=NAME, methods=controls.LEARNERS, measure=_measure, material=_studied, protocol=PROTOCOL,

@@ -87,6 +87,7 @@ class About:
     claims: tuple[Claim, ...] = ()
     draw: Callable[[Phenomenon, str], Figure] | None = None
     within: bool = False
+    note: str = ""
 
 
 ABOUT: dict[str, About] = {}
@@ -98,13 +99,15 @@ def about(
     claims: Iterable[Claim] = (),
     draw: Callable[[Phenomenon, str], Figure] | None = None,
     within: bool = False,
+    note: str = "",
 ) -> About:
     """Enter a phenomenon: its title, what it claims, and how it is drawn (default: means by condition, people beside).
 
     `draw` takes the result and the size of the figure (a key of `memsci.figures.SIZES`). `within`: every list has every
-    condition and these are compared, so that the figure's intervals are within lists.
+    condition and these are compared, so that the figure's intervals are within lists. `note`: what its caption tells
+    besides, what is put in or follows from the scoring, and where the values of people are from, if any are drawn.
     """
-    ABOUT[name] = About(name, title, tuple(claims), draw, within)
+    ABOUT[name] = About(name, title, tuple(claims), draw, within, note)
     return ABOUT[name]
 
 

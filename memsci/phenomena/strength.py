@@ -55,7 +55,8 @@ def list_strength(base: Base, lists: int | Sequence[int] = 20, seed: int = 0, pr
     lists: the ratio of ratios is above 1. In people it is above 1 in free recall, near 1 in cued recall, and near or below
     1 in recognition (Ratcliff, Clark and Shiffrin 1990; Dennis, List strength effect tutorial, Noetica 6). The gate of MEGa
     compares keys, and keys do not get stronger, so in recognition and cued recall it must give 1. Free recall has a ratio
-    above 1 only where strength has a part in the gate: activation (`memsci.gate.activation`), which is put in.
+    above 1 only where strength has a part in the gate: activation (`memsci.gate.activation`), which is put in. Strong
+    memories have more steps and more wordings than weak ones. Recognition is here of the answer, not of the item.
 
     Parameters
     ----------
@@ -264,7 +265,14 @@ def _claims() -> list[Claim]:
     ]
 
 
-about(NAME, "List strength: pure and mixed lists", _claims(), _draw)
+about(
+    NAME,
+    "List strength: pure and mixed lists",
+    _claims(),
+    _draw,
+    note="Strong memories had more steps and nine more wordings. Recognition is of the answer to a question (the true one "
+    "against another), not of the memory. Activation (w = 1) is put in.",
+)
 enter(Experiment(
     name=NAME, methods=("MEGa",), measure=_measure, material=lambda number: list(material(number)[0]), protocol=PROTOCOL,
     probes=2 * 4 * STUDIED,

@@ -28,7 +28,7 @@ from memsci.measures import paper
 from memsci.measures.forgetting import bin_lags
 from memsci.measures.methods import labels
 from memsci.measures.metrics import METRICS
-from memsci.measures.statistics import mean_table
+from memsci.measures.statistics import EXACT_UNITS, FLIPS, mean_table
 from memsci.runs import folder as files
 
 if TYPE_CHECKING:
@@ -157,14 +157,43 @@ def _of_phenomenon(found: Phenomenon, apart: list[str]) -> str:
     """The caption of a phenomenon, with its claims and their verdicts."""
     from memsci.phenomena.result import ABOUT
 
-    told = "; ".join(
-        f"{row.claim} (n = {row.n}{f', p = {row.p_holm:.2g}' if pd.notna(row.p_holm) else ''}): {row.verdict}"
-        for row in found.test().itertuples()
-    )
-    test = f"Exact sign-flip tests, p after Holm's correction: {told}" if told else ""
-    known = ABOUT[found.name]
-    bars = {"interval": WITHIN.format("list")} if known.within else {}
-    return caption(known.title, found.shown(), unit="list", test=test, displaced=apart, **bars)
+    known, tests, told = ABOUT[found.name], found.test(), []
+    for claim, row in zip(known.claims, tests.itertuples(), strict=True):
+        if not row.n:
+            continue
+        how = [f"n = {row.n}"]
+        how += [f"within ± {claim.margin:g}"] if claim.kind == "equal" else []
+        how += [f"p = {row.p_holm:.2g}"] if pd.notna(row.p_holm) else []
+        built = ", by construction" if row.by_construction else ""
+        told.append(f"{row.claim} ({', '.join(how)}): {row.verdict}{built}")
+    if waiting := tests.loc[tests["n"] == 0, "claim"].tolist():
+        told.append(f"not run: {'; '.join(waiting)}")
+    kinds = {claim.kind for claim, n in zip(known.claims, tests["n"]) if n}
+    test = f"{_how_tested(tests, kinds)}: {'; '.join(told)}" if told else ""
+    bars = {"interval": f"{WITHIN.format('list')}, which may pass 0 or 100 %"} if known.within else {}
+    under = caption(known.title, found.shown(), unit="list", test=test, displaced=apart, **bars)
+    return " ".join(filter(None, (under, _too_few(tests), known.note)))
+
+
+def _how_tested(tests: pd.DataFrame, kinds: set[str]) -> str:
+    """By which tests claims of these kinds were decided."""
+    exact = "exact" if tests["n"].max() <= EXACT_UNITS else f"{FLIPS:,} draws"
+    how = [f"two-sided sign-flip tests ({exact})"] if kinds & {"more", "less"} else []
+    how += ["permutations of Spearman's ρ for orders"] if "ordered" in kinds else []
+    how += ["a 90 % interval for what is to be within a margin"] if "equal" in kinds else []
+    said = f"{', '.join(how) or 'no test'}; p after Holm's correction over the claims of this figure"
+    return said[:1].upper() + said[1:]
+
+
+def _too_few(tests: pd.DataFrame) -> str:
+    """Where so few lists were run that not even the least p would be low enough, that this is so."""
+    from memsci.phenomena.result import LEVEL
+
+    tried = tests[tests["p_holm"].notna()]
+    n = int(tried["n"].max()) if len(tried) else 0
+    if not n or len(tried) * 2 / 2**n <= LEVEL:
+        return ""
+    return f"With n = {n} no p of these tests can be below {LEVEL:g} after the correction, so that none of them could hold."
 
 
 def _experiment(folder: Path) -> tuple[str, Iterable[str], int | None]:
