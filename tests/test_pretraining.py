@@ -337,13 +337,14 @@ def test_what_came_first_is_what_the_stories_tell():
     assert seen > 20
 
 
-def test_every_token_can_be_copied_and_any_word_has_many_spellings(raw):
-    drawn = set()
+def test_seldom_tokens_are_copied_and_any_word_has_many_spellings(raw):
+    drawn, rare = set(), set(vocabulary.seldom(raw))
     for seed in range(300):
         row = corpus.Row(raw)
         copying.copy(row, random.Random(seed))
         drawn |= set(row.tokens)
-    assert len(drawn) > 0.8 * raw.get_vocab_size()
+    assert len(rare) == vocabulary.VOCABULARY // 3 and CONTROL.isdisjoint(rare)
+    assert len(drawn & rare) > 0.95 * len(rare)
     for text in (" mother", " Zoë", " whistled"):
         ways = {tuple(vocabulary.pieces(raw, text, random.Random(seed))) for seed in range(20)}
         assert {raw.decode(list(way)) for way in ways} == {text} and len(ways) > 1

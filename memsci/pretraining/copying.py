@@ -35,11 +35,15 @@ def spell(row: Row, rng: random.Random) -> None:
 
 
 def copy(row: Row, rng: random.Random) -> None:
-    """Pieces in an order that no text has, said again: so every token of the vocabulary is read and said."""
-    size, first = row.tokenizer.get_vocab_size(), len(vocabulary.CONTROL)
+    """Pieces in an order that no text has, said again: so every one of the vocabulary is read and said.
+
+    Most are of the third that texts have least often: drawn from all alike, such tokens were said a dozen times by the
+    middle of a training and still had one embedding; fifty times are enough.
+    """
+    rare = vocabulary.seldom(row.tokenizer)
     while row.room > 60:
-        if rng.random() < 0.5:
-            pieces = [rng.randrange(first, size) for _ in range(rng.randint(8, 24))]
+        if rng.random() < 0.7:
+            pieces = rng.choices(rare, k=rng.randint(8, 24))
         else:
             pieces = [piece for _ in range(4) for piece in vocabulary.pieces(row.tokenizer, f" {words.word(rng)}", rng)]
         for role, weight in (("user", 0.0), ("assistant", 2.0)):

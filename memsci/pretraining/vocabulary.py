@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
+from functools import cache
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
@@ -54,6 +56,15 @@ def build(events: int = 20000, seed: int = 0) -> Tokenizer:
         (text for source in (text_sample(events, seed), constants * 200) for text in source), trainer
     )
     return tokenizer
+
+
+@cache
+def seldom(tokenizer: Tokenizer, events: int = 1000) -> tuple[int, ...]:
+    """The third of all tokens that training's text has least often, control tokens left out."""
+    found = Counter(
+        id for text in text_sample(events, 1) for id in tokenizer.encode(text, add_special_tokens=False).ids
+    )
+    return tuple(sorted(range(len(CONTROL), tokenizer.get_vocab_size()), key=lambda id: found[id])[: VOCABULARY // 3])
 
 
 def pieces(tokenizer: Tokenizer, text: str, rng: random.Random) -> list[int]:
