@@ -194,6 +194,29 @@ def test_intervals_within_units_are_those_of_the_difference():
         within_table(frame.iloc[:9])
 
 
+def test_intervals_within_units_end_where_the_scale_ends():
+    rng = np.random.default_rng(2)
+    shares = {
+        "easy": rng.choice([0.96, 1.0], 12),
+        "middle": rng.uniform(0.2, 0.8, 12),
+        "hard": rng.choice([0.0, 0.04], 12),
+    }
+    frame = pd.DataFrame(
+        [{"participant": p, "condition": c, "value": v} for c in shares for p, v in enumerate(shares[c])]
+    )
+    free, cut = (
+        within_table(frame, bounds=bounds).set_index("condition") for bounds in ((-np.inf, np.inf), (0.0, 1.0))
+    )
+    assert free.loc["easy", "high"] > 1 and free.loc["hard", "low"] < 0
+    assert cut.loc["easy", "high"] == 1 and cut.loc["hard", "low"] == 0
+    ends = ["low", "high"]
+    assert cut[ends].to_numpy().tolist() == free[ends].clip(0, 1).to_numpy().tolist()
+    assert (cut["low"] < cut["mean"]).all() and (cut["mean"] < cut["high"]).all()
+    assert cut[["mean", "sd", "n"]].equals(free[["mean", "sd", "n"]])
+    with pytest.raises(MemsciError, match="beyond the bounds"):
+        within_table(frame, bounds=(0.0, 0.5))
+
+
 def test_the_figure_of_conditions():
     matplotlib.use("Agg")
     rows = [

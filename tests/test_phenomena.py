@@ -11,6 +11,7 @@ import pytest
 
 from memsci import phenomena
 from memsci.errors import MemsciError
+from memsci.figures.caption import caption
 from memsci.learners import BaseAlone, MEGa
 from memsci.measures.statistics import holm, sign_flip
 from memsci.phenomena import experiment, figures, reference, result
@@ -59,11 +60,69 @@ def test_a_caption_tells_what_holds_by_construction_and_what_could_not_hold(made
     )
     assert "A is above one half (n = 10): holds, by construction; A is as A (n = 10, within ± 0.05): holds;" in said
     assert "not run: C is above A." in said and "could hold" not in said
+    assert "over the claims of this figure, but for those by construction: " in said
     few = Phenomenon(
         "planted", made.table[made.table["list"] < 6]
     )  # twice 2/2^6, the least that Holm leaves, is above .05
     assert "With n = 6 no p of these tests can be below 0.05" in report._of_phenomenon(few, [])
     assert few.test()["verdict"].tolist()[:3] == ["open", "open", "holds"]
+
+
+def test_intervals_within_lists_pass_no_end_of_a_scale_and_the_caption_says_so(made, monkeypatch):
+    table = made.table.assign(
+        value=[0.0 if c == "x" else float(k % 20 > 2) for k, c in enumerate(made.table["condition"])]
+    )
+    ends = {}
+    for bounds in (None, {"share": result.SHARE}):
+        phenomena.result.about("planted", "Planted", (), within=True, bounds=bounds)
+        ends[bool(bounds)] = Phenomenon("planted", table).shown()[["low", "high"]]
+        said = report._of_phenomenon(Phenomenon("planted", table), [])
+        assert "Holm" not in said  # nothing is corrected
+        assert ("(Cousineau and Morey), cut where the scale ends." in said) == bool(bounds)
+    assert ends[False]["low"].min() < 0 and ends[False]["high"].max() > 1
+    assert ends[True].to_numpy().tolist() == ends[False].clip(0, 1).to_numpy().tolist()
+
+
+BUILT = {  # what likeness, arithmetic or the material must give
+    "recognition": {"lures of a studied kind are harder to tell", "stories with one fact changed are harder than with all"},
+    "cues": {f"Of {share} of the words MEGa recalls more facts than they hold" for share in (0.4, 0.2)},
+    "list_length": {
+        "of 200 memories the right one is found less often than of 10", "recognition is worse among 200 than among 10",
+    },
+    "misinformation": {"a report without its source costs in the standard test", "a report costs nothing"},
+    "false_memory": {"the lure is more familiar than other lists' lures"},
+    "free_recall": {
+        "Without a context recall knows no order in time", "People's context begins late in the list",
+        "Without a context like follows like, more than with shuffled keys",
+        "People's context brings neighbours in time together",
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", sorted(BUILT))
+def test_what_must_hold_is_marked_and_what_can_fail_is_not(name):
+    claims = ABOUT[name].claims
+    text = lambda claim: re.sub("^(MEGa|MEGa, true gate|paper's keys|MiniLM keys|TF-IDF keys): ", "", claim.text)
+    assert {text(claim) for claim in claims if claim.by_construction} == BUILT[name]
+    # Keys that know no meanings need not take a lure for its list.
+    free = {claim.text.split(":")[0] for claim in claims if text(claim) in BUILT[name] and not claim.by_construction}
+    assert free == ({"paper's keys", "TF-IDF keys"} if name == "false_memory" else set())
+
+
+def test_a_fan_of_words_is_arithmetic_but_for_the_place_of_foils():
+    built = {claim.text for claim in ABOUT["fan"].claims if claim.by_construction}
+    assert len(built) == 4 and all(text.startswith("TF-IDF keys: ") for text in built)
+    assert not any("foils" in text and "place" in text for text in built)
+
+
+def test_one_life_is_not_lives():
+    one, five = ({"n": [n], "low": [low]} for n, low in ((1, np.nan), (5, 0.5)))
+    assert figures.bars(pd.DataFrame(one), unit="life") == "1 life: no interval"
+    assert figures.bars(pd.DataFrame(five), unit="life") == "95 % interval over 5 lives"
+    assert figures.bars(pd.DataFrame(five), unit="person") == "95 % interval over 5 people"
+    assert ABOUT["lifetime"].unit == "life"
+    means = pd.DataFrame({"mean": [0.5], "low": [np.nan], "high": [np.nan], "n": [1]})
+    assert caption("A life", means, unit="life").startswith("A life. Means over n = 1 life: too few")
 
 
 @pytest.mark.parametrize("name", sorted(ABOUT))

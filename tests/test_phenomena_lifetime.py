@@ -159,4 +159,7 @@ def test_it_is_drawn_with_every_learner():
     figure = result.figure()
     told = [text.get_text() for text in figure.axes[2].get_legend().get_texts()]
     assert told == ["MEGa", "MEGa, slept", "LoRA"]
+    assert figure.axes[2].get_legend().get_title().get_text() == "2 lives: no interval"
+    single = phenomena.Phenomenon("lifetime", table[table["list"] == 0]).figure()
+    assert single.axes[2].get_legend().get_title().get_text() == "1 life: no interval"
     assert set(result.test()["verdict"]) == {"open", "not run"}

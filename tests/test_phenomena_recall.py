@@ -90,12 +90,17 @@ def test_a_run_of_keys_alone_is_planned_without_learning():
     assert plan(experiments.load("cues"), "memsci/base").calls["steps"].item() > 0
 
 
-def test_the_figure_shows_people_and_the_gate_without_context_in_every_panel(by_words):
-    figure = by_words.figure()
-    assert len(figure.axes) == 4
-    for ax in figure.axes:
-        names = set(ax.get_legend_handles_labels()[1])
-        assert {KEYS, CONTEXT, "people"} <= names
+@pytest.mark.parametrize("size", ["print", "column", "page"])
+def test_people_have_panels_of_their_own_and_the_gate_without_context_is_in_all_others(by_words, size):
+    figure = by_words.figure(size)
+    sides = {who: [ax for ax in figure.axes if ax.get_title(loc="left").startswith(who)] for who in ("MEGa", "people")}
+    assert len(figure.axes) == 8 and [len(axes) for axes in sides.values()] == [4, 4]
+    names = lambda ax: {label for label in ax.get_legend_handles_labels()[1] if label != "chance"}
+    assert all({KEYS, CONTEXT} <= names(ax) and "people" not in names(ax) for ax in sides["MEGa"])
+    assert all(names(ax) == {"people"} for ax in sides["people"])
+    for one, other in zip(*sides.values()):
+        assert one.get_xlim() == other.get_xlim() and one.get_ylabel() == other.get_ylabel() != ""
+        assert one.get_xlabel() == other.get_xlabel() != ""
 
 
 def test_a_result_comes_back_with_its_events(by_words, tmp_path):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from memsci.figures.draw import between
+from memsci.figures.draw import many
 from memsci.measures.methods import labels
 from memsci.measures.metrics import METRICS
 from memsci.measures.statistics import FEWEST_UNITS
@@ -60,9 +60,7 @@ def caption(
     middle = "difference" if "mean" not in table else "mean"
     what = "Mean differences" if middle == "difference" else "Means"
     counts = sorted(set(table["n"].dropna().astype(int))) if "n" in table else []
-    over = (
-        f"{what} over n = {between(counts[0], counts[-1])} {unit}{'' if counts[-1] == 1 else 's'}" if counts else what
-    )
+    over = f"{what} over n = {many(counts[0], counts[-1], unit)}" if counts else what
     if "low" in table and table["low"].notna().any():
         said.append(f"{over}; bars or bands: {interval}.")
     elif counts and counts[-1] < FEWEST_UNITS:

@@ -28,6 +28,8 @@ def conditions(
 ) -> Axes:
     """A point per condition with its interval within units (Cousineau and Morey), and a thin line per unit.
 
+    Intervals of shares are cut at 0 and 100 % (`memsci.measures.statistics.within_table`).
+
     Parameters
     ----------
     scores
@@ -58,9 +60,10 @@ def conditions(
         raise MemsciError(f"The table has no metric {metric!r}; it has {sorted(set(scores['metric']))}.")
     names = rows[condition].drop_duplicates().tolist()
     series = {None: rows} if by is None else dict(list(rows.groupby(by, sort=False)))
+    bounds = (0.0, 1.0) if METRICS[metric].unit == "share" else (-np.inf, np.inf)
     with draw.canvas(ax, title, size, across=0.5 + 0.06 * len(names)) as ax:
         for k, (name, part) in enumerate(series.items()):
-            means = within_table(part, condition, unit=unit).set_index(condition).loc[names]
+            means = within_table(part, condition, unit=unit, bounds=bounds).set_index(condition).loc[names]
             means.loc[means["n"] < FEWEST_UNITS, ["low", "high"]] = np.nan
             each = unit_means(part, condition, unit=unit).pivot(index=unit, columns=condition, values="value")[names]
             at = np.arange(len(names)) + APART * (k - (len(series) - 1) / 2)

@@ -231,6 +231,18 @@ def memory_axis(ax: Axes, counts: pd.Series, name: str = "memories stored") -> N
     ax.set_xlabel(name)
 
 
+def many(first: float, last: float, unit: str) -> str:
+    """So many units, the unit given in the singular.
+
+    Examples
+    --------
+    >>> many(1, 1, "life"), many(5, 5, "life"), many(5, 9, "list")
+    ('1 life', '5 lives', '5–9 lists')
+    """
+    plural = {"life": "lives", "person": "people"}.get(unit, f"{unit}s")
+    return f"{between(first, last)} {unit if last == 1 else plural}"
+
+
 def between(first: float, last: float) -> str:
     """Whole numbers from the first to the last, in short.
 
@@ -290,11 +302,11 @@ def interval(frame: pd.DataFrame, joint: str = " ", unit: str = "partition") -> 
     """What the bands or bars of a figure are; nothing where none are drawn and no one can tell why."""
     counts = sorted(set(frame["n"].dropna().astype(int))) if "n" in frame else []
     if counts and counts[-1] < FEWEST_UNITS:
-        many = f"one {unit}" if counts[-1] == 1 else f"{between(counts[0], counts[-1])} {unit}s"
-        return f"{many}:{joint}no interval"
+        units = f"one {unit}" if counts[-1] == 1 else many(counts[0], counts[-1], unit)
+        return f"{units}:{joint}no interval"
     if frame["low"].isna().all():
         return ""
-    return joint.join(["95 % interval", *([f"over {between(counts[0], counts[-1])} {unit}s"] if counts else [])])
+    return joint.join(["95 % interval", *([f"over {many(counts[0], counts[-1], unit)}"] if counts else [])])
 
 
 def note(text: str) -> Artist:

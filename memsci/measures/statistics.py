@@ -132,12 +132,18 @@ def within_table(
     value: str = "value",
     unit: str = "participant",
     confidence: float = 0.95,
+    bounds: tuple[float, float] = (-np.inf, np.inf),
 ) -> pd.DataFrame:
     """Mean of each condition with an interval for comparisons within units (Cousineau 2005, as Morey 2008 corrects it).
 
     From the average x_uc of each unit in each of k conditions its own level is taken away: y_uc = x_uc − x̄_u + x̄. The
     interval is the mean of y in a condition ± t · SD(y) · √(k / (k − 1)) / √n, with t of n − 1 degrees of freedom. It tells
     whether conditions differ in the same units, and nothing of how far units differ.
+
+    Near an end of a bounded scale such an interval would reach beyond it, an aberration (Newcombe 1998, Statistics in
+    Medicine 17: 857–872). With `bounds` it is cut there, the truncated interval of a bounded mean (Evans, Hansen and Stark
+    2003, Berkeley statistics report 617); to do so within units is *ours*. No mean can lie beyond, so that which means an
+    interval holds and which intervals overlap stays the same. Its length then tells less of the spread.
 
     Parameters
     ----------
@@ -147,6 +153,8 @@ def within_table(
         Column or columns whose values make a condition.
     value, unit, confidence
         As in `mean_table`.
+    bounds
+        Least and greatest value that there can be, (0, 1) of shares.
 
     Returns
     -------
@@ -165,6 +173,8 @@ def within_table(
     by = _columns(condition)
     _check_free(by, ["mean", "sd", "low", "high", "n"])
     averages = unit_means(frame, by, value, unit)
+    if not averages[value].between(*bounds).all():
+        raise MemsciError(f"Some values lie beyond the bounds {bounds}, so these do not bound them. Leave bounds out.")
     wide = averages.set_index([unit, *by])[value].unstack(by, sort=False)
     if (gaps := wide.isna()).any(axis=None):
         who = gaps.index[gaps.any(axis=1)].tolist()[0]
@@ -180,7 +190,8 @@ def within_table(
     own = wide.sub(wide.mean(axis=1), axis=0) + wide.to_numpy().mean()
     error = own.std(ddof=1) * np.sqrt(k / (k - 1) / n) * stdtrit(n - 1, (1 + confidence) / 2) if n > 1 else np.nan
     means = wide.mean()
-    made = pd.DataFrame({"mean": means, "sd": wide.std(ddof=1), "low": means - error, "high": means + error})
+    low, high = ((means + sign * error).clip(*bounds) for sign in (-1, 1))
+    made = pd.DataFrame({"mean": means, "sd": wide.std(ddof=1), "low": low, "high": high})
     return made.assign(n=n).reset_index().rename_axis(columns=None)
 
 

@@ -12,7 +12,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from scipy.stats import spearmanr
 
-from memsci.figures.style import look, style
+from memsci.figures.style import WIDTHS, look, style
 from memsci.measures.methods import order as by_method
 from memsci.memory import Memory
 from memsci.models.base import Base
@@ -21,7 +21,7 @@ from memsci.phenomena.controls import Report
 from memsci.phenomena.experiment import Experiment, Lists, enter, run
 from memsci.phenomena.keys import FINDERS, finders
 from memsci.phenomena.reference import human
-from memsci.phenomena.result import Claim, Phenomenon, about
+from memsci.phenomena.result import SHARE, Claim, Phenomenon, about
 from memsci.world import grammar, split, stories
 
 NAME = "fan"
@@ -165,19 +165,24 @@ def _draw(result: Phenomenon, size: str) -> Figure:
             figures.over(ax, at, "person", f"{name}: {kind}s", looks)
             ax.set_xticks(FANS)
             ax.set(xlabel="stories of the person", ylabel="seconds" if name == "people" else "log max g")
-        figures.legend(axes[-1], None, f"stories of the place; bands: 95 % within {means['n'].max():g} lists", size)
+        joint = "; " if size in WIDTHS else "\n"
+        figures.legend(axes[-1], None, f"stories of the place{joint}{figures.bars(means, within=True)}", size)
     return figure
 
 
 def _claims(method: str) -> list[Claim]:
     sides = [(kind, side) for kind in ("target", "foil") for side in ("person", "place")]
+    # These keys weigh a word less the more memories have it, so that their fan is arithmetic, and so is their agreement; but
+    # of foils no memory has both words, and which way a commoner place works is open.
+    words = method == "TF-IDF keys"
     return [
         Claim(f"{method}: {kind}s are weaker the more stories share their {side}", "slope",
-              {"method": method, "condition": f"{kind}, {side}"}, 0.0, "less")
+              {"method": method, "condition": f"{kind}, {side}"}, 0.0, "less",
+              by_construction=words and (kind, side) != ("foil", "place"))
         for kind, side in sides
     ] + [
         Claim(f"{method}: its order of 18 cells goes with people's", "agreement",
-              {"method": method, "condition": "18 cells"}, 0.0)
+              {"method": method, "condition": "18 cells"}, 0.0, by_construction=words)
     ]  # fmt: skip
 
 
@@ -187,6 +192,7 @@ about(
     [claim for method in FINDERS for claim in _claims(method)],
     _draw,
     within=True,
+    bounds={"found": SHARE, "strength": (-np.inf, 0.0)},
     note="Strength is the log of the highest weight, whichever memory has it; the agreement over 18 cells also counts that "
     "foils are weaker than targets. People: Anderson 1974, as given in the tutorial of ACT-R (seconds: higher is "
     "weaker).",

@@ -17,7 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from memsci.figures.draw import lines, whiskers
+from memsci.figures.draw import lines, many, per_cent, whiskers
 from memsci.figures.style import INCH, WIDTHS, look, style
 from memsci.measures.methods import order
 
@@ -26,7 +26,11 @@ if TYPE_CHECKING:
 
 HEIGHTS = {"column": 1.8, "page": 2.1}  # inches, least of a panel
 PEOPLE = {"color": "#000000", "marker": "o", "linestyle": "-", "markerfacecolor": "white"}  # in all figures
-RECALL = {"spc": "recalled, by position studied", "pfr": "recalled first", "lag crp": "next recall, by lag"}
+# What is drawn of free recalls, and along what.
+RECALL = {
+    "spc": ("recalled (%)", "position studied"), "pfr": ("recalled first (%)", "position studied"),
+    "lag crp": ("next recall (%)", "lag (positions)"),
+}  # fmt: skip
 
 
 def panels(
@@ -137,14 +141,25 @@ def points(ax: Axes, means: pd.DataFrame, conditions: list[str], title: str) -> 
 
 
 def over_lists(
-    ax: Axes, means: pd.DataFrame, size: str, of: Sequence[Axes] = (), within: bool = False, units: str = "lists"
+    ax: Axes, means: pd.DataFrame, size: str, of: Sequence[Axes] = (), within: bool = False, unit: str = "list"
 ) -> None:
-    """The legend of the methods (of these axes, or others), and what the bars are: over lists, or within them."""
-    n = means["n"].max()
-    units = units if n != 1 else {"lives": "life", "people": "person"}.get(units, units.removesuffix("s"))
-    text = f"95 % interval {'within' if within else 'over'} {n:g} {units}"
+    """The legend of the methods (of these axes, or others), and what the bars are (`bars`)."""
     shown = {label: one for each in (of if len(of) else [ax]) for one, label in zip(*each.get_legend_handles_labels())}
-    legend(ax, list(shown.values()), text if means["low"].notna().any() else f"{n:g} {units}: no interval", size)
+    legend(ax, list(shown.values()), bars(means, within, unit), size)
+
+
+def bars(means: pd.DataFrame, within: bool = False, unit: str = "list") -> str:
+    """What bars and bands are: intervals over lists (or what `unit` names, in the singular), or within them.
+
+    Examples
+    --------
+    >>> bars(pd.DataFrame({"n": [20], "low": [0.5]}), within=True), bars(pd.DataFrame({"n": [1], "low": [np.nan]}))
+    ('95 % interval within 20 lists', '1 list: no interval')
+    """
+    n = means["n"].max()
+    if means["low"].isna().all():
+        return f"{many(n, n, unit)}: no interval"
+    return f"95 % interval {'within' if within else 'over'} {many(n, n, unit)}"
 
 
 def recall_curves(axes: Iterable[Axes], means: pd.DataFrame, looks: Mapping[str, Mapping[str, Any]]) -> None:
@@ -152,12 +167,12 @@ def recall_curves(axes: Iterable[Axes], means: pd.DataFrame, looks: Mapping[str,
 
     `means` has measure, condition, series, mean, low and high; `looks` says in which order lines are drawn, and how.
     """
-    for ax, (measure, title) in zip(axes, RECALL.items()):
+    for ax, (measure, (title, along)) in zip(axes, RECALL.items()):
         own = means[(means["measure"] == measure) & means["series"].isin(list(looks))]
         frame = own[["series", "mean", "low", "high"]].assign(x=own["condition"].astype(int))
         if measure == "lag crp":  # a line is no step of lag 0
             frame = pd.concat([frame, pd.DataFrame({"x": 0, "series": frame["series"].unique()})])
         lines(ax, frame, "x", {name: how for name, how in looks.items() if name in set(frame["series"])})
-        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-        ax.set_title(title)
-        ax.set_ylim(0, None)
+        ax.xaxis.set_major_locator(MaxNLocator("auto", integer=True, steps=[1, 2, 4, 5, 10]))
+        ax.yaxis.set_major_formatter(per_cent)
+        ax.set(title=title, xlabel=along, ylim=(0, 1.06 * ax.dataLim.y1))

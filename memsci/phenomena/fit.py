@@ -179,6 +179,8 @@ class Fits:
     ) -> Figure:
         """The models' serial position, first recalls and steps in time beside people's; bands over subjects.
 
+        Models recall the very lists that the people recalled, so that all stand on one axis.
+
         What has no context (τ = 0) is always among them: "item", or else the last of the models with τ set to 0.
         """
         models = [name for name in models if name in set(self.table["model"])]
@@ -201,7 +203,7 @@ class Fits:
             width, height = mpl.rcParams["figure.figsize"]
             figure, axes = figures.panels(3, size, 2 * width, height)
             figures.recall_curves(axes, means, looked | {"people": figures.PEOPLE})
-            figures.over_lists(axes[-1], means, size, units="people")
+            figures.over_lists(axes[-1], means, size, unit="person")
             if size not in WIDTHS:
                 figure.suptitle("Free recall of people, and of models fitted to each", x=0.01, ha="left")
         return figure

@@ -26,7 +26,7 @@ from memsci.phenomena.controls import Report
 from memsci.phenomena.experiment import Experiment, Lists, enter, run
 from memsci.phenomena.keys import FINDERS, finders
 from memsci.phenomena.recognition import material
-from memsci.phenomena.result import Claim, Phenomenon, about
+from memsci.phenomena.result import SHARE, Claim, Phenomenon, about
 
 NAME = "forgetting"
 DELAYS = {"20 min": 1 / 3, "1 h": 1.0, "9 h": 9.0, "1 d": 24.0, "2 d": 48.0, "6 d": 144.0, "31 d": 744.0}  # hours
@@ -213,6 +213,7 @@ about(
     ],
     _draw,
     within=True,
+    bounds={"retained": SHARE},
     note="Times, decay and null are put in. Ebbinghaus (1885): savings of one person, himself, in learning nonsense "
     "syllables again, which is another measure: compare the shape.",
 )  # fmt: skip

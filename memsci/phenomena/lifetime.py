@@ -362,7 +362,7 @@ def _draw(result: Phenomenon, size: str) -> Figure:
                 ax.yaxis.set_major_formatter(per_cent)
             ax.set_xticks(sorted(rows["at"].unique()))
             ax.grid(True, axis="y")
-        figures.over_lists(axes[2], means, size, axes, units="lives")
+        figures.over_lists(axes[2], means, size, axes, unit="life")
     return figure
 
 
@@ -400,6 +400,7 @@ about(
         Claim("Slept: one in five questions about forgotten memories at most is answered", "forgotten", _SLEPT, 0.2, "less"),
     ],
     _draw,
+    unit="life",
 )  # fmt: skip
 enter(
     Experiment(

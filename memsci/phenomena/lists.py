@@ -18,7 +18,7 @@ from memsci.phenomena import figures, materials
 from memsci.phenomena.controls import Report
 from memsci.phenomena.experiment import Experiment, Lists, enter, run
 from memsci.phenomena.keys import FINDERS, familiarity, finders, right
-from memsci.phenomena.result import Claim, Phenomenon, about
+from memsci.phenomena.result import SHARE, Claim, Phenomenon, about
 from memsci.world import grammar, stories
 
 NAME = "list_length"
@@ -111,11 +111,23 @@ def _draw(result: Phenomenon, size: str) -> Figure:
 def _claims(method: str) -> list[Claim]:
     at = lambda length: {"method": method, "condition": str(length)}
     short = {"condition": "10"}
-    return [
+    return [  # lists are nested: a memory that comes later can only take finds away, and adds noise to a sum
         Claim(
-            f"{method}: of 200 memories the right one is found less often than of 10", "gate", at(200), short, "less"
+            f"{method}: of 200 memories the right one is found less often than of 10",
+            "gate",
+            at(200),
+            short,
+            "less",
+            by_construction=True,
         ),
-        Claim(f"{method}: recognition is worse among 200 than among 10", "auc", at(200), short, "less"),
+        Claim(
+            f"{method}: recognition is worse among 200 than among 10",
+            "auc",
+            at(200),
+            short,
+            "less",
+            by_construction=True,
+        ),
         Claim(f"{method}: recognition among 50 is within .05 of that among 10", "auc", at(50), short, "equal"),
     ]
 
@@ -126,6 +138,7 @@ about(
     [claim for method in FINDERS for claim in _claims(method)],
     _draw,
     within=True,
+    bounds=dict.fromkeys(("gate", "weight", "auc"), SHARE),
     note="Familiarity is a sum over all memories, so that each further one adds noise to it. The axes do not begin at "
     "chance.",
 )

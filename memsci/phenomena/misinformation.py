@@ -176,7 +176,9 @@ about(
     "Misinformation: standard and modified test",
     [
         _loss("MEGa: a report costs in the standard test", "MEGa", "standard"),
-        _loss("MEGa: a report without its source costs in the standard test", "MEGa", "standard, no source"),
+        # Two texts that are alike but for one fact are stored alike, and chosen between by chance.
+        _loss("MEGa: a report without its source costs in the standard test", "MEGa", "standard, no source",
+              by_construction=True),
         _loss("MEGa: a report costs nothing in the modified test", "MEGa", "modified", "equal"),
         _loss("MEGa: nor does one without its source", "MEGa", "modified, no source", "equal"),
         _loss("MEGa, true gate: a report costs nothing", "MEGa, true gate", "standard, no source", "equal",

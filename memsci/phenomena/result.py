@@ -34,6 +34,7 @@ COLUMNS = (
 )  # fmt: skip
 EVENTS = ("subject", "list", "position", "trial_type", "item")  # of psifr
 MARGIN = 0.05  # differences within it count as none
+SHARE = (0.0, 1.0)  # between what a share lies
 LEVEL = 0.05  # of all tests of a phenomenon together
 _TEXT = (
     "phenomenon", "method", "condition", "item", "measure", "protocol", "studied", "question", "response",
@@ -63,7 +64,8 @@ class Claim:
     margin : float
         For "equal", in units of the measure.
     by_construction : bool
-        It follows from how the model is made, so it checks the apparatus and says nothing about minds.
+        It follows from how the model, its material or the measure is made, so it checks the apparatus and says nothing about
+        minds: it is tested, and kept out of the correction for the number of claims.
     """
 
     text: str
@@ -88,6 +90,8 @@ class About:
     draw: Callable[[Phenomenon, str], Figure] | None = None
     within: bool = False
     note: str = ""
+    bounds: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    unit: str = "list"
 
 
 ABOUT: dict[str, About] = {}
@@ -100,14 +104,18 @@ def about(
     draw: Callable[[Phenomenon, str], Figure] | None = None,
     within: bool = False,
     note: str = "",
+    bounds: Mapping[str, tuple[float, float]] | None = None,
+    unit: str = "list",
 ) -> About:
     """Enter a phenomenon: its title, what it claims, and how it is drawn (default: means by condition, people beside).
 
     `draw` takes the result and the size of the figure (a key of `memsci.figures.SIZES`). `within`: every list has every
     condition and these are compared, so that the figure's intervals are within lists. `note`: what its caption tells
     besides, what is put in or follows from the scoring, and where the values of people are from, if any are drawn.
+    `bounds`: between what numbers a measure lies whatever is found (`SHARE`), so that no interval within lists passes these.
+    `unit`: what a reader is told that a list is, in the singular.
     """
-    ABOUT[name] = About(name, title, tuple(claims), draw, within, note)
+    ABOUT[name] = About(name, title, tuple(claims), draw, within, note, dict(bounds or {}), unit)
     return ABOUT[name]
 
 
@@ -194,15 +202,17 @@ class Phenomenon:
         """The means that the figure shows, as `means` has them.
 
         Where conditions are compared within lists (`About.within`), the interval is that within lists
-        (`memsci.measures.statistics.within_table`), but for a measure with a single condition.
+        (`memsci.measures.statistics.within_table`), but for a measure with a single condition; it is cut at the
+        bounds of the measure (`About.bounds`).
         """
-        means = self.means()
-        if not ABOUT[self.name].within:
+        means, known = self.means(), ABOUT[self.name]
+        if not known.within:
             return means
         key = ["method", "condition", "measure"]
-        for (_, _), rows in self.table.groupby(["method", "measure"], sort=False):
+        for (_, measure), rows in self.table.groupby(["method", "measure"], sort=False):
             if rows["condition"].nunique() > 1 and rows["list"].nunique() >= FEWEST_UNITS:
-                own = within_table(rows, key, unit="list").set_index(key)[["low", "high"]]
+                bounds = known.bounds.get(measure, (-np.inf, np.inf))
+                own = within_table(rows, key, unit="list", bounds=bounds).set_index(key)[["low", "high"]]
                 at = pd.MultiIndex.from_frame(means[key])
                 means.loc[at.isin(own.index), ["low", "high"]] = own.reindex(at[at.isin(own.index)]).to_numpy()
         return means

@@ -170,8 +170,9 @@ def _of_phenomenon(found: Phenomenon, apart: list[str]) -> str:
         told.append(f"not run: {'; '.join(waiting)}")
     kinds = {claim.kind for claim, n in zip(known.claims, tests["n"]) if n}
     test = f"{_how_tested(tests, kinds)}: {'; '.join(told)}" if told else ""
-    bars = {"interval": f"{WITHIN.format('list')}, which may pass 0 or 100 %"} if known.within else {}
-    under = caption(known.title, found.shown(), unit="list", test=test, displaced=apart, **bars)
+    cut = ", cut where the scale ends" if known.bounds else ""
+    bars = {"interval": f"{WITHIN.format(known.unit)}{cut}"} if known.within else {}
+    under = caption(known.title, found.shown(), unit=known.unit, test=test, displaced=apart, **bars)
     return " ".join(filter(None, (under, _too_few(tests), known.note)))
 
 
@@ -181,7 +182,10 @@ def _how_tested(tests: pd.DataFrame, kinds: set[str]) -> str:
     how = [f"two-sided sign-flip tests ({exact})"] if kinds & {"more", "less"} else []
     how += ["permutations of Spearman's ρ for orders"] if "ordered" in kinds else []
     how += ["a 90 % interval for what is to be within a margin"] if "equal" in kinds else []
-    said = f"{', '.join(how) or 'no test'}; p after Holm's correction over the claims of this figure"
+    said = ", ".join(how) or "no test"
+    if tests["p_holm"].notna().any():
+        free = ", but for those by construction" if tests.loc[tests["n"] > 0, "by_construction"].any() else ""
+        said += f"; p after Holm's correction over the claims of this figure{free}"
     return said[:1].upper() + said[1:]
 
 
