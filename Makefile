@@ -55,8 +55,8 @@ test: $(VENV)/.installed-dev ## all tests, and all notebooks
 test-fast: $(VENV)/.installed-dev ## what a developer runs all the time: no browser, no notebooks, no slow tests
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m "not slow and not browser" tests $(ARGS)
 
-base: $(VENV)/.installed ## train the shipped base model from scratch (hours on two cores; resumes where it was stopped)
-	$(BIN)/python -m memsci.pretraining.train checkpoints/base $(ARGS)
+base: $(VENV)/.installed ## train memsci/base-2, from the weights of memsci/base (two hours on two cores; resumes where it was stopped)
+	$(BIN)/python -m memsci.pretraining.train checkpoints/base-2 --start memsci/assets/base $(ARGS)
 
 base-report: $(VENV)/.installed ## measure the shipped base model's abilities, each with its chance level
 	$(BIN)/python -m memsci.pretraining.report $(ARGS)

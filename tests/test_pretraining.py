@@ -380,6 +380,30 @@ def test_a_finished_base_with_a_dead_token_is_refused(base, raw, tmp_path):
     assert not (tmp_path / "alike").exists()
 
 
+def test_tokens_that_are_alike_at_the_end_are_trained_alone(raw, monkeypatch):
+    model = train.build_model("tiny", 3)
+    towards = torch.randn(vocabulary.VOCABULARY, 64, generator=torch.Generator().manual_seed(0))
+    pulled = (
+        lambda model, tokens, positions, next_tokens, weights: (  # a drawn model copies nothing: each to a place of its own
+            (model.lm_head.weight[next_tokens] - towards[next_tokens]).square().sum() + 0 * model.lm_head.weight.sum()
+        )
+    )
+    monkeypatch.setattr(train, "corpus_loss", pulled)
+    alike = list(range(3000, 3005))
+    with torch.no_grad():
+        rows = model.get_input_embeddings().weight
+        rows[alike] = rows[3000] + 1e-3 * rows[3001:3006]
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    said = train.settle(model, raw, random.Random(0), rows=2)
+    after = model.state_dict()
+    assert len(train.dead_tokens(rows)) == 0 and (said[alike] > 20).all()
+    others = [row for row in range(len(rows)) if row not in alike]
+    for name in before.keys() - {"model.embed_tokens.weight", "lm_head.weight"}:
+        assert torch.equal(before[name], after[name]), name
+    assert torch.equal(before["lm_head.weight"][others], rows[others])
+    assert train.settle(model, raw, random.Random(0), rows=2).sum() == 0
+
+
 # --- loss -------------------------------------------------------------------------------------------------------------
 
 
@@ -482,7 +506,7 @@ def test_muon_in_float32_is_torchs_but_for_rounding(shape):
     torch.manual_seed(0)
     start, settings = (
         torch.randn(shape),
-        dict(lr=3e-3, weight_decay=0.05, momentum=0.95, adjust_lr_fn="match_rms_adamw"),
+        dict(lr=2e-3, weight_decay=0.05, momentum=0.95, adjust_lr_fn="match_rms_adamw"),
     )
     ours, theirs = (torch.nn.Parameter(start.clone()) for _ in range(2))
     optims = train.Muon([ours], **settings), torch.optim.Muon([theirs], **settings)

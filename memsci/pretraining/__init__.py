@@ -2,7 +2,7 @@
 
 ::
 
-    python -m memsci.pretraining.train checkpoints/base                                  # or: make base
-    python -m memsci.pretraining.report checkpoints/base/model --card checkpoints/base   # measures it, writes its card
-    cp -r checkpoints/base/model/. memsci/assets/base/                                   # ships it
+    python -m memsci.pretraining.train checkpoints/base-2 --start memsci/assets/base         # or: make base
+    python -m memsci.pretraining.report checkpoints/base-2/model --card checkpoints/base-2   # measures it, writes its card
+    cp -r checkpoints/base-2/model/. memsci/assets/base-2/                                   # ships it
 """

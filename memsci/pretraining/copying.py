@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 
 from .. import prompts
 from . import vocabulary, words
@@ -34,13 +35,13 @@ def spell(row: Row, rng: random.Random) -> None:
         row.turn("assistant", f"{', '.join(replies)}.", weight=2.0)
 
 
-def copy(row: Row, rng: random.Random) -> None:
+def copy(row: Row, rng: random.Random, rare: Sequence[int] = ()) -> None:
     """Pieces in an order that no text has, said again: so every one of the vocabulary is read and said.
 
-    Most are of the third that texts have least often: drawn from all alike, such tokens were said a dozen times by the
-    middle of a training and still had one embedding; fifty times are enough.
+    Most are of `rare`; if none are given, of the third that texts have least often. Drawn from all alike, such tokens were
+    said a dozen times by the middle of a training and still had one embedding.
     """
-    rare = vocabulary.seldom(row.tokenizer)
+    rare = rare or vocabulary.seldom(row.tokenizer)
     while row.room > 60:
         if rng.random() < 0.7:
             pieces = rng.choices(rare, k=rng.randint(8, 24))

@@ -31,6 +31,7 @@ Answers are a few tokens in a row of 288, so the tokens of a fact in a reply wei
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from functools import partial
 
 import torch
@@ -88,14 +89,19 @@ def mixture(progress: float) -> dict[str, float]:
 def rows(
     tokenizer: Tokenizer, rng: random.Random, count: int, progress: float = 0.0
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """``count`` rows: tokens and weights, both ``[count, ROW]``; what exceeds a row is cut, the rest is padding."""
-    pad = tokenizer.token_to_id(vocabulary.PAD)
-    tokens = torch.full((count, ROW), pad)
-    weights = torch.zeros(count, ROW)
-    shares = mixture(progress)
-    for index, sort in enumerate(rng.choices(list(shares), list(shares.values()), k=count)):
-        row = Row(tokenizer)
-        SORTS[sort](row, rng)
+    """``count`` rows of the mixture: tokens and weights, see `laid`."""
+    shares, made = mixture(progress), []
+    for sort in rng.choices(list(shares), list(shares.values()), k=count):
+        made.append(Row(tokenizer))
+        SORTS[sort](made[-1], rng)
+    return laid(made)
+
+
+def laid(rows: Sequence[Row]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Tokens and weights of rows, both ``[count, ROW]``; what exceeds a row is cut, the rest is padding."""
+    tokens = torch.full((len(rows), ROW), rows[0].tokenizer.token_to_id(vocabulary.PAD))
+    weights = torch.zeros(len(rows), ROW)
+    for index, row in enumerate(rows):
         length = min(len(row.tokens), ROW)
         tokens[index, :length] = torch.tensor(row.tokens[:length])
         weights[index, :length] = torch.tensor(row.weights[:length])
