@@ -21,6 +21,7 @@ PAGES = {  # of the repository, and what they are called in the site
     "CONTRIBUTING.md": "contributing.md",
     "CHANGELOG.md": "changelog.md",
     "memsci/assets/base/README.md": "model-card.md",
+    "memsci/assets/base-2/README.md": "model-card-2.md",
 }
 FENCED = re.compile(r"(^```.*?^```$)", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"(\]\()(?![a-z]+:|#)([^)\s#]+)((?:#[^)\s]*)?\))")

@@ -12,12 +12,13 @@ from conftest import ARCHITECTURES, SPECIAL, TEMPLATE, make_model, make_tokenize
 from tokenizers import AddedToken
 from transformers.utils import logging
 
+import memsci
 from memsci import prompts
 from memsci.config import Encoding
 from memsci.errors import MemsciError
 from memsci.learners.mega import MEGa
 from memsci.memory import Memory
-from memsci.models.base import SHIPPED, Base, batches, load
+from memsci.models.base import OWN, SHIPPED, Base, batches, load
 from memsci.models.generate import generate
 from memsci.models.sites import attention_input_path, mlp_input_path
 from memsci.models.template import THOUGHTS
@@ -358,11 +359,29 @@ def test_load(folder, base, dtype):
         assert loaded.chat(messages) == base.chat(messages)
 
 
-def test_what_comes_with_the_package_is_loaded_without_a_bar(capfd):
+@pytest.mark.parametrize("name", [None, *OWN])
+def test_what_comes_with_the_package_is_loaded_without_a_bar(name, capfd):
     was = logging.is_progress_bar_enabled()
-    assert load().name == SHIPPED
+    assert load(name).name == (name or SHIPPED)
     assert not capfd.readouterr().err
     assert logging.is_progress_bar_enabled() == was
+
+
+def test_a_store_finds_its_model_among_those_of_the_package(tmp_path):
+    base = load("memsci/base-2")
+    memsci.MEGa(base, tmp_path / "store")
+    again = memsci.open(tmp_path / "store")
+    assert again.base.name == base.name and again.base.fingerprint == base.fingerprint != load().fingerprint
+
+
+def test_the_next_base_has_no_dead_token():
+    from memsci.models.untrained import untrained, unwritable
+    from memsci.pretraining.vocabulary import CONTROL
+
+    base = load("memsci/base-2")
+    assert not untrained(base.model.get_input_embeddings().weight)[len(CONTROL) :].any()
+    text = ["On Sunday my mother and my sister baked a sour candy cake."]
+    assert unwritable(base, text) == [[]] != unwritable(load(), text)
 
 
 def test_load_refuses_what_is_not_there(tmp_path, folder):

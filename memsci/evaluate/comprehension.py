@@ -14,7 +14,7 @@ from memsci.errors import check_whole
 from memsci.evaluate.responses import probes
 from memsci.measures.text_match import contains
 from memsci.models import conversation
-from memsci.models.base import SHIPPED, Base
+from memsci.models.base import OWN, Base
 
 UNDERSTOOD = 0.5  # of the answers, from which on a base is good enough for a table
 
@@ -59,7 +59,7 @@ def comprehension(base: Base, memories: Any, most: int | None = None) -> pd.Data
     read.insert(3, "answer", answers)
     read.insert(4, "right", right)
     if (share := read["right"].mean()) < UNDERSTOOD:
-        better = "'smollm2', or a larger instruct model" if base.name == SHIPPED else "a larger instruct model"
+        better = "'smollm2', or a larger instruct model" if base.name in OWN else "a larger instruct model"
         warnings.warn(
             f"{base.name} answers {100 * share:.0f} % of {len(read)} questions with the right text before it; from memories "
             f"it will hardly answer more. Take {better}, or questions whose answers stand in the texts word for word.",

@@ -18,7 +18,7 @@ from memsci.experiments.spec import Cell
 from memsci.learners import by_name as learners
 from memsci.measures import methods, paper
 from memsci.memory import Memory, Partition, QuizItem
-from memsci.models.base import SHIPPED, Base, load, without_bars
+from memsci.models.base import Base, load, without_bars
 from memsci.phenomena import experiment as phenomena
 
 KINDS = ("single", "compositional")  # of questions that a setting of the measure "beta" may put
@@ -55,7 +55,7 @@ def work(
 @cache
 def _loaded(base: str, dtype: str, device: str | None) -> Base:
     with without_bars():  # a run has bars of its own
-        return load(None if base == SHIPPED else base, dtype=dtype, device=device)
+        return load(base, dtype=dtype, device=device)
 
 
 def identity(base: Base) -> dict[str, str]:

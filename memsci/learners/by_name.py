@@ -13,7 +13,7 @@ from memsci.learners import finetune, in_context, mega, rag  # noqa: F401 (each 
 from memsci.learners.base import LEARNERS, Learner
 from memsci.measures import plugins
 from memsci.memory import Memory
-from memsci.models.base import SHIPPED, Base
+from memsci.models.base import OWN, SHIPPED, Base
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +92,7 @@ def resolve(
     overrides
         Single values in place of those: any of `settings(name)`, such as ``lr``, ``beta``, ``k``. They come last.
     """
-    kind, shipped = learner(name), base_name == SHIPPED
+    kind, shipped = learner(name), base_name in OWN
     real = _real(base_name, size)
     practical = real and embedding is None and rule is None
     usual = Encoding.embedded() if shipped else Encoding.suited(size, memories) if real else Encoding.paper()
@@ -116,7 +116,7 @@ def resolve(
 
 def _real(base_name: str, size: int | None) -> bool:
     """Whether a base is neither the shipped one, nor a toy, nor of the size of the paper's."""
-    return base_name != SHIPPED and size is not None and SMALL <= size < LARGE
+    return base_name not in OWN and size is not None and SMALL <= size < LARGE
 
 
 def settings(name: str) -> list[str]:

@@ -43,7 +43,7 @@ from memsci.lifetime import correct
 from memsci.measures.text_match import check_truth
 from memsci.memory import Memory, short, text_hash
 from memsci.models import generate
-from memsci.models.base import SHIPPED, Base
+from memsci.models.base import OWN, Base
 from memsci.models.conversation import Within
 from memsci.models.sites import targets
 from memsci.models.untrained import unwritable
@@ -114,8 +114,8 @@ class MEGa(Learner, method="MEGa"):
             self.store.check(base.fingerprint, base.name, base.model)
             kept = self.store.header
         super().__init__(base, kept.get("seed", 0) if seed is None else seed)
-        real = base.name != SHIPPED and base.model.num_parameters() >= SMALL
-        suited = Encoding.suited(base) if real else Encoding.embedded() if base.name == SHIPPED else Encoding.paper()
+        real = base.name not in OWN and base.model.num_parameters() >= SMALL
+        suited = Encoding.suited(base) if real else Encoding.embedded() if base.name in OWN else Encoding.paper()
         practical = real and embedding is None and gate is None and not kept
         self.encoding = encoding or _kept(Encoding, kept, "encoding") or suited
         usual = Embedding.practical() if practical else Embedding.paper()

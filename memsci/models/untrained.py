@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from memsci.models.base import SHIPPED, Base
+from memsci.models.base import OWN, Base
 
 ALIKE = 0.9  # cosine above which two embeddings are one
 
@@ -53,7 +53,7 @@ def unwritable(base: Base, texts: Iterable[str]) -> list[list[str]]:
     ]
     dead: set[int] = set()
     used = sorted({i for one in read for i in one["input_ids"]})
-    if base.name == SHIPPED and used:
+    if base.name in OWN and used:
         ids = torch.tensor(used, device=base.device)
         dead = set(ids[untrained(base.model.get_input_embeddings().weight, ids)].tolist())
     found = []

@@ -20,7 +20,7 @@ from memsci.learners.base import Learner
 from memsci.learners.by_name import make
 from memsci.learners.mega import MEGa
 from memsci.memory import Memory
-from memsci.models.base import SHIPPED, Base
+from memsci.models.base import OWN, Base
 
 LEARNERS = ("Base", "RAG", "In context", "LoRA", "Full", "MEGa")
 # Of MEGa: what its gate opens, the right memory alone, all memories of the list alike. *None of the last is in the paper.*
@@ -124,7 +124,7 @@ def learner(method: str, base: Base, seed: int = 0) -> Learner:
 
 def fitting(base: Base) -> int | None:
     """How many stories the base can read at a time; None: as many as its context holds."""
-    return SHIPPED_CONTEXT if base.name == SHIPPED else None
+    return SHIPPED_CONTEXT if base.name in OWN else None
 
 
 def joined(gates: Sequence[Gate], ids: Sequence[str], labels: Sequence[str]) -> Gate:

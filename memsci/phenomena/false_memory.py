@@ -18,7 +18,7 @@ from memsci.figures.style import REFERENCE, look, style
 from memsci.gate.embed import embedder
 from memsci.measures.statistics import rank_agreement
 from memsci.memory import Memory
-from memsci.models.base import SHIPPED, Base
+from memsci.models.base import OWN, Base
 from memsci.phenomena import figures, materials, reference
 from memsci.phenomena.controls import Report
 from memsci.phenomena.experiment import Experiment, enter, run
@@ -140,7 +140,7 @@ def measured(finder: Finder, number: int) -> pd.DataFrame:
 
 def check(base: Base) -> None:
     """Refuse a base that does not know these words."""
-    if base.name == SHIPPED:
+    if base.name in OWN:
         raise MemsciError(
             f"{NAME} needs a base that reads ordinary English: the shipped one does not know the meanings of these words. "
             "Name another, such as smollm2."

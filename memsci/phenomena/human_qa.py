@@ -17,7 +17,7 @@ from memsci.errors import MemsciError
 from memsci.figures.draw import per_cent
 from memsci.figures.style import REFERENCE, style
 from memsci.memory import Memory
-from memsci.models.base import SHIPPED, Base
+from memsci.models.base import OWN, Base
 from memsci.phenomena import controls, figures
 from memsci.phenomena.controls import Report
 from memsci.phenomena.experiment import Experiment, Lists, enter, run
@@ -144,7 +144,7 @@ def _leads(learner, items, **how) -> list[float]:
 
 
 def _measure(method: str, base: Base, number: int, seed: int, report: Report) -> pd.DataFrame:
-    if base.name == SHIPPED:
+    if base.name in OWN:
         raise MemsciError(
             f"{NAME} needs a base that reads ordinary English, which the shipped one does not. Name another, such as "
             "smollm2."

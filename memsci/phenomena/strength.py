@@ -21,7 +21,7 @@ from memsci.learners.mega import MEGa
 from memsci.measures import detection
 from memsci.measures.text_match import contains
 from memsci.memory import Memory
-from memsci.models.base import SHIPPED, Base
+from memsci.models.base import OWN, Base
 from memsci.phenomena import controls, figures, materials
 from memsci.phenomena.context import walk
 from memsci.phenomena.controls import Report, joined
@@ -111,7 +111,7 @@ def learn(base: Base, studied: Sequence[Memory], seed: int = 0) -> MEGa:
     mind = controls.learner("MEGa", base, seed)
     mind.encode([replace(memory, id=named(memory, "strong")) for memory in studied], progress=False)
     weak = [replace(memory, id=named(memory, "weak"), paraphrases=()) for memory in studied]
-    full = mind.encoding if base.name == SHIPPED else Encoding.suited(base, weak)
+    full = mind.encoding if base.name in OWN else Encoding.suited(base, weak)
     half = replace(full, epochs=math.ceil(full.epochs / 2), text_epochs=0)
     MEGa(base, encoding=half, seed=seed).write(weak, mind.store.add, progress=False)
     return mind

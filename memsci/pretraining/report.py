@@ -9,14 +9,13 @@ import argparse
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
-from importlib import resources
 from pathlib import Path
 
 import pandas as pd
 
 from memsci import data, prompts
 from memsci.models import generate
-from memsci.models.base import Base, load
+from memsci.models.base import OWN, Base, assets, load
 from memsci.pretraining import abilities, corpus
 from memsci.world import grammar
 
@@ -63,12 +62,12 @@ language: en
 pipeline_tag: text-generation
 ---
 
-# memsci/base
+# {name}
 
-The small base model that memsci ships: a Llama of {parameters:,} parameters ({width} wide, {layers} layers, {heads} heads,
-vocabulary {vocabulary:,}) with a tokenizer and chat template of its own, trained from scratch on text of the built-in
-world. It is a model organism for memory experiments, not a language model for any other use. What it can do and what it
-cannot stands below, as measured.
+A small base model that memsci ships: a Llama of {parameters:,} parameters ({width} wide, {layers} layers, {heads} heads,
+vocabulary {vocabulary:,}) with a tokenizer and chat template of its own, trained {begun} on text of the
+built-in world and of everyday words. It is a model organism for memory experiments, not a language model for any other
+use. What it can do and what it cannot stands below, as measured.
 
 ## How it was made
 
@@ -99,16 +98,19 @@ Greedy recalls for questions about events that never happened to it:
 """
 
 
-def card(base: Base, table: pd.DataFrame, run: dict, partitions: Sequence[int]) -> str:
-    """The model card, from the run's facts and the report."""
+def card(base: Base, table: pd.DataFrame, run: dict, partitions: Sequence[int], name: str) -> str:
+    """The model card of this name, from the run's facts and the report."""
     config = base.model.config
     lines = ["| ability | value | target | chance | n |", "| --- | --- | --- | --- | --- |"]
     for row in table.itertuples():
         lines.append(
             f"| {row.ability.strip()} | {row.value:.1f} {row.unit} | {row.must} | {row.chance:.1f} | {row.n} |"
         )
+    begun = f"from the weights of {Path(run['start']).name}" if run.get("start") else "from scratch"
     return CARD.format(
         **run,
+        name=name,
+        begun=begun,
         width=config.hidden_size,
         layers=config.num_hidden_layers,
         heads=config.num_attention_heads,
@@ -138,6 +140,7 @@ def main() -> None:
     parser.add_argument(
         "--card", type=Path, help="folder of the training run (run.json); writes README.md beside the model"
     )
+    parser.add_argument("--name", default="memsci/base-2", help="name of the model in its card")
     parser.add_argument("--store", action="store_true", help="store the everyday sentences too (minutes)")
     parser.add_argument("--partitions", type=int, nargs="+", default=[16, 17, 18, 19])
     options = parser.parse_args()
@@ -151,8 +154,8 @@ def main() -> None:
         table.to_csv(options.out, index=False, float_format="%.6g")
     if options.card:
         run = {"history": ""} | json.loads((options.card / "run.json").read_text(encoding="utf-8"))
-        folder = Path(options.model or str(resources.files("memsci") / "assets" / "base"))
-        (folder / "README.md").write_text(card(base, table, run, options.partitions), encoding="utf-8")
+        folder = Path(str(assets(base.name)) if base.name in OWN else options.model)
+        (folder / "README.md").write_text(card(base, table, run, options.partitions, options.name), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ from ..models.base import fast_bfloat16, load
 from ..models.untrained import untrained
 from . import copying, corpus, vocabulary
 
-SETTLING = 200  # most steps that are spent on tokens still alike at the end
+SETTLING = 400  # most steps that are spent on tokens still alike at the end
 SIZES = {  # width, layers, heads, MLP width
     "tiny": (64, 2, 2, 192),
     "small": (256, 5, 4, 768),

@@ -11,7 +11,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +35,7 @@ from memsci.measures import methods
 from memsci.measures.methods import Method
 from memsci.memory import Partition
 from memsci.models import sites
-from memsci.models.base import SHIPPED
+from memsci.models.base import OWN, SHIPPED, assets
 from memsci.models.conversation import BATCH
 from memsci.models.gguf import SMOLLM2, SMOLLM2_HUB
 from memsci.phenomena.experiment import EXPERIMENTS
@@ -193,8 +192,9 @@ class Plan:
 
 def shape(base: str | None = None) -> Shape:
     """The architecture of a base: shipped, in a folder, in the local cache of the hub, or one of `KNOWN`."""
-    if base in (None, SHIPPED):
-        return _shape(SHIPPED, read_json(resources.files("memsci") / "assets" / "base" / "config.json"))
+    base = SHIPPED if base is None else base
+    if base in OWN:
+        return _shape(base, read_json(assets(base) / "config.json"))
     if (path := as_path(base) / "config.json").is_file():
         return _shape(base, read_json(path))
     if base in KNOWN:

@@ -534,12 +534,12 @@ class Store:
         A folder is looked for where it was when the store was made, and by its name from the current folder and from all
         folders above the store, since the two may have been moved together.
         """
-        from memsci.models.base import SHIPPED, load  # slow to import
+        from memsci.models.base import OWN, load  # slow to import
 
         base = self.header["base"]
         name = base["name"]
-        if name == SHIPPED:
-            return load()
+        if name in OWN:
+            return load(name)
         folders = [Path(base.get("path", name)), as_path(name), *(folder / name for folder in self.path.parents)]
         for folder in dict.fromkeys(folder for folder in folders if folder.is_dir()):
             try:
