@@ -71,6 +71,39 @@ def shared(k: int, rank: int) -> Change:
     return change
 
 
+def sparse(k: int, kept: int) -> Change:
+    """The bases of `shared` as one dictionary of k² directions u vᵀ for each linear map, and of each memory a sparse code.
+
+    The code is the `kept` largest numbers of its cores Uᵀ Δ V on all linear maps together. Counted: for a number a byte
+    (float8) and two for its place, and an equal share of the bases.
+    """
+
+    def change(adapters: Sequence[Adapter]) -> tuple[list[Adapter], float]:
+        cut = [truncate(one, energy=1.0) for one in adapters]
+        cores: list[dict[str, Tensor]] = [{} for _ in cut]
+        bases, counted = {}, 3.0 * kept
+        for path in cut[0].deltas:
+            V = _leading([one.deltas[path][0].T * one.scale for one in cut], k)
+            U = _leading([one.deltas[path][1] * one.scale for one in cut], k)
+            bases[path] = U, V
+            counted += V.shape[1] * (len(U) + len(V)) / len(cut)
+            for one, core in zip(cut, cores, strict=True):
+                A, B = one.deltas[path]
+                core[path] = (U.T @ B) @ (A @ V)
+        made = []
+        for one, core in zip(cut, cores, strict=True):
+            sizes = torch.cat([part.flatten().abs() for part in core.values()])
+            least = sizes.topk(min(kept, len(sizes))).values[-1]
+            coded = {path: part * (part.abs() >= least) for path, part in core.items()}
+            deltas = {path: (V.T.contiguous(), U @ coded[path]) for path, (U, V) in bases.items()}
+            rank = max(len(A) for A, _ in deltas.values())
+            alpha = one.scale * (rank**0.5 if one.rslora else rank)
+            made.append(replace(one, deltas=deltas, rank=rank, alpha=alpha))
+        return made, counted - sum(one.nbytes for one in made) / len(made)
+
+    return change
+
+
 def _leading(halves: Sequence[Tensor], k: int) -> Tensor:
     """The k directions with the most energy: columns hold √σ of each singular vector, so they are weighted by another."""
     weighted = torch.cat([half * half.norm(dim=0) for half in halves], dim=1).double()
@@ -85,6 +118,7 @@ VARIANTS: dict[str, Change] = {
     **{f"rank {rank}, float8": each(rank=rank, dtype=FLOAT8) for rank in (16, 12, 8, 4)},
     **{f"energy {energy}, float8": each(energy=energy, dtype=FLOAT8) for energy in (0.95, 0.9, 0.8, 0.7)},
     **{f"common basis {k}, rank {rank}, float8": shared(k, rank) for k, rank in ((128, 8), (64, 16))},
+    **{f"dictionary {k}, {kept} numbers": sparse(k, kept) for k, kept in ((256, 12_000), (128, 12_000), (128, 6_000))},
 }
 
 
