@@ -84,8 +84,8 @@ def encode(
     base: Annotated[
         str | None,
         Option(
-            help="Base model: smollm2, a name on the hub, a folder, a GGUF file, or memsci/base for the shipped model. "
-            "Default: the store's; for a new store smollm2 if it is installed, else the shipped model."
+            help="Base model: smollm2, a name on the hub, a folder, a GGUF file, or memsci/base or memsci/base-2, which "
+            "come with memsci. Default: the store's; for a new store smollm2 if it is installed, else memsci/base."
         ),
     ] = None,
     preset: Annotated[Preset | None, Option(help="Encoding settings. Default: what suits the base.")] = None,
