@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
 import os
@@ -273,6 +274,29 @@ from memsci import runs
 if __name__ == "__main__":
     runs.run(fakework.prepare(Path(sys.argv[1]), Path(sys.argv[2])), processes=2, threads=1, progress=False)
 """
+
+
+def test_a_run_killed_half_way_ends_with_its_workers(table, marks, tmp_path, monkeypatch):
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    monkeypatch.setenv("FAKE_SECONDS", "300")
+    started = subprocess.Popen(
+        [sys.executable, str(script), str(table), str(tmp_path / "runs")], start_new_session=True
+    )
+    deadline = time.monotonic() + 120
+    while not begun(marks) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert begun(marks)
+    started.kill()  # the program alone
+    started.wait()
+    try:
+        with pytest.raises(ProcessLookupError):
+            while time.monotonic() < deadline:
+                os.killpg(started.pid, 0)
+                time.sleep(0.05)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(started.pid, signal.SIGKILL)
 
 
 def test_a_run_killed_half_way_goes_on_and_gives_the_same_tables(table, marks, tmp_path, monkeypatch):

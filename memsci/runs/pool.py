@@ -7,8 +7,10 @@ is done again once. The pool is our own because pebble's leaves the semaphores o
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
 import sys
+import threading
 import time
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -101,6 +103,7 @@ def _serve(connection: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     # Told to stop, it ends as if by itself: locks, temporary folders and semaphores are given back.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         while True:
             job = connection.recv()
@@ -111,3 +114,9 @@ def _serve(connection: Connection) -> None:
             connection.send(outcome)
     except (EOFError, OSError):
         return
+
+
+def _end_with_parent() -> None:
+    """End this process when the program is gone, whatever ended it: a cell may have hours to go."""
+    multiprocessing.parent_process().join()
+    os.kill(os.getpid(), signal.SIGTERM)
