@@ -199,6 +199,13 @@ def test_a_method_that_the_papers_table_lacks_has_its_figures(monkeypatch, tmp_p
     assert "main_episodic_bars_qa" in planned(monkeypatch, run) and not [*run.glob("*_paper.csv")]
 
 
+def test_one_method_of_the_papers_table_stands_beside_it_without_an_order(monkeypatch, tmp_path):
+    alone = results("all memories").query("method == 'MEGa' and way == 'direct'")
+    run = write_run(tmp_path / "main-0", alone)
+    assert "main_episodic_bars_qa" in planned(monkeypatch, run)
+    assert [file.name for file in run.glob("*.csv") if "main_" in file.name] == ["main_paper.csv"]
+
+
 def test_a_folder_that_is_no_run_is_refused(tmp_path):
     with pytest.raises(MemsciError, match="has no curves.csv"):
         report.draw(tmp_path)

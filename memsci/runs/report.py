@@ -224,6 +224,8 @@ def _beside_paper(curves: pd.DataFrame, folder: Path, number: int | None) -> dic
     if number is None or paper.beside(_last(curves), number)["paper"].isna().all():
         return {}
     compared = paper.compare(_last(curves), number)
+    if paper.pairs(compared).empty:  # one method alone has no order
+        return {"paper": compared}
     tests = paper.tested(compared, _last(files.table(folder, "partitions")))
     return {"paper": compared, "order": paper.ordering(compared), "tests": tests}
 
