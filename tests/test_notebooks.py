@@ -113,7 +113,10 @@ def test_it_uses_what_a_reader_can_use(path):
 @every
 def test_its_settings_stand_in_one_cell_and_every_cell_is_compared(path):
     tags = [tag for cell in read(path)["cells"] for tag in cell["metadata"].get("tags", ())]
-    assert tags == ["parameters"]
+    assert [tag for tag in tags if tag != "nbval-ignore-output"] == ["parameters"]
+    # A fit to one person has several tops, and which one it climbs may depend on the processor.
+    fits = {"09-free-recall": 1, "10-your-recall-data": 6}
+    assert tags.count("nbval-ignore-output") == fits.get(path.stem, 0)
 
 
 @every

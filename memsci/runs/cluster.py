@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, contextmanager
 from importlib import import_module
 from typing import Any
 
-from memsci.errors import MemsciError
+from memsci.errors import MemsciError, meant
 from memsci.runs import folder as files
 from memsci.runs.pool import AGAIN, LIVES, TICK
 from memsci.runs.worker import Job, Outcome, work
@@ -142,7 +142,7 @@ def check_name(cluster: str) -> None:
     """Raise unless `on_cluster` knows this cluster."""
     if "://" not in cluster and cluster not in ("local", *QUEUES):
         known = ", ".join(["tcp://HOST:PORT", "local", *QUEUES])
-        raise MemsciError(f"cluster must be one of {known}; {cluster!r} was given.")
+        raise MemsciError(f"cluster must be one of {known}; {cluster!r} was given.{meant(cluster, ('local', *QUEUES))}")
 
 
 def check_cluster(cluster: str) -> None:
