@@ -111,7 +111,7 @@ def test_it_runs_is_tested_and_drawn(folder, base):
 def test_the_shipped_base_and_a_passage_that_is_none_are_refused(folder, base, monkeypatch):
     with pytest.raises(MemsciError, match="20 passages.*20 was asked for"):
         module.material(20)
-    monkeypatch.setattr(base, "name", module.SHIPPED)
+    monkeypatch.setattr(base, "name", "memsci/base")
     with pytest.raises(MemsciError, match="reads ordinary English"):
         measure("human_qa", "Base", base, 0)
 

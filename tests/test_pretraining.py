@@ -438,7 +438,7 @@ def test_the_places_kept_for_the_loss_hold_nearly_all_of_it(raw):
     for step in range(20):
         tokens, weights = corpus.rows(raw, random.Random(f"0 {step}"), train.Recipe().rows)
         kept, whole = kept + train.targets(tokens, weights)[2].sum().item(), whole + weights[:, 1:].sum().item()
-    assert 0.998 < kept / whole <= 1
+    assert 0.998 < kept / whole < 1 + 1e-6
 
 
 def test_the_gate_is_trained_on_the_papers_embedding(raw):
