@@ -178,6 +178,22 @@ def test_the_card_says_what_its_template_says():
     assert [part for part in fixed if part not in card] == []
 
 
+def test_what_is_said_of_the_next_base_is_what_its_report_says():
+    found = pd.read_csv(CARDS[-1].parent / "report.csv").set_index("ability")["value"]
+    found.index = found.index.str.strip()
+    card = CARDS[-1].read_text(encoding="utf-8")
+    assert [name for name, value in found.items() if f"| {name} | {value:.1f} " not in card] == []
+    two = "answers two questions in one from both texts, both parts right"
+    assert f"answers {found[two]:.0f} % of such questions with both texts before it" in LIMITS.read_text(
+        encoding="utf-8"
+    )
+    note = (ROOT / "docs" / "notes" / "base.md").read_text(encoding="utf-8")
+    table = note[note.index("| memsci/base-2 | wanted |") :].partition("\n\n")[0]
+    for name in (two, "reads", "reads stories of held-out kinds of event", "tokens without training",
+                 "knows: quiz in unseen phrasings, macro over four subjects"):  # fmt: skip
+        assert f"{found[name]:.1f}" in table or f"| {found[name]:.0f} |" in table, name
+
+
 # Links and commands
 
 

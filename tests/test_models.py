@@ -387,6 +387,8 @@ def test_the_next_base_has_no_dead_token():
 def test_load_refuses_what_is_not_there(tmp_path, folder):
     with pytest.raises(MemsciError, match="Cannot load the model .*nothing.*Give a folder"):
         load(str(tmp_path / "nothing"), device="cpu")
+    with pytest.raises(MemsciError, match="Did you mean 'memsci/base-2'"):
+        load("memsci/base2", device="cpu")
     with pytest.raises(MemsciError, match="dtype must be one of 'float32'"):
         load(str(folder), dtype="int8")
     (folder / "model.safetensors").unlink()

@@ -20,7 +20,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
-from memsci.errors import MemsciError, check_in
+from memsci.errors import MemsciError, check_in, meant
 from memsci.files import as_path
 from memsci.models import gguf
 from memsci.models.checkpoint import as_device, check_finite, check_pointers, check_report
@@ -345,7 +345,8 @@ def load(
             )
     except Exception as error:  # whatever a damaged, foreign or unsupported model makes other libraries raise
         kind = "" if isinstance(error, (OSError, ValueError)) else f"{type(error).__name__}: "
-        raise MemsciError(f"Cannot load the model {name!r}: {kind}{error} {advice}") from error
+        hint = meant(name, (*OWN, gguf.SMOLLM2))
+        raise MemsciError(f"Cannot load the model {name!r}: {kind}{error} {advice}{hint}") from error
     check_report(name, model, report)
     check_finite(name, model)
     try:

@@ -38,8 +38,8 @@ def untrained(embedding: Tensor, ids: Tensor | None = None) -> Tensor:
 def unwritable(base: Base, texts: Iterable[str]) -> list[list[str]]:
     """The words of each text that the base cannot write.
 
-    Those whose tokens spell something else, as where a tokenizer does not know a character; and of the shipped base also
-    those with a token that was never trained (`untrained`, which was tried on that base alone).
+    Those whose tokens spell something else, as where a tokenizer does not know a character; and of the models that come
+    with memsci also those with a token that was never trained (`untrained`, which was tried on these alone).
 
     Examples
     --------
