@@ -18,13 +18,13 @@ VOICES = (
     "{0}?", "{0}?", "{0}?", "{0}?", "Do you remember: {1}?", "Tell me, {1}?", "I forgot, {1}?", "Quick question: {1}?",
     "Please tell me: {1}?", "Say, {1}?", "{0}? I cannot remember.", "Hm, {1}?", "{0}, please?",
 )  # fmt: skip
-_PERSON = r"name\}|first\}|he\}|him\}|his\}"
+_KEPT = r"name\}|first\}|he\}|him\}|his\}|it\}"  # people, and the thing itself: "plug in the {it}" is one verb
 _PHRASE = re.compile(
     r",?(?: the one| and)? (?:one day in|together with|at the age of|in a copy of|in|on|at|for|by|with|from|to|of|about|"
     r"beside|near|through|under|along|across|into|behind|during|after|before|against|around|inside|over|between)"
-    r"(?: (?:the|a|an|his|her))? \{(?:a:)?(?!" + _PERSON + r")\w+\}(?=[ ,?]|$)"
+    r"(?: (?:the|a|an|his|her))? \{(?:a:)?(?!" + _KEPT + r")\w+\}(?=[ ,?]|$)"
 )
-_CLAUSE = re.compile(r",? (?:when|after|while|before|where|as) [^,]*\{(?:a:)?(?!" + _PERSON + r")\w+\}.*$")
+_CLAUSE = re.compile(r",? (?:when|after|while|before|where|as) [^,]*\{(?:a:)?(?!" + _KEPT + r")\w+\}.*$")
 _FRONT = re.compile(r"^(?:In|On|At|When|After|During|With|For|Before|While|By|To|From|Among) [^,]*\{[^,]*, (?=[a-z])")
 _WHO = frozenset({"friend", "bride", "person"})
 _ASKED = {
