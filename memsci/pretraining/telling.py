@@ -14,8 +14,8 @@ from .row import Row
 
 BARE_REPLIES = 0.25  # share of replies that are the short answer alone
 KNOWN_PEOPLE, KNOWN_EVENTS = 8, 40
-# How two events are compared by a slot's pool: the question, what the reply says of the one that it asks for, and whether that
-# is the one with the smaller number.
+# How two events are compared by a slot's pool: the question, what the reply says of the one that is asked for, and whether
+# that is the one with the smaller number.
 _COMPARED = {
     "year": (
         ("Which came first in the life of {name}: the {one} or the {other}?", "the {right} came first", True),
@@ -35,6 +35,7 @@ _COMPARED = {
     ),
 }  # fmt: skip
 _TIMES = {"year": "In which year was the {0}?", "age": "How old was {name} at the {0}?"}
+
 
 def reply_to(asked: stories.Asked, rng: random.Random) -> str:
     """A full sentence most of the time, the short answer now and then."""

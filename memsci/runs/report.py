@@ -35,17 +35,20 @@ if TYPE_CHECKING:
     from memsci.phenomena import Phenomenon
 
 _METRICS = [name for name in METRICS if name not in ("random pair cos", "logprob per token")]  # those drawn
+FEW = 3  # settings of one method that bars show beside one another
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure to be drawn: the parts of its file's name, its metric, what the title says, its rows, and its function."""
+    """A figure to be drawn: the parts of its file's name, its metric, what the title says, its rows, its function, and what
+    its caption adds."""
 
     name: tuple[str, ...]
     metric: str
     title: str
     table: pd.DataFrame
     draw: Callable[..., Axes]
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -130,6 +133,7 @@ def draw(
                 ax = one.draw(one.table, title=shows, size=size)
                 beside = "paper" in one.table and bool(one.table["paper"].notna().any())
                 under = caption(shows, one.table, one.metric, displaced=displaced(ax.figure), paper=beside)
+                under = f"{under} {one.note}".strip()
                 drawn += save(
                     ax, out / _slug([experiment, results.dataset, *one.name]), one.table, size=size, caption=under
                 )
@@ -299,15 +303,32 @@ def sweep(results: Results) -> Iterator[Drawing]:
 def method_bars(results: Results) -> Iterator[Drawing]:
     """The end of the sequence, beside the paper's values; and by prompting mode, where learners recalled first."""
     for metric, rows in _at_end(results):
-        table = _shown(rows, metric)
+        table, note = _few_settings(_shown(rows, metric))
         # The paper's knowledge is of MMLU, which is another measure than that of the built-in world.
         beside = paper.beside(table, results.paper_table) if results.paper_table and metric != "knowledge" else table
-        yield Drawing(("bars", metric), metric, _asked(table), beside, partial(methods.method_bars, metric=metric))
+        yield Drawing(
+            ("bars", metric), metric, _asked(table), beside, partial(methods.method_bars, metric=metric), note
+        )
         recalled = rows.loc[rows["way"] == "recall first", "method"]
         if metric not in WAYLESS and set(recalled) - {"MEGa"}:
-            both = rows[rows["method"].isin(recalled)]
+            both, note = _few_settings(rows[rows["method"].isin(recalled)])
             draw = partial(methods.method_bars, metric=metric, methods=list(dict.fromkeys(labels(both))))
-            yield Drawing(("ways", metric), metric, "by way of asking", both, draw)
+            yield Drawing(("ways", metric), metric, "by way of asking", both, draw, note)
+
+
+def _few_settings(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """The rows that bars show: of a method with more than `FEW` settings the first and the best; and the caption's word."""
+    named = labels(table)
+    settings = table["setting"].fillna("")
+    many = settings.groupby(named).nunique() > FEW
+    best = table["mean"].groupby(named).idxmax()
+    first = settings.groupby(named).transform("first")
+    kept = ~named.map(many) | (settings == first) | (table.index == named.map(best))
+    if kept.all():
+        return table, ""
+    count = int(settings.groupby(named).nunique().max())
+    shown = "the first and, chosen on these data, the best is shown"
+    return table[kept], f"Of a method with more than {FEW} settings (up to {count}) {shown}."
 
 
 def differences(results: Results) -> Iterator[Drawing]:
