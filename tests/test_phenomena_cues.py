@@ -18,7 +18,7 @@ from memsci.phenomena.cues import SHARES, SLOTS
 from memsci.phenomena.cues import material as of_cues
 from memsci.phenomena.cues import measured as completed
 from memsci.phenomena.experiment import run
-from memsci.phenomena.misinformation import CONTROL, MISLED, PLAIN, reported, sessions
+from memsci.phenomena.misinformation import CONTROL, MISLED, NO_SOURCE, reported, sessions
 from memsci.phenomena.misinformation import material as of_reports
 from memsci.phenomena.misinformation import measured as misled
 
@@ -74,7 +74,9 @@ def test_a_report_tells_the_event_but_for_one_fact_and_names_its_source():
 def test_events_come_before_reports():
     pairs, sources = of_reports(0)
     made = sessions(pairs, sources)
-    assert [session.condition for session in made] == [MISLED, PLAIN, CONTROL]
+    assert [session.condition for session in made] == [MISLED, MISLED + NO_SOURCE, CONTROL, CONTROL + NO_SOURCE]
+    named = [session.study[-1].text.startswith("According to ") for session in made]
+    assert named == [True, False, True, False]
     for session in made:
         assert session.study[: len(pairs)] == tuple(pair.twins[0] for pair in pairs) and len(session.study) == 2 * len(
             pairs
@@ -108,11 +110,11 @@ def test_overwriting_and_competition_are_told_apart(fact, reported, new, standar
         }
         for k in range(3)
     ]
-    rows += [{**row, "condition": PLAIN} for row in rows]
     rows += [
         {**common, "item": k, "condition": CONTROL, "logprob fact": -1, "logprob reported": -5, "logprob new": -5}
         for k in range(3)
     ]
+    rows += [{**row, "condition": row["condition"] + NO_SOURCE} for row in rows]
     loss = misled(pd.DataFrame(rows)).query("measure == 'loss'").set_index("condition")["value"]
     assert loss["standard"] == standard and loss["modified"] == modified and loss["answer"] == 0
     assert loss["standard, no source"] == standard and loss["modified, no source"] == modified
@@ -124,7 +126,11 @@ def test_only_recalls_that_tell_the_report_are_asked_for_its_source():
               "logprob fact": -1, "logprob reported": -1, "logprob new": -2}  # fmt: skip
     said = ["According to Olga Berg: it was a drum.", "It was a drum.", "It was a kite."]
     rows = [{**common, "item": k, "recalled": text} for k, text in enumerate(said)]
-    rows += [{**row, "condition": name, "recalled": said[0]} for name in (PLAIN, CONTROL) for row in rows[:3]]
+    rows += [
+        {**row, "condition": name, "recalled": said[0]}
+        for name in (MISLED + NO_SOURCE, CONTROL, CONTROL + NO_SOURCE)
+        for row in rows[:3]
+    ]
     table = misled(pd.DataFrame(rows))
     assert table.query("measure == 'sourced'")["value"].tolist() == [True, False]
     assert table.query("measure == 'reported'")["value"].all() and table.query("measure == 'loss'")["value"].eq(0).all()

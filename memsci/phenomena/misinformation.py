@@ -23,12 +23,12 @@ from memsci.phenomena.result import Claim, Phenomenon, about
 
 NAME = "misinformation"
 PAIRS = 4  # events of a list
-MISLED, PLAIN, CONTROL = "misled", "misled, no source", "control"
+MISLED, CONTROL, NO_SOURCE = "misled", "control", ", no source"
 PROTOCOL = (
     f"{PAIRS} events a list, then a report of each in the same words but for one fact, with its source before it "
-    "(misled) or without one, or of another event (control). standard test: log p(fact) > log p(reported fact); "
-    "modified: log p(fact) > log p(a new one). loss: control less misled. A base of short context reads each event with "
-    "its report by itself."
+    "(misled) or without one, or a report of another event (control) with or without one. standard test: log p(fact) > "
+    "log p(reported fact); modified: log p(fact) > log p(a new one). loss: control less misled, of reports alike in having "
+    "a source. A base of short context reads each event with its report by itself."
 )
 
 
@@ -43,8 +43,7 @@ def misinformation(
     impairment plays a part was held against it, as by Loftus and Hoffman 1989). The standard test alone cannot tell
     overwriting from competition; both together can. Of two facts that are stored alike one is chosen by chance, which is
     half of the standard test lost with no harm to a memory. MEGa's adapters cannot overwrite one another: under the true
-    gate it cannot lose. The control's reports name a source, as those of "misled" do and those of "misled, no source" do
-    not.
+    gate it cannot lose.
 
     Parameters are those of `memsci.phenomena.experiment.run`.
 
@@ -52,9 +51,10 @@ def misinformation(
     -------
     Phenomenon
         standard, modified, answer, reported (shares) and logprob (of the fact, nats) by condition "misled" (the report
-        begins "According to …"), "misled, no source" and "control"; loss by test ("standard", "modified", "answer", and the
-        same with ", no source"), per list. Where something is recalled also sourced: of
-        recalls that tell the reported fact, those that name its source (lists without any such recall have no row).
+        begins "According to …"), "control" (so does one of another event), and both without a source; loss by test
+        ("standard", "modified", "answer", and the same with ", no source"), per list. Where something is recalled also
+        sourced: of recalls that tell the reported fact, those that name its source (lists without any such recall have no
+        row).
     """
     return run(NAME, base, lists, methods, seed, progress)
 
@@ -95,8 +95,9 @@ def sessions(pairs: Sequence[Pair], sources: Sequence[str]) -> list[Session]:
     options = [dict(zip(("fact", "reported", "new"), (*pair.answers, pair.foil))) for pair in pairs]
     probes = tuple(Probe(one.id, pair.cue, told, one.id) for one, pair, told in zip(events, pairs, options))
     plain = tuple(pair.twins[1] for pair in pairs)
-    told, others = (tuple(map(reported, many, sources)) for many in (plain, [pair.other for pair in pairs]))
-    reports = {MISLED: told, PLAIN: plain, CONTROL: others}
+    others = tuple(pair.other for pair in pairs)
+    told, told_others = (tuple(map(reported, many, sources)) for many in (plain, others))
+    reports = {MISLED: told, MISLED + NO_SOURCE: plain, CONTROL: told_others, CONTROL + NO_SOURCE: others}
     return [Session(condition, events + study, probes) for condition, study in reports.items()]
 
 
@@ -130,10 +131,16 @@ def measured(responses: pd.DataFrame) -> pd.DataFrame:
     table = pd.DataFrame(rows)
     means = table.astype({"value": float}).groupby(["method", "measure", "condition"])["value"].mean().unstack()
     losses = [
-        {"method": method, "condition": f"{test}{mark}", "measure": "loss", "value": levels[CONTROL] - levels[condition]}
-        for (method, test), levels in means.iterrows() if test in ("standard", "modified", "answer")
-        for condition, mark in ((MISLED, ""), (PLAIN, ", no source"))
-    ]  # fmt: skip
+        {
+            "method": method,
+            "condition": f"{test}{mark}",
+            "measure": "loss",
+            "value": at[CONTROL + mark] - at[MISLED + mark],
+        }
+        for (method, test), at in means.iterrows()
+        for mark in ("", NO_SOURCE)
+        if test in ("standard", "modified", "answer")
+    ]
     return pd.concat([table, pd.DataFrame(losses)], ignore_index=True)
 
 
@@ -156,7 +163,7 @@ def _draw(result: Phenomenon, size: str) -> Figure:
     with style(size):
         figure, axes = figures.panels(2, size, 8.5, 3.2)
         axes[1].sharey(axes[0])
-        for ax, mark, title in zip(axes, ("", ", no source"), ("report with its source", "report without a source")):
+        for ax, mark, title in zip(axes, ("", NO_SOURCE), ("report with its source", "report without a source")):
             rows = means[means["condition"].isin([f"{test}{mark}" for test in tests])]
             figures.points(ax, rows, [f"{test}{mark}" for test in tests], title)
             ax.set_xticks(range(2), [f"{test} test" for test in tests])
@@ -190,10 +197,9 @@ about(
     ],
     _draw,
     note="Of two facts that are stored alike one is chosen by chance, which is half of the standard test lost. The true "
-    "gate loses nothing by construction: every event has an adapter of its own. The control's reports name a source "
-    "in both panels.",
+    "gate loses nothing by construction: every event has an adapter of its own.",
 )  # fmt: skip
 enter(Experiment(
     name=NAME, methods=controls.LEARNERS, measure=_measure, material=_studied, protocol=PROTOCOL,
-    probes=3 * PAIRS, studies=4 * PAIRS,
+    probes=4 * PAIRS, studies=5 * PAIRS,
 ))  # fmt: skip
