@@ -6,7 +6,6 @@ import dataclasses
 import json
 import random
 import re
-from collections import Counter
 
 import pytest
 import torch
@@ -16,7 +15,6 @@ from memsci import prompts
 from memsci.config import Embedding
 from memsci.errors import MemsciError
 from memsci.gate.embed import embedder
-from memsci.measures.metrics import judge
 from memsci.models import base as models
 from memsci.pretraining import abilities, copying, corpus, cues, listing, plain, telling, train, vocabulary, words
 from memsci.pretraining.row import FACT_WEIGHT
@@ -325,33 +323,18 @@ def test_several_notes_are_given_in_the_order_in_which_they_are_asked_for(raw):
 
 
 def test_what_came_first_is_what_the_stories_tell():
-    seen = Counter()
+    seen = 0
     for seed in range(80):
         rng = random.Random(seed)
         events = telling.dated(rng, split.training_person(rng))
         if found := telling.which_first(events, rng):
             question, reply, answer = found
-            pool = "age" if "younger" in question or "older" in question else "year"
+            pool = "age" if "younger" in question else "year"
             times = {e.kind.label: int(e.facts[s]) for e in events for s, p in e.kind.slots.items() if p == pool}
             if len(times) == 2:
-                chosen = max if re.search("later|last|older", question) else min
-                seen[chosen] += 1
-                assert answer == f"the {chosen(times, key=times.get)}" and answer in reply.lower()
-                assert judge(reply, answer, question)
-    assert seen[min] > 20 and seen[max] > 5
-
-
-def test_the_order_is_asked_for_many_times_in_a_row(raw):
-    compared = 0
-    for seed in range(40):
-        row = corpus.Row(raw)
-        telling.order(row, random.Random(seed))
-        text = raw.decode(row.tokens, skip_special_tokens=False)
-        for reply in re.findall(r"<\|assistant\|> (\d+ and \d+: .*?)<\|end\|>", text):
-            one, other = map(int, re.findall(r"\d+", reply)[:2])
-            assert one != other and all(text.count(str(time)) > 1 for time in (one, other))
-            compared += 1
-    assert compared > 80
+                seen += 1
+                assert answer == f"the {min(times, key=times.get)}" and answer in reply.lower()
+    assert seen > 20
 
 
 def test_seldom_tokens_are_copied_and_any_word_has_many_spellings(raw):

@@ -39,11 +39,15 @@ def copy(row: Row, rng: random.Random, rare: Sequence[int] = ()) -> None:
     """Pieces in an order that no text has, said again: so every one of the vocabulary is read and said.
 
     Most are of `rare`; if none are given, of the third that texts have least often. Drawn from all alike, such tokens were
-    said a dozen times by the middle of a training and still had one embedding.
+    said a dozen times by the middle of a training and still had one embedding. Some are of all: what only questions have,
+    such as "?", is said nowhere else.
     """
-    rare = rare or vocabulary.seldom(row.tokenizer)
+    settling, rare = bool(rare), rare or vocabulary.seldom(row.tokenizer)
+    every = range(len(vocabulary.CONTROL), row.tokenizer.get_vocab_size())
     while row.room > 60:
-        if rng.random() < 0.7:
+        if not settling and rng.random() < 0.3:
+            pieces = rng.choices(every, k=rng.randint(8, 24))
+        elif rng.random() < 0.7:
             pieces = rng.choices(rare, k=rng.randint(8, 24))
         else:
             pieces = [piece for _ in range(4) for piece in vocabulary.pieces(row.tokenizer, f" {words.word(rng)}", rng)]

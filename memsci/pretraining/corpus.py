@@ -1,7 +1,7 @@
 """The base model's reading matter: conversations about the training world, as rows of tokens with loss weights.
 
 Each row is one conversation (never two: a row is its own attention window), extended by further turns until it is
-full. Seventeen sorts of row give the abilities that the paper takes from an instruct model:
+full. Sixteen sorts of row give the abilities that the paper takes from an instruct model:
 
 ========== =====================================================================================================
 sort       what is learnt
@@ -17,7 +17,6 @@ exam       four-option questions on general knowledge alone, now and then just a
 quiz       four-option questions on general knowledge, and the same facts asked and told plainly
 …reworded  the same two, asked in many more phrasings
 two        two or three stories, given in any order or recalled, and a question that needs two of them; which came first
-order      which of two came first, many times in a row: of a list with years or ages, of two stories
 everyday   sentences of everyday words and made-up names, said again
 spell      words and names spelled letter by letter, and put together from letters
 copy       tokens in an order that no text has, said again: so every one of the vocabulary is read and said
@@ -45,20 +44,20 @@ from . import cues, plain, vocabulary
 from .copying import copy, everyday, spell
 from .listing import asks, exam, lookup, notes, pairs, quiz
 from .row import ROW, Row
-from .telling import known, order, read, recall, retell, two
+from .telling import known, read, recall, retell, two
 
 # From which share of the training on, and what part each sort has in it. First many retrievals in a row, two or more in one
 # answer: at a smaller part of the rows, answers in two parts were not learnt. Exams come in when the match of an option is
 # there, and join it to what is known. At 1 begin the finishing steps: knowledge is asked in many more phrasings, so that its
 # phrasing ceases to matter.
 PHASES = (
-    (0.00, dict(two=0.28, asks=0.10, order=0.15, read=0.20, recall=0.10, everyday=0.06, copy=0.05, retell=0.02, quiz=0.04)),
-    (0.09, dict(two=0.22, asks=0.04, order=0.07, read=0.18, recall=0.12, retell=0.02, notes=0.01, lookup=0.04, quiz=0.08,
-                known=0.06, everyday=0.06, spell=0.03, copy=0.06, pairs=0.01)),
-    (0.45, dict(two=0.21, asks=0.03, order=0.04, read=0.20, recall=0.14, retell=0.02, lookup=0.03, quiz=0.07, exam=0.10,
-                known=0.06, everyday=0.04, spell=0.02, copy=0.04)),
-    (1.00, dict(two=0.19, asks=0.01, order=0.03, read=0.20, recall=0.14, retell=0.02, lookup=0.02, known=0.06,
-                quiz_reworded=0.11, exam_reworded=0.14, everyday=0.04, spell=0.01, copy=0.03)),
+    (0.00, dict(two=0.35, asks=0.20, read=0.20, recall=0.10, everyday=0.07, copy=0.05, retell=0.03)),
+    (0.09, dict(two=0.23, asks=0.08, read=0.16, recall=0.12, retell=0.03, notes=0.02, lookup=0.05, quiz=0.06, known=0.06,
+                everyday=0.08, spell=0.04, copy=0.06, pairs=0.01)),
+    (0.45, dict(two=0.22, asks=0.04, read=0.19, recall=0.14, retell=0.02, notes=0.01, lookup=0.04, quiz=0.06, exam=0.08,
+                known=0.07, everyday=0.05, spell=0.03, copy=0.04, pairs=0.01)),
+    (1.00, dict(two=0.20, asks=0.02, read=0.19, recall=0.15, retell=0.02, lookup=0.02, known=0.08, quiz_reworded=0.10,
+                exam_reworded=0.12, everyday=0.05, spell=0.02, copy=0.03)),
 )  # fmt: skip
 
 
@@ -72,7 +71,6 @@ SORTS = {
     "quiz": quiz,
     "known": known,
     "two": two,
-    "order": order,
     "everyday": everyday,
     "spell": spell,
     "copy": copy,

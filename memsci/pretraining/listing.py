@@ -26,9 +26,6 @@ SHORT_POOLS = (
     "year",
 )
 
-# Capitals and elements are many facts that stand alone: at equal parts they were the ones still unsure at the end.
-SUBJECTS = {"capitals": 0.32, "elements": 0.36, "opposites": 0.14, "sums": 0.18}
-
 
 def notes(row: Row, rng: random.Random) -> None:
     """Notes on anything, and then each note by its kind.
@@ -132,7 +129,7 @@ def partners(row: Row, rng: random.Random, ones: Sequence[str], others: Sequence
 
 def quiz(row: Row, rng: random.Random, phrasings: str = "train") -> None:
     """One subject: four-option questions, plain questions, statements."""
-    [subject] = rng.choices(list(SUBJECTS), list(SUBJECTS.values()))
+    subject = rng.choice(knowledge.SUBJECTS)
     facts = knowledge.facts(subject)
     while row.room > 0:
         fact = rng.choice(facts)
@@ -149,7 +146,7 @@ def quiz(row: Row, rng: random.Random, phrasings: str = "train") -> None:
 
 def exam(row: Row, rng: random.Random, phrasings: str = "train", beside_options: float = 0.4) -> None:
     """Four-option questions of one subject; before some of them the same is asked plainly, and answered."""
-    [subject] = rng.choices(list(SUBJECTS), list(SUBJECTS.values()))
+    subject = rng.choice(knowledge.SUBJECTS)
     facts = knowledge.facts(subject)
     while row.room > 0:
         fact = rng.choice(facts)

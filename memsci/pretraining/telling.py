@@ -14,27 +14,20 @@ from .row import Row
 
 BARE_REPLIES = 0.25  # share of replies that are the short answer alone
 KNOWN_PEOPLE, KNOWN_EVENTS = 8, 40
-# How two events are compared by a slot's pool: the question, what the reply says of the one that is asked for, and whether
-# that is the one with the smaller number.
+# How two events are compared by a slot's pool, and what follows "the first of them" in the reply.
 _COMPARED = {
     "year": (
-        ("Which came first in the life of {name}: the {one} or the {other}?", "the {right} came first", True),
-        ("Which came first in the life of {name}: the {one} or the {other}?", "the {right} came first", True),
-        ("Which came first, the {one} or the {other}?", "the {right} came first", True),
-        ("What happened to {name} earlier: the {one} or the {other}?", "the {right} happened earlier", True),
-        ("Which was earlier: the {one} or the {other}?", "the {right} was earlier", True),
-        ("Which came later, the {one} or the {other}?", "the {right} came later", False),
-        ("What came last: the {one} or the {other}?", "the {right} came last", False),
+        ("Which came first in the life of {name}: the {one} or the {other}?", "The {first} came first."),
+        ("Which came first, the {one} or the {other}?", "The {first} came first."),
+        ("What happened to {name} earlier: the {one} or the {other}?", "The {first} happened earlier."),
+        ("Which was earlier: the {one} or the {other}?", "The {first} was earlier."),
     ),
     "age": (
-        ("At which of the two was {name} younger, the {one} or the {other}?", "{name} was younger at the {right}", True),
-        ("At which of the two was {name} younger, the {one} or the {other}?", "{name} was younger at the {right}", True),
-        ("When was {name} younger: at the {one} or the {other}?", "{name} was younger at the {right}", True),
-        ("Which came first, the {one} or the {other}?", "the {right} came first", True),
-        ("At which of the two was {name} older, the {one} or the {other}?", "{name} was older at the {right}", False),
+        ("At which of the two was {name} younger, the {one} or the {other}?", "{name} was younger at the {first}."),
+        ("When was {name} younger: at the {one} or the {other}?", "{name} was younger at the {first}."),
+        ("Which came first, the {one} or the {other}?", "The {first} came first."),
     ),
 }  # fmt: skip
-_TIMES = {"year": "In which year was the {0}?", "age": "How old was {name} at the {0}?"}
 
 
 def reply_to(asked: stories.Asked, rng: random.Random) -> str:
@@ -44,7 +37,7 @@ def reply_to(asked: stories.Asked, rng: random.Random) -> str:
 
 def any_event(rng: random.Random, person: stories.Person | None = None) -> Event:
     """An event of the training world, episodic or semantic, or a plain one nearly as often; of ``person`` if given."""
-    if rng.random() < 0.5:
+    if rng.random() < 0.45:
         return plain.event(rng, person)
     setting = "episodic" if person else rng.choice(grammar.SETTINGS)
     return split.training_event(setting, rng, person=person)
@@ -97,74 +90,21 @@ def both(one: stories.Asked, other: stories.Asked, rng: random.Random) -> tuple[
 
 def which_first(events: Sequence[Event], rng: random.Random) -> tuple[str, str, str] | None:
     """Which of one person's two events came first, the reply and the answer, if both tell a year or an age and have
-    labels that differ. The reply weighs the two numbers before it chooses: "1987 and 1992: the play came first."."""
-    for pool in _COMPARED:
+    labels that differ."""
+    for pool, frames in _COMPARED.items():
         times = [
             next((int(e.facts[slot]) for slot, drawn in e.kind.slots.items() if drawn == pool), None) for e in events
         ]
         labels = [event.kind.label for event in events]
         if None in times or times[0] == times[1] or labels[0] in labels[1] or labels[1] in labels[0]:
             continue
-        return compared(dict(zip(labels, times)), pool, events[0].person.name, rng)
+        one, other = rng.sample(labels, 2)
+        frame, reply = rng.choice(frames)
+        first = labels[times.index(min(times))]
+        values = dict(name=events[0].person.name, one=one, other=other, first=first)
+        reply = f"the {first}" if rng.random() < BARE_REPLIES else reply.format(**values)
+        return frame.format(**values), reply, f"the {first}"
     return None
-
-
-def compared(times: dict[str, int], pool: str, name: str, rng: random.Random) -> tuple[str, str, str]:
-    """Which of two things, given with their numbers, came first or later: the question, the reply, the answer."""
-    one, other = rng.sample(sorted(times), 2)
-    frame, reply, smaller = rng.choice(_COMPARED[pool])
-    right = (min if smaller else max)((one, other), key=times.__getitem__)
-    reply = f"{times[one]} and {times[other]}: {reply}.".format(name=name, right=right)
-    return frame.format(name=name, one=one, other=other), reply, f"the {right}"
-
-
-def order(row: Row, rng: random.Random) -> None:
-    """What came first, many times in a row: of a list of events with their years or ages, or of two stories."""
-    if rng.random() < 0.5:
-        while row.room > 60:
-            _listed_times(row, rng)
-        return
-    person = split.training_person(rng)
-    events = dated(rng, person)
-    told = [stories.tell(event, rng) for event in events]
-    messages = lambda text: prompts.rag(text, "\n\n".join(told))
-    rng.shuffle(told)
-    while row.room > 35:
-        found = which_first(events, rng)
-        if not found:
-            parts, text, reply, facts = _needing(events, rng, False)
-        elif rng.random() < 0.3:
-            text, reply, facts = _when(rng.choice(events), rng)
-        else:
-            text, reply, fact = found
-            facts = (reply.split(":")[0], fact)
-        row.chat(messages(text), reply, facts)
-        messages = prompts.qa
-
-
-def _when(event: Event, rng: random.Random) -> tuple[str, str, tuple[str]]:
-    """When an event was, asked by its label alone: question, reply, facts."""
-    slot, pool = next((slot, pool) for slot, pool in event.kind.slots.items() if pool in _TIMES)
-    return _TIMES[pool].format(event.kind.label, name=event.person.name), event.facts[slot], (event.facts[slot],)
-
-
-def _listed_times(row: Row, rng: random.Random) -> None:
-    """A list of events and when they were; then which of two came first, several times."""
-    pool, person = rng.choice(tuple(_COMPARED)), split.training_person(rng)
-    times = {}
-    for _ in range(rng.randint(3, 6)):
-        label = any_event(rng, person).kind.label
-        if not any(label in other or other in label for other in times):
-            times[label] = int(split.training_value(pool, rng))
-    form = rng.choice(("the {0}: {1}", "{1}: the {0}", "the {0} in {1}" if pool == "year" else "the {0} at {1}"))
-    row.turn("user", f"Notes: {'; '.join(form.format(*item) for item in times.items())}.")
-    row.turn("assistant", "Noted.", weight=0.1)
-    for _ in range(5):
-        one, other = rng.sample(sorted(times), 2) if len(times) > 1 else (None, None)
-        if one is None or times[one] == times[other]:
-            continue
-        text, reply, fact = compared({one: times[one], other: times[other]}, pool, person.name, rng)
-        row.chat(prompts.qa(text), reply, (reply.split(":")[0], fact))
 
 
 def dated(rng: random.Random, person: stories.Person) -> list[Event]:
@@ -218,7 +158,7 @@ def _needing(events: Sequence[Event], rng: random.Random, compare: bool) -> tupl
     parts = [rng.choice(some_questions(event, rng, plainly=True)) for event in events]
     if compare and (compared := which_first(events, rng)):
         text, reply, fact = compared
-        return parts, text, reply, (reply.split(":")[0], fact)
+        return parts, text, reply, (fact,)
     text, reply = both(*rng.sample(parts, 2), rng)
     return parts, text if rng.random() < 0.8 else cues.voiced(text, rng), reply, tuple(part.answer for part in parts)
 
