@@ -90,6 +90,15 @@ def settings(run: str, dataset: str) -> pd.DataFrame:
     return table.reset_index(names="setting")
 
 
+def ways(run: str, dataset: str) -> pd.DataFrame:
+    """How many questions have all their parts right: a row for every method and setting, a column for every way of asking."""
+    rows = at_end(run, dataset).query("metric == 'all parts'")
+    named, _ = series(rows.assign(label=labels(rows.assign(way="direct"))))
+    named["value"] = [written("all parts", value) for value in named["mean"]]
+    wide = named.pivot_table("value", "series", "way", aggfunc="first", sort=False).fillna("–")
+    return wide.reset_index(names="setting")
+
+
 def categories(run: str, dataset: str) -> pd.DataFrame:
     """Means over the prompts of each kind."""
     return cells(at_end(run, dataset, "category"), "category").reset_index(names="kind of prompt")
@@ -156,7 +165,7 @@ def file(path: str) -> pd.DataFrame:
     return table.assign(**texts)
 
 
-KINDS = {one.__name__: one for one in (main, settings, categories, beside, gates, layers, claims, file)}
+KINDS = {one.__name__: one for one in (main, settings, ways, categories, beside, gates, layers, claims, file)}
 
 if __name__ == "__main__":
     PAGE.write_text(page(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
