@@ -91,7 +91,7 @@ def settings(run: str, dataset: str) -> pd.DataFrame:
 
 
 def ways(run: str, dataset: str) -> pd.DataFrame:
-    """How many questions have all their parts right: a row for every method and setting, a column for every way of asking."""
+    """How many questions have all parts right: a row for every method and setting, a column for every way of asking."""
     rows = at_end(run, dataset).query("metric == 'all parts'")
     named, _ = series(rows.assign(label=labels(rows.assign(way="direct"))))
     named["value"] = [written("all parts", value) for value in named["mean"]]

@@ -328,6 +328,7 @@ def _few_settings(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
         return table, ""
     count = int(settings.groupby(named).nunique().max())
     shown = "the first and, chosen on these data, the best is shown"
+    shown += "; where a bar names none, both are the same"
     return table[kept], f"Of a method with more than {FEW} settings (up to {count}) {shown}."
 
 
