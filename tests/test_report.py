@@ -231,19 +231,19 @@ def test_only_the_figures_that_were_named_are_drawn(tmp_path):
     }
 
 
-def test_of_many_settings_bars_show_the_first_and_the_best(tmp_path):
+def test_of_too_many_settings_bars_show_the_first_and_the_best(tmp_path):
     at = {"over": "all memories", "stop": 10, "way": "direct", "gate": "own", "metric": "qa"}
-    rows = [
-        point(value, **at, method="MEGa", setting=f"k={k}") for k, value in enumerate((0.2, 0.1, 0.7, 0.3), start=1)
-    ]
-    rows += [point(value, **at, method="RAG", setting=f"k={k}") for k, value in enumerate((0.5, 0.4, 0.3), start=1)]
-    folder = write_run(
-        tmp_path / "mine-1", pd.DataFrame(rows).assign(dataset="episodic", category=""), figures=("method_bars",)
-    )
-    report.draw(folder, tmp_path, names={"bars_qa"})
-    shown = pd.read_csv(tmp_path / "mine_episodic_bars_qa.csv")
-    assert sorted(shown["setting"][shown["method"] == "MEGa"]) == ["k=1", "k=3"] and len(shown) == 5
+    at |= {"dataset": "episodic", "category": ""}
+    rows = [point(0.5 + k / 100, **at, method="MEGa", setting=f"k={k}") for k in range(1, 22)]
+    rows += [point(0.5 - k / 100, **at, method="RAG", setting=f"k={k}") for k in range(1, 4)]
+    for name, some in {"few-1": rows, "many-1": [*rows, point(0.1, **at, method="Full", setting="")]}.items():
+        report.draw(
+            write_run(tmp_path / name, pd.DataFrame(some), figures=("method_bars",)), tmp_path, names={"bars_qa"}
+        )
+    shown = pd.read_csv(tmp_path / "many_episodic_bars_qa.csv")
+    assert sorted(shown["setting"][shown["method"] == "MEGa"]) == ["k=1", "k=21"] and len(shown) == 6
     assert (
-        "(up to 4) the first and, chosen on these data, the best"
-        in (tmp_path / "mine_episodic_bars_qa.txt").read_text()
+        "(up to 21) the first and, chosen on these data, the best"
+        in (tmp_path / "many_episodic_bars_qa.txt").read_text()
     )
+    assert len(pd.read_csv(tmp_path / "few_episodic_bars_qa.csv")) == 24

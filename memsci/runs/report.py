@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from memsci.phenomena import Phenomenon
 
 _METRICS = [name for name in METRICS if name not in ("random pair cos", "logprob per token")]  # those drawn
-FEW = 3  # settings of one method that bars show beside one another
+MOST_BARS, FEW = 24, 3  # more bars cannot be read; then a method has no more settings than these
 
 
 @dataclass(frozen=True)
@@ -317,7 +317,10 @@ def method_bars(results: Results) -> Iterator[Drawing]:
 
 
 def _few_settings(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
-    """The rows that bars show: of a method with more than `FEW` settings the first and the best; and the caption's word."""
+    """The rows that bars show, and a word for the caption: where there are too many, of a method with more than `FEW`
+    settings the first and the best."""
+    if len(table) <= MOST_BARS:
+        return table, ""
     named = labels(table)
     settings = table["setting"].fillna("")
     many = settings.groupby(named).nunique() > FEW
