@@ -194,6 +194,44 @@ def test_what_is_said_of_the_next_base_is_what_its_report_says():
         assert f"{found[name]:.1f}" in table or f"| {found[name]:.0f} |" in table, name
 
 
+def test_what_is_said_of_runs_on_the_next_base_is_what_they_found():
+    """MEGa directly and after its recall, beside the same list on the shipped base; and questions that need two memories."""
+    said = {}
+    for run in ("main-base-2", "main"):
+        rows = pd.read_csv(FIGURES / "runs" / run / "partitions.csv.gz")
+        rows = rows.query(
+            "dataset == 'episodic' and partition == 0 and over == 'all memories' and method == 'MEGa' and stop == 50"
+        )
+        quiz = rows[rows["metric"] == "knowledge"]["value"].item()
+        qa = rows.query("metric == 'qa' and gate == 'own'").set_index("way")["value"]
+        said[run] = [f"{100 * value:.1f}" for value in (qa["direct"], qa["recall first"])], 100 * quiz
+    (ours, quiz), (theirs, theirs_quiz) = said.values()
+    results, changes = RESULTS.read_text(encoding="utf-8"), (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    note = (ROOT / "docs" / "notes" / "base.md").read_text(encoding="utf-8")
+    assert f"answers {theirs[0]} %, after a recall {theirs[1]}." in results
+    assert f"MEGa {ours[0]} %, {ours[1]} % after a recall; {theirs[0]} and {theirs[1]} %" in changes
+    assert f"MEGa {ours[0]} % directly ({theirs[0]}), {ours[1]} after its recall ({theirs[1]})" in note
+    assert f"MEGa {quiz:.0f} ({theirs_quiz:.0f})" in note
+
+    two = pd.read_csv(FIGURES / "runs" / "compositional-base-2" / "curves.csv").query("metric == 'all parts'")
+    found = two.set_index(["method", "setting", "way", "gate"])["mean"]
+    assert found["MEGa", "beta=0.1", "direct", "own"] == 0  # "under the paper's β of 0.1 nothing is answered"
+    assert round(10 * found["MEGa", "beta=0.1", "direct", "true"]) == 4  # "four in ten directly"
+    assert round(10 * found["MEGa", "k=2", "recall first", "true"]) == 8  # "eight in ten after each is recalled"
+    parts = two[two["way"].str.endswith("in parts") & (two["gate"] == "own")]["mean"].max()
+    assert parts > two[~two["way"].str.endswith("in parts")]["mean"].max()  # "each part by itself" finds them best
+
+
+def test_a_control_without_a_source_changed_no_loss_of_mega_or_rag():
+    rows = pd.read_csv(FIGURES / "runs" / "misinformation" / "misinformation.csv").set_index(
+        ["method", "condition", "measure"]
+    )
+    for method in ("MEGa", "RAG"):
+        for test in ("standard", "modified"):
+            same = [rows["mean"][method, f"control{source}", test] for source in ("", ", no source")]
+            assert same[0] == same[1]
+
+
 # Links and commands
 
 

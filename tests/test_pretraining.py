@@ -244,6 +244,17 @@ def test_held_out_kinds_are_made_of_nothing_that_rows_are_made_of():
     assert not actions & {part.split(":")[0] for part in plain.parts("actions", True)}
 
 
+def test_the_thing_of_a_verb_in_two_words_is_no_circumstance():
+    class Never(random.Random):
+        def random(self):
+            return 1.0
+
+    assert (
+        cues.trimmed("When did {name} plug in the {it} in {town}?", Never(), False)
+        == "When did {name} plug in the {it}"
+    )
+
+
 def test_less_context_names_fewer_facts_and_never_the_answer():
     named = dict.fromkeys(cues.CONTEXTS, 0)
     for seed in range(200):
@@ -345,6 +356,11 @@ def test_seldom_tokens_are_copied_and_any_word_has_many_spellings(raw):
         drawn |= set(row.tokens)
     assert len(rare) == vocabulary.VOCABULARY // 3 and CONTROL.isdisjoint(rare)
     assert len(drawn & rare) > 0.95 * len(rare)
+    rest = set(range(len(CONTROL), vocabulary.VOCABULARY)) - rare
+    assert raw.token_to_id("?") in rest and len(drawn & rest) > 0.65 * len(rest)  # as "?", which only questions have
+    row = corpus.Row(raw)
+    copying.copy(row, random.Random(0), [5000])
+    assert row.tokens.count(5000) > 10
     for text in (" mother", " Zoë", " whistled"):
         ways = {tuple(vocabulary.pieces(raw, text, random.Random(seed))) for seed in range(20)}
         assert {raw.decode(list(way)) for way in ways} == {text} and len(ways) > 1

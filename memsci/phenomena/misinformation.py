@@ -138,8 +138,8 @@ def measured(responses: pd.DataFrame) -> pd.DataFrame:
             "value": at[CONTROL + mark] - at[MISLED + mark],
         }
         for (method, test), at in means.iterrows()
-        for mark in ("", NO_SOURCE)
         if test in ("standard", "modified", "answer")
+        for mark in ("", NO_SOURCE)
     ]
     return pd.concat([table, pd.DataFrame(losses)], ignore_index=True)
 
