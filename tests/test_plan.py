@@ -106,6 +106,8 @@ def test_a_run_expects_of_each_cell_what_the_plan_says(tmp_path):
 
 
 def test_a_model_that_is_not_at_hand_is_not_fetched(tmp_path):
+    with pytest.raises(MemsciError, match="memsci/base-2, .*Did you mean 'memsci/base-2'"):
+        shape("memsci/base2")
     with pytest.raises(MemsciError, match="a plan downloads nothing"):
         shape("nobody/nothing-7B")
     (tmp_path / "config.json").write_text('{"model_type": "vit"}')

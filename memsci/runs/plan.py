@@ -24,7 +24,7 @@ from memsci.adapters.encode import PASS_TOKENS, TRAINING_BYTES, side_by_side
 from memsci.adapters.mixture import ROW_BYTES
 from memsci.adapters.study import LESSONS
 from memsci.config import Encoding, GateRule
-from memsci.errors import MemsciError
+from memsci.errors import MemsciError, meant
 from memsci.experiments import Cell, Experiment, Task, parse
 from memsci.experiments.cells import learner_settings, rounds
 from memsci.experiments.rehearsal import check_common
@@ -206,7 +206,7 @@ def shape(base: str | None = None) -> Shape:
     if not found:
         raise MemsciError(
             f"The shapes of {base!r} are not known here, and a plan downloads nothing. Give a folder with its config.json, "
-            f"or one of: {', '.join(KNOWN)}."
+            f"or one of: {', '.join((*OWN, *KNOWN))}.{meant(base, (*OWN, *KNOWN))}"
         )
     return _shape(base, read_json(Path(found)))
 
