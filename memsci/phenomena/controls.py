@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import pandas as pd
 import torch
@@ -172,23 +172,18 @@ def _ask_mega(method: str, base: Base, sessions, seed: int, recall: bool, report
     report(0, len(memories))
     mind.encode(memories, progress=False)
     report(len(memories), len(memories))
-    # The same question under the same gate has the same reply: it is asked once.
-    wanted: dict[tuple, tuple[Probe, Gate]] = {}
-    rows = []
+    gates: dict[tuple, Gate] = {}
+    rows, asked = [], []
     for number, session in enumerate(sessions):
         only = [memory.id for memory in session.study]
         for name, how in GATES.items():
             for place, probe in enumerate(session.probes):
-                about = probe.about if how == "true" else frozenset(only)
-                key = probe.question, tuple(probe.options.items()), how, about
-                if key not in wanted:
-                    wanted[key] = probe, _opened(mind, probe, how, only)
-                rows.append((number, session.condition, name, place, probe.item, key))
-    probes, gates = zip(*wanted.values())
-    told = _respond(mind, probes, joined(gates, mind.ids, mind.store.labels), recall)
-    found = dict(zip(wanted, told.to_dict("records")))
-    columns = ("session", "condition", "method", "place", "item")
-    return pd.DataFrame([{**dict(zip(columns, row)), **found[row[-1]]} for row in rows])
+                key = probe.question, how, probe.about if how == "true" else frozenset(only)
+                if key not in gates:
+                    gates[key] = _opened(mind, probe, how, only)
+                rows.append((number, session.condition, name, place, probe.item))
+                asked.append((probe, key))
+    return _table(rows, _respond(mind, asked, recall, gates))
 
 
 def _opened(mind: MEGa, probe: Probe, how: str, only: Sequence[str]) -> Gate:
@@ -214,12 +209,12 @@ def _ask_each(method: str, base: Base, sessions, seed: int, recall: bool, report
     for order, one in _studied(learner(method, base, seed), orders, 0):
         done += one.fresh
         report(min(done, total), total)
-        for number in asked[order]:
-            session = sessions[number]
-            told = _respond(one.learner, session.probes, None, recall)
-            told.insert(0, "session", number)
-            tables.append(told.assign(condition=session.condition, method=method, place=range(len(told)),
-                                      item=[probe.item for probe in session.probes]))  # fmt: skip
+        probes = [
+            (number, place, probe) for number in asked[order] for place, probe in enumerate(sessions[number].probes)
+        ]
+        rows = [(number, sessions[number].condition, method, place, probe.item) for number, place, probe in probes]
+        told = _respond(one.learner, [(probe, (probe.question,)) for _, _, probe in probes], recall)
+        tables.append(_table(rows, told))
     return pd.concat(tables, ignore_index=True)
 
 
@@ -265,19 +260,32 @@ def _lessons(orders: Sequence[tuple[str, ...]]) -> list[int]:
     return counts
 
 
-def _respond(one: Learner, probes: Sequence[Probe], gate: Gate | None, recall: bool) -> pd.DataFrame:
-    """question, answer, recalled and the log probability of every option, a row per probe."""
-    if not probes:
+def _table(rows: Sequence[tuple], told: pd.DataFrame) -> pd.DataFrame:
+    return pd.DataFrame(rows, columns=["session", "condition", "method", "place", "item"]).join(told)
+
+
+def _respond(
+    one: Learner, asked: Sequence[tuple[Probe, tuple]], recall: bool, gates: Mapping[tuple, Gate] | None = None
+) -> pd.DataFrame:
+    """question, answer, recalled and the log probability of every option, a row per probe.
+
+    With each probe comes a key that begins with its question and names its gate in `gates`: the same question under the
+    same gate has the same reply, and is put once.
+    """
+    if not asked:
         raise MemsciError("A session has no probes. Give each at least one.")
-    questions = [probe.question for probe in probes]
-    told = pd.DataFrame({"question": questions, "answer": one.answer(questions, gate=gate)})
-    recalled = one.recall(questions, gate=gate) if recall and one.recalls else [None] * len(questions)
-    told["recalled"] = pd.Series(recalled, dtype=object)
-    weighed = [(row, name, text) for row, probe in enumerate(probes) for name, text in probe.options.items()]
+    ids, labels = (one.ids, one.store.labels) if gates else ((), ())
+    under = lambda keys: joined([gates[key] for key in keys], ids, labels) if gates else None
+    once = list(dict.fromkeys(key for _, key in asked))
+    questions, gate = [key[0] for key in once], under(once)
+    answers = dict(zip(once, one.answer(questions, gate=gate)))
+    recalls = dict(zip(once, one.recall(questions, gate=gate))) if recall and one.recalls else {}
+    rows = [{"question": key[0], "answer": answers[key], "recalled": recalls.get(key)} for _, key in asked]
+    weighed = list(dict.fromkeys((key, text) for probe, key in asked for text in probe.options.values()))
     if weighed:
-        rows = [row for row, _, _ in weighed]
-        under = None if gate is None else replace(gate, weights=gate.weights[rows], scores=gate.scores[rows])
-        logprob = one.logprob([questions[row] for row in rows], [text for _, _, text in weighed], gate=under)["logprob"]
-        for (row, name, _), value in zip(weighed, logprob):
-            told.loc[row, f"logprob {name}"] = value
-    return told
+        keys, texts = zip(*weighed)
+        found = one.logprob([key[0] for key in keys], list(texts), gate=under(keys))["logprob"]
+        values = dict(zip(weighed, found))
+        for row, (probe, key) in zip(rows, asked):
+            row |= {f"logprob {name}": values[key, text] for name, text in probe.options.items()}
+    return pd.DataFrame(rows).astype({"recalled": object})
