@@ -243,7 +243,7 @@ def test_every_pair_is_learnt_in_both_orders_against_both_controls():
 
 
 def test_the_order_of_study_is_nothing_to_mega(tiny, monkeypatch):
-    short = lambda number, count, name: tuple(
+    short = lambda number, count, name, plain: tuple(
         materials.Pair(f"What has {k}?", (Memory(f"{k} has a kite.", id=f"{k}b"), Memory(f"{k} has a drum.", id=f"{k}c")),
                        ("a kite", "a drum"), "a lamp", Memory(f"{k} is old.", id=f"{k}e")) for k in "xy"
     )  # fmt: skip
@@ -261,7 +261,7 @@ def test_the_order_of_study_is_nothing_to_mega(tiny, monkeypatch):
 
 
 def test_it_is_refused_before_anything_is_learnt(tiny):
-    with pytest.raises(MemsciError, match="a learner of interference must be one of"):
+    with pytest.raises(MemsciError, match="a learner of interference_plain must be one of"):
         phenomena.interference(tiny, lists=2, methods=["Full+EWC"])
     with pytest.raises(MemsciError, match="lists"):
         phenomena.interference(tiny, lists=0)

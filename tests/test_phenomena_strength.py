@@ -92,7 +92,7 @@ def test_both_strengths_are_in_one_store_with_the_same_keys(monkeypatch):
     quick = Encoding(rank=2, epochs=1, lr=1e-3)
     monkeypatch.setattr(controls, "learner", lambda method, base, seed: MEGa(base, encoding=quick, seed=seed))
     monkeypatch.setattr(Encoding, "suited", classmethod(lambda cls, base, memories=(): quick))
-    monkeypatch.setattr(strength, "material", lambda number: (studied, others))
+    monkeypatch.setattr(strength, "material", lambda number, plain: (studied, others))
     # What a model of random weights says is long and nothing.
     monkeypatch.setattr(MEGa, "answer", lambda self, texts, gate: ["It was so."] * len(texts))
     monkeypatch.setattr(MEGa, "recall", lambda self, texts, gate: [studied[0].text] * len(texts))

@@ -14,7 +14,8 @@ BUILT_IN, PUBLISHED = ("episodic", "semantic"), ("wiki", "fictional")
 # Each is a data set of its own (`memsci.phenomena`), of which a partition is a list.
 PHENOMENA = (
     "interference", "recognition", "cues", "misinformation", "list_length", "list_strength", "fan", "false_memory",
-    "forgetting", "free_recall", "human_qa", "lifetime",
+    "forgetting", "free_recall", "human_qa", "lifetime", "interference_plain", "cues_plain", "misinformation_plain",
+    "list_strength_plain",
 )  # fmt: skip
 SIZED = ("lifetime",)  # of these, with settings of their own and lists of as many memories as are asked for
 PARTITIONS = 20  # of each of the four

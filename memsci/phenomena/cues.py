@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 
 import pandas as pd
@@ -17,7 +18,7 @@ from memsci.memory import Memory
 from memsci.models.base import Base
 from memsci.phenomena import figures, materials
 from memsci.phenomena.controls import Report
-from memsci.phenomena.experiment import Experiment, Lists, enter, run
+from memsci.phenomena.experiment import Experiment, Lists, enter, in_plain_english, run, suited
 from memsci.phenomena.keys import FINDERS, finders, right
 from memsci.phenomena.result import SHARE, Claim, Phenomenon, about
 from memsci.world import stories
@@ -46,7 +47,8 @@ def cues(base: Base, lists: Lists = 20, seed: int = 0, progress: bool = True) ->
     an event a day for six years, was reminded best by what had happened, less by who and where, and least by when;
     some of that is how many events share a date, so that here only facts count that one story of the list has.
 
-    Parameters are those of `memsci.phenomena.experiment.run`.
+    Parameters are those of `memsci.phenomena.experiment.run`. The events are in the words of the built-in world on the
+    shipped bases, in plain English on others (`memsci run cues_plain`).
 
     Returns
     -------
@@ -55,18 +57,18 @@ def cues(base: Base, lists: Lists = 20, seed: int = 0, progress: bool = True) ->
         keys; recalled and gain for MEGa under its own gate and under the true one, which tells what the weights complete
         once the memory is found; cued, the share of facts in the cue.
     """
-    return run(NAME, base, lists, seed=seed, progress=progress)
+    return run(suited(NAME, base), base, lists, seed=seed, progress=progress)
 
 
 @cache
-def material(number: int) -> tuple[tuple[Memory, ...], pd.DataFrame, tuple[tuple[str, ...], ...]]:
+def material(number: int, plain: bool = False) -> tuple[tuple[Memory, ...], pd.DataFrame, tuple[tuple[str, ...], ...]]:
     """The memories of a list, its cues (own: number of the memory, condition, text), and the facts of each memory."""
     draw, who = materials.rng(NAME, number), materials.person(number)
     memories, events, probes = [], [], []
-    for place, kind in enumerate(materials.kinds(draw, STUDIED)):
+    for place, kind in enumerate(materials.kinds(draw, STUDIED, plain)):
         id = f"{NAME}-{number:02d}-{place:02d}"
         events.append(stories.draw_event(kind, draw, who))
-        memories.append(materials.told(events[-1], id, id))
+        memories.append(materials.told(events[-1], id, id, 1 if plain else materials.PARAPHRASES))
     for own, (memory, event) in enumerate(zip(memories, events)):
         words = memory.paraphrases[0].split()
         probes += [(own, str(share), _part(words, share, draw)) for share in SHARES]
@@ -100,8 +102,14 @@ def measured(probes: pd.DataFrame, facts: Sequence[Sequence[str]], recalled: Seq
     return pd.DataFrame(rows)
 
 
-def _measure(method: str, base: Base, number: int, seed: int, report: Report) -> pd.DataFrame:
-    memories, probes, facts = material(number)
+def _studied(number: int, plain: bool = False) -> list[Memory]:
+    """The memories as they are learnt: in plain English without the other wording, which is for cues alone."""
+    memories = material(number, plain)[0]
+    return [replace(memory, paraphrases=()) for memory in memories] if plain else list(memories)
+
+
+def _measure(method: str, base: Base, number: int, seed: int, report: Report, plain: bool = False) -> pd.DataFrame:
+    memories, (_, probes, facts) = _studied(number, plain), material(number, plain)
     own, texts = probes["own"].tolist(), probes["text"].tolist()
     tables = []
     for finder in finders(base):
@@ -176,6 +184,6 @@ about(
     "find events by. A word that one story has finds it by TF-IDF whatever it tells, so that these keys can show no order.",
 )  # fmt: skip
 enter(Experiment(
-    name=NAME, methods=("MEGa",), measure=_measure, material=lambda number: material(number)[0], protocol=PROTOCOL,
-    probes=8 * STUDIED,
+    name=NAME, methods=("MEGa",), measure=_measure, material=_studied, protocol=PROTOCOL, probes=8 * STUDIED,
 ))  # fmt: skip
+in_plain_english(NAME)

@@ -1,13 +1,14 @@
 """A phenomenon as an experiment: what one learner makes of one list is a piece of work by itself, done alone or in a run.
 
-`enter` makes a phenomenon known; `run` does all its lists here and now, `measure` one of them (what `memsci run` does, on
-as many processes and machines as there are).
+`enter` makes a phenomenon known, `in_plain_english` once more with other words; `run` does all its lists here and now,
+`measure` one of them (what `memsci run` does, on as many processes and machines as there are).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -15,9 +16,9 @@ from tqdm.auto import tqdm
 
 from memsci.errors import MemsciError, check_in, check_whole
 from memsci.memory import Memory
-from memsci.models.base import Base
+from memsci.models.base import OWN, Base
 from memsci.phenomena.controls import Report
-from memsci.phenomena.result import Phenomenon, tidy
+from memsci.phenomena.result import ABOUT, Phenomenon, tidy
 
 Measure = Callable[..., pd.DataFrame]
 Lists = int | Sequence[int]
@@ -68,11 +69,40 @@ class Experiment:
 
 
 EXPERIMENTS: dict[str, Experiment] = {}
+PLAIN = "_plain"
 
 
 def enter(experiment: Experiment) -> None:
     """Make a phenomenon known as an experiment."""
     EXPERIMENTS[experiment.name] = experiment
+
+
+def in_plain_english(name: str, protocol: str = "", note: str = "") -> None:
+    """Make a phenomenon known once more, under a name that ends in `PLAIN`: its measure and material take ``plain=True``.
+
+    The words of the shipped base's world, two sentences in ten wordings, are too much for small public models. In plain
+    English an event is one sentence in one wording, which they learn, and answer about.
+
+    Parameters
+    ----------
+    name
+        Of the phenomenon.
+    protocol, note
+        Where they are not those of the phenomenon itself.
+    """
+    known, told = EXPERIMENTS[name], ABOUT[name]
+    enter(replace(
+        known, name=name + PLAIN, material=partial(known.material, plain=True), measure=partial(known.measure, plain=True),
+        protocol=f"{protocol or known.protocol} In plain English: one sentence and one wording.",
+    ))  # fmt: skip
+    ABOUT[name + PLAIN] = replace(
+        told, name=name + PLAIN, title=f"{told.title}, in plain English", note=note or told.note
+    )
+
+
+def suited(name: str, base: Base) -> str:
+    """The name under which a phenomenon has the material that suits a base: plain English unless it is one of ours."""
+    return name if base.name in OWN else name + PLAIN
 
 
 def numbered(lists: Lists) -> list[int]:

@@ -12,10 +12,11 @@ from memsci.figures.draw import displace, per_cent, whiskers
 from memsci.figures.style import REFERENCE, look, style
 from memsci.measures.methods import order as by_method
 from memsci.measures.text_match import contains
+from memsci.memory import Memory
 from memsci.models.base import Base
 from memsci.phenomena import controls, figures, materials
 from memsci.phenomena.controls import ABOUT_IT, Probe, Report, Session
-from memsci.phenomena.experiment import Experiment, Lists, enter, run
+from memsci.phenomena.experiment import Experiment, Lists, enter, in_plain_english, run, suited
 from memsci.phenomena.materials import Pair
 from memsci.phenomena.result import Claim, Phenomenon, about
 
@@ -50,7 +51,8 @@ def interference(
     That MEGa has none under the true gate is another, since its adapters are trained one by one. A base of short context
     reads two texts at a time where the others hold all of a list: compare the sides of one learner, not learners.
 
-    Parameters are those of `memsci.phenomena.experiment.run`.
+    Parameters are those of `memsci.phenomena.experiment.run`. The events are in the words of the built-in world on the
+    shipped bases, in plain English on others (`memsci run interference_plain`).
 
     Returns
     -------
@@ -66,7 +68,7 @@ def interference(
         found = memsci.phenomena.interference(memsci.load(), lists=2, methods=["MEGa", "In context"])
         found.means(["method", "condition", "measure"]).query("measure == 'harm'")
     """
-    return run(NAME, base, lists, methods, seed, progress)
+    return run(suited(NAME, base), base, lists, methods, seed, progress)
 
 
 def sessions(pairs: Sequence[Pair]) -> tuple[list[Session], pd.DataFrame]:
@@ -134,10 +136,14 @@ def measured(responses: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([table, pd.DataFrame(harms)], ignore_index=True)
 
 
-def _measure(method: str, base: Base, number: int, seed: int, report: Report) -> pd.DataFrame:
-    material, alone = materials.pairs(number, PAIRS, name=NAME), method == "In context" and controls.fitting(base)
+def _studied(number: int, plain: bool = False) -> list[Memory]:
+    return [one for pair in materials.pairs(number, PAIRS, NAME, plain) for one in (*pair.twins, pair.other)]
+
+
+def _measure(method: str, base: Base, number: int, seed: int, report: Report, plain: bool = False) -> pd.DataFrame:
+    pairs, alone = materials.pairs(number, PAIRS, NAME, plain), method == "In context" and controls.fitting(base)
     parts = []
-    for group in [[pair] for pair in material] if alone else [material]:
+    for group in [[pair] for pair in pairs] if alone else [pairs]:
         made, asked = sessions(group)
         parts.append(controls.ask(method, base, made, seed, report=report).merge(asked, on=["session", "place"]))
     return measured(pd.concat(parts, ignore_index=True))
@@ -199,5 +205,6 @@ about(
 )  # fmt: skip
 enter(Experiment(
     name=NAME, methods=controls.LEARNERS, measure=_measure, protocol=PROTOCOL, probes=8 * PAIRS, studies=9 * PAIRS,
-    material=lambda number: [one for pair in materials.pairs(number, PAIRS, NAME) for one in (*pair.twins, pair.other)],
+    material=_studied,
 ))  # fmt: skip
+in_plain_english(NAME)

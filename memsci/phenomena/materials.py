@@ -55,9 +55,9 @@ def person(number: int) -> Person:
     return split.characters()[number % split.PARTITIONS]
 
 
-def kinds(draw: random.Random, count: int, setting: str = "episodic") -> list[grammar.Kind]:
-    """So many different kinds of event."""
-    known = grammar.kinds(setting)
+def kinds(draw: random.Random, count: int, plain: bool = False) -> list[grammar.Kind]:
+    """So many different kinds of event, of the world or in plain English."""
+    known = grammar.kinds("plain" if plain else "episodic")
     check_whole("kinds of event", count, 1, len(known))
     return draw.sample(known, count)
 
@@ -98,7 +98,7 @@ def lure(event: Event, draw: random.Random) -> Event:
     return replace(event, facts=facts)
 
 
-def pairs(number: int, count: int = 4, name: str = "pairs") -> tuple[Pair, ...]:
+def pairs(number: int, count: int = 4, name: str = "pairs", plain: bool = False) -> tuple[Pair, ...]:
     """The A–B, A–C pairs of one list, each with an unrelated event D–E, all about one person.
 
     Parameters
@@ -109,6 +109,8 @@ def pairs(number: int, count: int = 4, name: str = "pairs") -> tuple[Pair, ...]:
         Pairs; each takes two kinds of event that occur nowhere else in the list.
     name
         Of the material: another gives other lists.
+    plain
+        In plain English, one sentence and one wording.
 
     Returns
     -------
@@ -116,14 +118,16 @@ def pairs(number: int, count: int = 4, name: str = "pairs") -> tuple[Pair, ...]:
         Which of two twins is drawn first tells nothing: use both orders.
     """
     draw, who = rng(name, number), person(number)
-    chosen = kinds(draw, 2 * count)
+    chosen = kinds(draw, 2 * count, plain)
     return tuple(
-        _pair(*both, who, draw, f"{name}-{number:02d}-{place}")
+        _pair(*both, who, draw, f"{name}-{number:02d}-{place}", 0 if plain else PARAPHRASES)
         for place, both in enumerate(zip(chosen[:count], chosen[count:]))
     )
 
 
-def _pair(kind: grammar.Kind, unlike: grammar.Kind, who: Person, draw: random.Random, id: str) -> Pair:
+def _pair(
+    kind: grammar.Kind, unlike: grammar.Kind, who: Person, draw: random.Random, id: str, paraphrases: int
+) -> Pair:
     """One pair, drawn again until no text tells what another does: frames have words of their own."""
     for _ in range(DRAWS):
         event, asked = stories.draw_event(kind, draw, who), draw.randrange(len(kind.questions))
@@ -133,8 +137,8 @@ def _pair(kind: grammar.Kind, unlike: grammar.Kind, who: Person, draw: random.Ra
         answers = first.facts[slot], second.facts[slot]
         foil = other_value(first, slot, draw, answers[1])
         cue = stories.ask(first, asked, draw).text
-        twins = tuple(told(one, f"{id}{letter}", id) for one, letter in ((first, "b"), (second, "c")))
-        other = told(stories.draw_event(unlike, draw, who), f"{id}e", f"{id} other")
+        twins = tuple(told(one, f"{id}{letter}", id, paraphrases) for one, letter in ((first, "b"), (second, "c")))
+        other = told(stories.draw_event(unlike, draw, who), f"{id}e", f"{id} other", paraphrases)
         # Of all texts, B stands in the first twin alone and C in the second.
         texts = twins[0].text, twins[1].text, other.text, cue
         places = [[contains(text, value) for text in texts] for value in (*answers, foil)]

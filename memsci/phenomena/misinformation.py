@@ -17,7 +17,7 @@ from memsci.memory import Memory
 from memsci.models.base import Base
 from memsci.phenomena import controls, figures, materials
 from memsci.phenomena.controls import ABOUT_IT, Probe, Report, Session
-from memsci.phenomena.experiment import Experiment, Lists, enter, run
+from memsci.phenomena.experiment import Experiment, Lists, enter, in_plain_english, run, suited
 from memsci.phenomena.materials import Pair
 from memsci.phenomena.result import Claim, Phenomenon, about
 
@@ -45,7 +45,8 @@ def misinformation(
     half of the standard test lost with no harm to a memory. MEGa's adapters cannot overwrite one another: under the true
     gate it cannot lose.
 
-    Parameters are those of `memsci.phenomena.experiment.run`.
+    Parameters are those of `memsci.phenomena.experiment.run`. The events are in the words of the built-in world on the
+    shipped bases, in plain English on others (`memsci run misinformation_plain`).
 
     Returns
     -------
@@ -56,18 +57,18 @@ def misinformation(
         sourced: of recalls that tell the reported fact, those that name its source (lists without any such recall have no
         row).
     """
-    return run(NAME, base, lists, methods, seed, progress)
+    return run(suited(NAME, base), base, lists, methods, seed, progress)
 
 
 @cache
-def material(number: int) -> tuple[tuple[Pair, ...], tuple[str, ...]]:
+def material(number: int, plain: bool = False) -> tuple[tuple[Pair, ...], tuple[str, ...]]:
     """The events of a list, each with its report and another event; and the sources of the reports.
 
     Of the twins of a pair the first is the event, the second the misleading report; which was drawn first takes turns.
     """
     draw = materials.rng(NAME, "sources", number)
     made, sources = [], []
-    for place, pair in enumerate(materials.pairs(number, PAIRS, name=NAME)):
+    for place, pair in enumerate(materials.pairs(number, PAIRS, NAME, plain)):
         texts = " ".join(memory.text for memory in (*pair.twins, pair.other))
         source = _source(draw, texts, sources)
         turn = (lambda two: two[::-1]) if (place + number) % 2 else (lambda two: two)
@@ -101,8 +102,8 @@ def sessions(pairs: Sequence[Pair], sources: Sequence[str]) -> list[Session]:
     return [Session(condition, events + study, probes) for condition, study in reports.items()]
 
 
-def _studied(number: int) -> list[Memory]:
-    return list({memory.id: memory for one in sessions(*material(number)) for memory in one.study}.values())
+def _studied(number: int, plain: bool = False) -> list[Memory]:
+    return list({memory.id: memory for one in sessions(*material(number, plain)) for memory in one.study}.values())
 
 
 def measured(responses: pd.DataFrame) -> pd.DataFrame:
@@ -144,8 +145,8 @@ def measured(responses: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([table, pd.DataFrame(losses)], ignore_index=True)
 
 
-def _measure(method: str, base: Base, number: int, seed: int, report: Report) -> pd.DataFrame:
-    pairs, sources = material(number)
+def _measure(method: str, base: Base, number: int, seed: int, report: Report, plain: bool = False) -> pd.DataFrame:
+    pairs, sources = material(number, plain)
     facts = pd.DataFrame(
         [(p.twins[0].id, *p.answers, s) for p, s in zip(pairs, sources)], columns=["item", "fact", "reported", "source"]
     )
@@ -203,3 +204,4 @@ enter(Experiment(
     name=NAME, methods=controls.LEARNERS, measure=_measure, material=_studied, protocol=PROTOCOL,
     probes=4 * PAIRS, studies=5 * PAIRS,
 ))  # fmt: skip
+in_plain_english(NAME)

@@ -25,7 +25,7 @@ from memsci.models.base import OWN, Base
 from memsci.phenomena import controls, figures, materials
 from memsci.phenomena.context import walk
 from memsci.phenomena.controls import Report, joined
-from memsci.phenomena.experiment import Experiment, enter, run
+from memsci.phenomena.experiment import Experiment, enter, in_plain_english, run, suited
 from memsci.phenomena.recall import FIRST_CUE, likeness, peoples
 from memsci.phenomena.result import Claim, Phenomenon, about
 from memsci.world import stories
@@ -61,7 +61,8 @@ def list_strength(base: Base, lists: int | Sequence[int] = 20, seed: int = 0, pr
     Parameters
     ----------
     base, lists, seed, progress
-        As in `memsci.phenomena.experiment.run`.
+        As in `memsci.phenomena.experiment.run`. The events are in the words of the built-in world on the shipped bases, in
+        plain English on others (`memsci run list_strength_plain`), where strong is the whole of the lessons and weak half.
 
     Returns
     -------
@@ -69,17 +70,17 @@ def list_strength(base: Base, lists: int | Sequence[int] = 20, seed: int = 0, pr
         recognition, cued recall, free recall (the last two with w = 0 and 1) by condition "pure weak", "pure strong", "mixed
         weak" and "mixed strong"; ratio of ratios by condition, the name of the task.
     """
-    return run(NAME, base, lists, seed=seed, progress=progress)
+    return run(suited(NAME, base), base, lists, seed=seed, progress=progress)
 
 
 @cache
-def material(number: int) -> tuple[tuple[Memory, ...], tuple[tuple[str, ...], ...]]:
+def material(number: int, plain: bool = False) -> tuple[tuple[Memory, ...], tuple[tuple[str, ...], ...]]:
     """The memories of a list, and for each question of each of them an answer that is none."""
     draw, who = materials.rng(NAME, number), materials.person(number)
     studied, others = [], []
-    for place, kind in enumerate(materials.kinds(draw, STUDIED)):
+    for place, kind in enumerate(materials.kinds(draw, STUDIED, plain)):
         event, id = stories.draw_event(kind, draw, who), f"{NAME}-{number:02d}-{place:02d}"
-        studied.append(materials.told(event, id, id))
+        studied.append(materials.told(event, id, id, 0 if plain else materials.PARAPHRASES))
         slots = {event.facts[slot]: slot for slot in event.kind.slots}
         others.append(tuple(materials.other_value(event, slots[one.answer], draw) for one in studied[-1].questions))
     return tuple(studied), tuple(others)
@@ -201,8 +202,12 @@ def measured(
     return pd.DataFrame(rows)
 
 
-def _measure(method: str, base: Base, number: int, seed: int, report: Report) -> pd.DataFrame:
-    studied, others = material(number)
+def _studied(number: int, plain: bool = False) -> list[Memory]:
+    return list(material(number, plain)[0])
+
+
+def _measure(method: str, base: Base, number: int, seed: int, report: Report, plain: bool = False) -> pd.DataFrame:
+    studied, others = material(number, plain)
     report(0, 2 * len(studied))
     mind = learn(base, studied, seed)
     report(2 * len(studied), 2 * len(studied))
@@ -274,6 +279,13 @@ about(
     "against another), not of the memory. Activation (w = 1) is put in.",
 )
 enter(Experiment(
-    name=NAME, methods=("MEGa",), measure=_measure, material=lambda number: list(material(number)[0]), protocol=PROTOCOL,
+    name=NAME, methods=("MEGa",), measure=_measure, material=_studied, protocol=PROTOCOL,
     probes=2 * 4 * STUDIED,
 ))  # fmt: skip
+in_plain_english(
+    NAME,
+    PROTOCOL.replace("weakly (its text alone, half the epochs) and strongly (with nine paraphrases)",
+                     "weakly (half the epochs) and strongly (all of them)"),
+    "Strong memories had twice the steps. Recognition is of the answer to a question (the true one against another), not of "
+    "the memory. Activation (w = 1) is put in.",
+)  # fmt: skip

@@ -34,7 +34,7 @@ class AskedSlot:
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of event: its slots with their pools, frames of both sentences, and questions."""
+    """A kind of event: its slots with their pools, frames of both sentences (or of one, no closing), and questions."""
 
     name: str
     label: str
@@ -70,7 +70,7 @@ def parse_kinds(text: str) -> list[Kind]:
             label=table["label"],
             slots=dict(table["slots"]),
             opening=tuple(table["opening"]),
-            closing=tuple(table["closing"]),
+            closing=tuple(table.get("closing", ())),
             questions=tuple(
                 AskedSlot(question["slot"], tuple(question["ask"]), tuple(question["reply"]))
                 for question in table["questions"]
@@ -82,7 +82,7 @@ def parse_kinds(text: str) -> list[Kind]:
 
 @cache
 def kinds(setting: str) -> tuple[Kind, ...]:
-    """All kinds of event of ``"episodic"`` or ``"semantic"``, ordered by theme file and place in it."""
+    """All kinds of event of one of `SETTINGS`, or of "plain", ordered by theme file and place in it."""
     folder = resources.files(__package__) / setting
     themes = sorted((item for item in folder.iterdir() if item.name.endswith(".toml")), key=lambda item: item.name)
     return tuple(kind for theme in themes for kind in parse_kinds(theme.read_text(encoding="utf-8")))

@@ -12,6 +12,7 @@ import tomllib
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
+from itertools import product
 
 from . import grammar
 from .grammar import Kind
@@ -90,25 +91,28 @@ def draw_event(kind: Kind, rng: random.Random, person: Person | None = None) -> 
 
 
 def tell(event: Event, rng: random.Random) -> str:
-    """The story of an event in two sentences, in one of its wordings."""
+    """The story of an event, in one of its wordings."""
     values = event.values()
-    return " ".join(
-        grammar.realise(rng.choice(frames), values, rng) for frames in (event.kind.opening, event.kind.closing)
-    )
+    return " ".join(grammar.realise(rng.choice(frames), values, rng) for frames in _sentences(event.kind))
+
+
+def _sentences(kind: Kind) -> list[tuple[str, ...]]:
+    """The frames of each sentence."""
+    return [frames for frames in (kind.opening, kind.closing) if frames]
 
 
 def wordings(event: Event, rng: random.Random, count: int) -> list[str]:
     """``count`` different tellings of one event; all state the same facts.
 
-    Pairs of an opening and a closing frame are drawn without replacement first, so that wordings differ in structure
-    before they differ in words.
+    Pairs of an opening and a closing frame are drawn without replacement first (frames, where there is no closing), so that
+    wordings differ in structure before they differ in words.
     """
     values = event.values()
-    pairs = [(opening, closing) for opening in event.kind.opening for closing in event.kind.closing]
+    pairs = list(product(*_sentences(event.kind)))
     told: list[str] = []
     for _ in range(8):
-        for opening, closing in rng.sample(pairs, len(pairs)):
-            text = f"{grammar.realise(opening, values, rng)} {grammar.realise(closing, values, rng)}"
+        for frames in rng.sample(pairs, len(pairs)):
+            text = " ".join(grammar.realise(frame, values, rng) for frame in frames)
             if text not in told:
                 told.append(text)
             if len(told) == count:
