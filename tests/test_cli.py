@@ -713,3 +713,13 @@ def test_answers_that_recite_are_told_of():
     found = pd.DataFrame(rows, columns=["memory_id", "question", "method", "answer", "recalled"])
     assert _recited(found).startswith("1 of 2 direct answers recite the whole memory")
     assert _recited(found[found["memory_id"] == "b"]) == "" and _recited(found[found["method"] == "MEGa"]) == ""
+
+
+def test_a_run_on_a_public_model_is_told_of_the_material_that_suits_it():
+    words = ("--plan", "--partitions", "0", "--methods", "Base")
+    assert (
+        "interference_plain is the same in plain English"
+        in run("run", "interference", "--base", "smollm2", *words).stderr
+    )
+    for few in (("interference",), ("interference_plain",)):
+        assert "in plain English." not in run("run", *few, *words).stderr

@@ -260,7 +260,7 @@ def test_a_list_counts_once_and_there_is_one(base, lists, message):
 
 
 def test_learners_of_a_phenomenon_are_some_and_each_once(base):
-    with pytest.raises(MemsciError, match="A learner of interference is needed, such as 'MEGa'"):
+    with pytest.raises(MemsciError, match="A learner of interference_plain is needed, such as 'MEGa'"):
         phenomena.interference(base, 1, methods=[], progress=False)
     with pytest.raises(MemsciError, match="a learner of fan must be one of 'MEGa'; 'Full' was given"):
         experiment.run("fan", base, 1, methods="Full", progress=False)

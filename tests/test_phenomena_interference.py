@@ -12,6 +12,7 @@ import torch
 from conftest import DATA, make_model, make_tokenizer
 
 from memsci import experiments, phenomena
+from memsci.adapters.study import sentences
 from memsci.config import Embedding, Encoding, GateRule
 from memsci.errors import MemsciError
 from memsci.learners import MEGa, make
@@ -20,7 +21,7 @@ from memsci.memory import Memory
 from memsci.models.base import Base
 from memsci.phenomena import controls, materials
 from memsci.phenomena.controls import Probe, Session
-from memsci.phenomena.experiment import EXPERIMENTS, material
+from memsci.phenomena.experiment import EXPERIMENTS, PLAIN, material, suited
 from memsci.phenomena.interference import PAIRS, measured, sessions
 from memsci.runs.tables import per_list
 
@@ -44,10 +45,11 @@ def probe(memory: Memory, **options: str) -> Probe:
 # Materials
 
 
-def test_twins_share_all_but_the_fact_that_the_cue_asks_for():
+@pytest.mark.parametrize("plain", [False, True])
+def test_twins_share_all_but_the_fact_that_the_cue_asks_for(plain):
     seen = set()
     for number in range(20):
-        for pair in materials.pairs(number):
+        for pair in materials.pairs(number, plain=plain):
             for k, (twin, answer) in enumerate(zip(pair.twins, pair.answers)):
                 other = pair.answers[1 - k]
                 assert contains(twin.text, answer) and not contains(twin.text, other)
@@ -59,10 +61,23 @@ def test_twins_share_all_but_the_fact_that_the_cue_asks_for():
             article = lambda text: re.sub(r"\b[Aa]n\b", "a", text).lower()
             assert article(two) in map(article, changed)
             assert len(set(pair.answers) | {pair.foil}) == 3 and pair.other.label != pair.twins[0].label
-        assert len({pair.other.label for pair in materials.pairs(number)}) == 4
+        assert len({pair.other.label for pair in materials.pairs(number, plain=plain)}) == 4
         seen.add(materials.person(number).name)
-        assert materials.person(number).name in materials.pairs(number)[0].cue
+        assert materials.person(number).name in materials.pairs(number, plain=plain)[0].cue
     assert len(seen) == 20
+
+
+def test_in_plain_english_an_event_is_one_sentence_in_one_wording():
+    for name in (name for name in EXPERIMENTS if name.endswith(PLAIN)):
+        for memory in material(name, 2):
+            assert not memory.paraphrases and len(sentences(memory.text.removeprefix("According to "))) == 1
+        assert material(name, 2) != material(name.removesuffix(PLAIN), 2)
+        assert phenomena.ABOUT[name].claims == phenomena.ABOUT[name.removesuffix(PLAIN)].claims
+
+
+def test_a_phenomenon_has_the_material_that_suits_the_base(tiny):
+    assert suited("cues", tiny) == "cues_plain"
+    assert suited("cues", Base(tiny.model, tiny.tokenizer, name="memsci/base-2")) == "cues"
 
 
 def test_material_follows_from_the_number_of_the_list_alone():
@@ -275,7 +290,8 @@ def test_each_phenomenon_is_an_experiment(name, monkeypatch):
     experiment = experiments.load(name)
     assert experiment.datasets == (name,) and experiment.title == phenomena.ABOUT[name].title
     known = EXPERIMENTS[name]
-    assert set(experiment.methods) == set(known.methods) <= {*controls.LEARNERS, "Full batch"}
+    assert set(experiment.methods) <= set(known.methods) <= {*controls.LEARNERS, "Full batch"}
+    assert name.endswith(PLAIN) or len(experiment.methods) == len(known.methods)  # on a public model only what is quick
     if name == "human_qa" and not (DATA / "human").is_dir():
         pytest.skip("no answers of people: set MEMSCI_DATA")
     monkeypatch.setenv("MEMSCI_DATA", str(DATA))

@@ -26,6 +26,7 @@ from memsci.world import check, grammar, knowledge, split, stories
 from memsci.world.stories import Event, Person
 
 KINDS = [(setting, kind) for setting in grammar.SETTINGS for kind in grammar.kinds(setting)]
+PLAIN = [("plain", kind) for kind in grammar.kinds("plain")]
 EVERY = [(setting, index) for setting in grammar.SETTINGS for index in range(20)]
 SENTENCES = re.compile(r"(?<=[.?!])\s+")
 
@@ -59,9 +60,11 @@ def stated(value: str, text: str) -> bool:
 # --- kinds ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("setting, kind", [pytest.param(*pair, id=f"{pair[0]}-{pair[1].name}") for pair in KINDS])
+@pytest.mark.parametrize(
+    "setting, kind", [pytest.param(*pair, id=f"{pair[0]}-{pair[1].name}") for pair in KINDS + PLAIN]
+)
 def test_kind_keeps_the_rules_of_the_format(setting, kind):
-    assert check.problems(kind, setting == "episodic", set(stories.pool_names())) == []
+    assert check.problems(kind, setting, set(stories.pool_names())) == []
 
 
 @pytest.mark.parametrize("setting", grammar.SETTINGS)

@@ -95,6 +95,7 @@ def run(
         raise MemsciError(f"--job says what a batch job asks for: give it together with --cluster {', '.join(QUEUES)}.")
     if cluster:
         check_name(cluster)  # a plan needs nothing of it
+    _say_what_suits(chosen, base or chosen.base)
     if plan:
         _plan(chosen, base, seed)
         return
@@ -109,6 +110,19 @@ def run(
     with terminal.stoppable(lambda: f"{done()} kept in {prepared.folder}"):
         path = runs.run(prepared, processes, threads, cluster, options)
     terminal.say(f"Tables are in {path}; 'memsci figures {path}' draws them.")
+
+
+def _say_what_suits(chosen: Any, base: str | None) -> None:
+    """That there is an experiment with material for public models, where one of the built-in world's words was chosen."""
+    from memsci.experiments import PHENOMENA
+    from memsci.models.base import OWN
+
+    plain = [f"{name}_plain" for name in chosen.datasets if f"{name}_plain" in PHENOMENA]
+    if plain and base not in (None, *OWN):
+        terminal.note(
+            f"{chosen.name} tells its events in the words of the built-in world, which small public models hardly learn or "
+            f"answer about. {plain[0]} is the same in plain English."
+        )
 
 
 def list_runs(

@@ -11,8 +11,9 @@ from . import grammar
 from .grammar import PERSON_WORDS, Kind
 
 
-def problems(kind: Kind, episodic: bool, pools: set[str]) -> list[str]:
+def problems(kind: Kind, setting: str, pools: set[str]) -> list[str]:
     """What is wrong with a kind, in words; empty when it keeps all rules that a program can check."""
+    episodic, (frames_wanted, asks_wanted) = setting != "semantic", (2, 1) if setting == "plain" else (4, 2)
     found = []
     say = lambda text: found.append(f"{kind.name}: {text}")
     slots, person = set(kind.slots), PERSON_WORDS if episodic else frozenset()
@@ -24,8 +25,11 @@ def problems(kind: Kind, episodic: bool, pools: set[str]) -> list[str]:
         say("two slots draw from the same pool")
     facts = {}
     for part, frames in (("opening", kind.opening), ("closing", kind.closing)):
-        if len(frames) < 4:
-            say(f"{part}: {len(frames)} frames, at least 4 are wanted")
+        if setting == "plain" and part == "closing" and not frames:
+            facts[part] = set()
+            continue
+        if len(frames) < frames_wanted:
+            say(f"{part}: {len(frames)} frames, at least {frames_wanted} are wanted")
         named = [grammar.slots_in(frame) - person for frame in frames]
         facts[part] = set.union(*named)
         for frame, slots_named in zip(frames, named):
@@ -54,8 +58,8 @@ def problems(kind: Kind, episodic: bool, pools: set[str]) -> list[str]:
     if len(asked) < 4 or len(set(asked)) < len(asked) or not set(asked) <= slots:
         say(f"questions are about {asked}: four or more different slots are wanted")
     for question in kind.questions:
-        if len(question.ask) < 2:
-            say(f"question about {question.slot}: two phrasings are wanted")
+        if len(question.ask) < asks_wanted:
+            say(f"question about {question.slot}: {len(question.ask)} phrasings, at least {asks_wanted} wanted")
         context = set.intersection(*(grammar.slots_in(frame) for frame in question.ask))
         for frame in question.ask:
             named = grammar.slots_in(frame)
@@ -92,18 +96,18 @@ def main(paths: list[str]) -> int:
     pools = set(stories.pool_names())
     failures = 0
     for path in map(Path, paths):
-        episodic = path.parent.name == "episodic"
+        setting = path.parent.name
         kinds = grammar.parse_kinds(path.read_text(encoding="utf-8"))
         for kind in kinds:
-            for problem in problems(kind, episodic, pools):
+            for problem in problems(kind, setting, pools):
                 failures += 1
                 print("PROBLEM", problem)
         for kind in kinds:
             rng = random.Random(kind.name)
             try:
-                event = stories.draw_event(kind, rng, stories.draw_person(rng) if episodic else None)
+                event = stories.draw_event(kind, rng, stories.draw_person(rng) if setting != "semantic" else None)
                 lengths = [len(stories.tell(event, rng).split()) for _ in range(40)]
-                distinct = len(stories.wordings(event, rng, 10))
+                distinct = len(stories.wordings(event, rng, 2 if setting == "plain" else 10))
             except (KeyError, ValueError) as error:
                 print("PROBLEM", kind.name, repr(error))
                 continue
