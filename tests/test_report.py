@@ -22,7 +22,7 @@ from memsci.runs.tables import curves
 def begin(folder: Path, **named) -> None:
     """The folder of a run, and what run.json says of its experiment."""
     folder.mkdir()
-    about = {"experiment": folder.name.rpartition("-")[0], **named}
+    about = {"experiment": folder.name.rpartition("-")[0], "base": {"name": "a-model"}, **named}
     (folder / "run.json").write_text(json.dumps(about), encoding="utf-8")
 
 
@@ -242,8 +242,6 @@ def test_of_too_many_settings_bars_show_the_first_and_the_best(tmp_path):
         )
     shown = pd.read_csv(tmp_path / "many_episodic_bars_qa.csv")
     assert sorted(shown["setting"][shown["method"] == "MEGa"]) == ["k=1", "k=21"] and len(shown) == 6
-    assert (
-        "(up to 21) the first and, chosen on these data, the best"
-        in (tmp_path / "many_episodic_bars_qa.txt").read_text()
-    )
+    told = (tmp_path / "many_episodic_bars_qa.txt").read_text()
+    assert "(up to 21) the first and, chosen on these data, the best" in told and told.endswith(" Base model: a-model.\n")
     assert len(pd.read_csv(tmp_path / "few_episodic_bars_qa.csv")) == 24

@@ -104,7 +104,7 @@ def draw(
         `ordering` and `tested` of `memsci.measures.paper`). The same tables give the same bytes.
     size
         "print" or "slide"; "column" (90 mm) or "page" (190 mm) for a journal: no title inside, 300 dots per inch. Each has
-        its caption beside it (.txt).
+        its caption beside it (.txt), which names the base model.
     names
         Only the figures of these names: what stands in those of their files after the data set, such as "first-memory_qa".
     """
@@ -113,9 +113,10 @@ def draw(
     if (curves := files.table(folder, "curves")) is None:
         raise MemsciError(f"{folder} has no curves.csv. Give the folder of a run that 'memsci run' made and finished.")
     experiment, named, number = _experiment(folder)
+    model = f"Base model: {files.read_json(folder / 'run.json')['base']['name']}."
     out, drawn = make_folder(out), []
     if "over" in curves and (curves["over"] == "list").all():
-        return _phenomena(folder, out, experiment, size)
+        return _phenomena(folder, out, experiment, size, model)
     if "gate" in curves:
         curves = curves[(curves["metric"] != "correct gate") | (curves["gate"] != "true")]
     comparison = _beside_paper(curves, folder, number)
@@ -133,14 +134,14 @@ def draw(
                 ax = one.draw(one.table, title=shows, size=size)
                 beside = "paper" in one.table and bool(one.table["paper"].notna().any())
                 under = caption(shows, one.table, one.metric, displaced=displaced(ax.figure), paper=beside)
-                under = f"{under} {one.note}".strip()
+                under = " ".join(filter(None, (under, one.note, model)))
                 drawn += save(
                     ax, out / _slug([experiment, results.dataset, *one.name]), one.table, size=size, caption=under
                 )
     return drawn
 
 
-def _phenomena(folder: Path, out: Path, experiment: str, size: str) -> list[Path]:
+def _phenomena(folder: Path, out: Path, experiment: str, size: str, model: str) -> list[Path]:
     """The figure of a phenomenon with its means, its tests, and what people did."""
     from memsci.phenomena import Phenomenon, tidy
 
@@ -149,7 +150,8 @@ def _phenomena(folder: Path, out: Path, experiment: str, size: str) -> list[Path
         found = Phenomenon(dataset, tidy(rows.rename(columns={"partition": "list"}), phenomenon=dataset))
         name = _slug([experiment, *([] if dataset == experiment else [dataset])])
         figure = found.figure(size)
-        drawn += save(figure, out / name, found.shown(), size=size, caption=_of_phenomenon(found, displaced(figure)))
+        under = f"{_of_phenomenon(found, displaced(figure))} {model}"
+        drawn += save(figure, out / name, found.shown(), size=size, caption=under)
         for what, table in (("tests", found.test()), ("human", found.human)):
             if len(table):
                 drawn.append(out / f"{name}_{what}.csv")
