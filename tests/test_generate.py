@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import pytest
 import torch
 import transformers
@@ -13,7 +15,7 @@ from transformers import GenerationConfig
 from memsci import prompts
 from memsci.errors import MemsciError
 from memsci.models.base import Base
-from memsci.models.generate import choose, converse, generate, logprob, weigh
+from memsci.models.generate import alternatives, choose, converse, generate, logprob, weigh
 
 WORDS = ["Where?", "Nora hid the letter in a book, and nobody found it.", "Tom", "Who went to the sea at noon?", "Oh!"]
 
@@ -277,6 +279,35 @@ def test_targets_weighed_together_are_targets_weighed_alone(any_base, batch_size
         ends = [[*reply[:-1], (reply[-1] + other) % 262] for reply in said]
         assert [row[0][1] for row in weigh(any_base, asked, [[end] for end in ends], batch_size)] == [not other] * 5
     assert weigh(any_base, [], []) == []
+
+
+def test_alternatives_are_weighed_after_one_reading_as_each_by_itself(any_base):
+    asked = [any_base.chat(prompts.qa(word)) for word in WORDS]
+    ids = any_base.tokens("ABCDefgh", bos=False)
+    targets = [[ids[:1], ids[:3], ids], [ids[2:]], [], [ids[4:6], []], [[], ids[::-1], ids[:2]]]
+    found = alternatives(any_base, asked, targets)
+    assert [len(some) for some in found] == [3, 1, 0, 2, 3] and found[4][0] == found[3][1] == 0
+    for prompt, some, weighed in zip(asked, targets, found):
+        sums, _ = logprob(any_base, [prompt] * len(some), some) if some else (torch.zeros(0), None)
+        assert_close(torch.tensor(weighed), sums, atol=1e-4, rtol=1e-5)
+    assert alternatives(any_base, [], []) == [] and alternatives(any_base, asked[:1], [[]]) == [[]]
+    with pytest.raises(MemsciError, match="2 prompts and 1 lists of targets"):
+        alternatives(any_base, asked[:2], [[ids]])
+    with pytest.raises(MemsciError, match="Prompt 1 of 510 tokens with 8 more"):
+        alternatives(any_base, [[1], [1] * 510], [[ids], [ids[:2]]])
+
+
+def test_a_prompt_is_read_once_for_all_alternatives(base, asked, monkeypatch):
+    seen, forward = [], base.model.forward
+
+    @functools.wraps(forward)
+    def reading(**given):
+        seen.append(given["input_ids"].numel())
+        return forward(**given)
+
+    monkeypatch.setattr(base.model, "forward", reading)
+    logprobs = alternatives(base, asked[:1], [[[1, 2], [3, 4, 5]]])
+    assert seen == [len(asked[0]), 1, 2] and len(logprobs[0]) == 2
 
 
 def test_what_cannot_be_weighed_together(base, asked):

@@ -243,5 +243,7 @@ def test_of_too_many_settings_bars_show_the_first_and_the_best(tmp_path):
     shown = pd.read_csv(tmp_path / "many_episodic_bars_qa.csv")
     assert sorted(shown["setting"][shown["method"] == "MEGa"]) == ["k=1", "k=21"] and len(shown) == 6
     told = (tmp_path / "many_episodic_bars_qa.txt").read_text()
-    assert "(up to 21) the first and, chosen on these data, the best" in told and told.endswith(" Base model: a-model.\n")
+    assert "(up to 21) the first and, chosen on these data, the best" in told and told.endswith(
+        " Base model: a-model.\n"
+    )
     assert len(pd.read_csv(tmp_path / "few_episodic_bars_qa.csv")) == 24

@@ -268,7 +268,7 @@ class Learner(ABC):
     def logprob(
         self,
         query: str | Sequence[str],
-        answers: str | Sequence[str],
+        answers: str | Sequence[str] | Sequence[Sequence[str]],
         via_recall: bool | int | float = False,
         beta: float | None = None,
         gate: Gate | None = None,
@@ -279,17 +279,23 @@ class Learner(ABC):
         Parameters
         ----------
         query, answers
-            As many questions as answers; the end of the turn is not part of an answer.
+            As many questions as answers; the end of the turn is not part of an answer. In the place of an answer may stand a
+            list of several, which all are weighed after one reading of the question.
         via_recall, beta, gate, recalled
             As in `answer`.
 
         Returns
         -------
         pandas.DataFrame
-            A row per question: logprob (the sum), tokens (their number); logprob / tokens is the mean per token.
+            A row per answer: logprob (the sum), tokens (their number); logprob / tokens is the mean per token.
         """
+        given = [answers] if isinstance(answers, str) else answers
+        if isinstance(given, Sequence) and any(isinstance(one, (list, tuple)) for one in given):
+            given = [several(one, "answer") for one in given]
+        else:
+            given = several(answers, "answer")
         turns, within = self._asked(several(query), via_recall, beta, gate, recalled)
-        return conversation.logprob(self.base, turns, several(answers, "answer"), within)
+        return conversation.logprob(self.base, turns, given, within)
 
     def choose(
         self, items: Sequence[QuizItem], beta: float | None = None, gate: Gate | None = None, by: str = "letter"

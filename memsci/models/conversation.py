@@ -76,31 +76,39 @@ def say_twice(
     return _in_batches(rows, within, run)
 
 
-def logprob(base: Base, turns: Sequence[Messages], answers: Sequence[str], within: Within = as_it_is) -> pd.DataFrame:
-    """Log probability of a given reply to each conversation: Σ_j log p(y_j | conversation, y_<j), in nats.
+def logprob(
+    base: Base, turns: Sequence[Messages], answers: Sequence[str | Sequence[str]], within: Within = as_it_is
+) -> pd.DataFrame:
+    """Log probability of given replies to each conversation: Σ_j log p(y_j | conversation, y_<j), in nats.
 
     Parameters
     ----------
     base, turns, within
         As in `say`.
     answers
-        A reply for each conversation; the end of the turn is not part of it.
+        A reply for each conversation, or a list of several, which reads it once for all of them; the end of the turn is not
+        part of them.
 
     Returns
     -------
     pandas.DataFrame
-        A row per conversation: logprob (the sum), tokens (their number); logprob / tokens is the mean per token.
+        A row per reply, in their order: logprob (the sum), tokens (their number); logprob / tokens is the mean per token.
     """
     if len(answers) != len(turns):
         raise MemsciError(f"{len(turns)} questions and {len(answers)} answers were given; give one answer each.")
     rows = [base.chat(turn) for turn in turns]
-    replies = [base.reply(answer, end=False) for answer in answers]
-    scored = _in_batches(
-        rows,
-        within,
-        lambda k: zip(*(part.tolist() for part in generate.logprob(base, _take(rows, k), _take(replies, k)))),
+    replies = [[base.reply(one, end=False) for one in ([some] if isinstance(some, str) else some)] for some in answers]
+    if all(len(some) == 1 for some in replies):
+        run = lambda k: [
+            [total] for total in generate.logprob(base, _take(rows, k), [replies[i][0] for i in k])[0].tolist()
+        ]
+    else:
+        run = lambda k: generate.alternatives(base, _take(rows, k), _take(replies, k))
+    scored = _in_batches(rows, within, run)
+    return pd.DataFrame(
+        [(total, len(reply)) for sums, some in zip(scored, replies) for total, reply in zip(sums, some, strict=True)],
+        columns=["logprob", "tokens"],
     )
-    return pd.DataFrame(scored, columns=["logprob", "tokens"])
 
 
 def choose(
@@ -128,19 +136,17 @@ def choose_text(base: Base, items: Sequence[QuizItem], within: Within = as_it_is
     Parameters
     ----------
     base, within
-        As in `say`; `within` is given numbers of items, one for each option of a batch.
+        As in `say`.
     items
         b questions.
     normalised
         Divide by length, so that long options are not at a loss.
     """
-    turns = [prompts.cloze(item.subject, item.question) for item in items for _ in item.options]
-    texts = [option for item in items for option in item.options]
-    owner = [number for number, item in enumerate(items) for _ in item.options]
-    inside = lambda rows: within(_take(owner, rows))
-    scores = logprob(base, turns, [f" {text}" for text in texts], inside)["logprob"].to_numpy()
+    turns = [prompts.cloze(item.subject, item.question) for item in items]
+    texts = [[f" {option}" for option in item.options] for item in items]
+    scores = logprob(base, turns, texts, within)["logprob"].to_numpy()
     if normalised:
-        scores = scores / [len(text.encode()) for text in texts]
+        scores = scores / [len(option.encode()) for item in items for option in item.options]
     ends = list(accumulate(len(item.options) for item in items))
     return [int(scores[start:end].argmax()) for start, end in pairwise([0, *ends])]
 

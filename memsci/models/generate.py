@@ -169,6 +169,77 @@ def logprob(base: Base, prompts: Prompts, targets: Prompts, batch_size: int | No
 
 
 @torch.no_grad()
+def alternatives(base: Base, prompts: Prompts, targets: Sequence[Prompts]) -> list[list[float]]:
+    """Log probability of each of several targets after its prompt, which is read once: that of :func:`logprob`, in nats.
+
+    All prompts run as one batch, in their order, and then once for each target of the prompt that has most. A model whose
+    cache cannot take that (see `_can_be_hidden`) reads a prompt again for each of its targets.
+
+    Parameters
+    ----------
+    base : Base
+    prompts : list of b lists of int
+    targets : list of b lists of lists of int
+        For each prompt its targets, any number of them.
+
+    Returns
+    -------
+    list of b lists of float
+    """
+    if len(prompts) != len(targets):
+        raise MemsciError(
+            f"{len(prompts)} prompts and {len(targets)} lists of targets were given; give one per prompt."
+        )
+    most, longest = (max(map(size, targets), default=0) for size in (len, lambda some: max(map(len, some), default=0)))
+    _check(base, prompts, longest)
+    found: list[list[float]] = [[] for _ in prompts]
+    if not most:
+        return found
+    ids, mask = base.pad(prompts, left=True)
+    with exclusive(base.model):
+        read = base.model(
+            input_ids=ids, attention_mask=mask, use_cache=True, logits_to_keep=1, **_positions(base, mask)
+        )
+    cache, first = read.past_key_values, read.logits[:, -1].float().log_softmax(dim=-1)
+    kept = _can_be_hidden(base, cache) and ids.shape[1] + longest <= base.window
+    for place in range(most):
+        now = [several[place] if place < len(several) else [] for several in targets]
+        if kept:
+            sums = _after(base, cache, mask, first, now)
+            if added := cache.get_seq_length() - ids.shape[1]:
+                cache.crop(-added)
+        else:
+            sums = logprob(base, prompts, now)[0].tolist()
+        for several, own, total in zip(targets, found, sums, strict=True):
+            if place < len(several):
+                own.append(total)
+    return found
+
+
+def _after(base: Base, cache: Any, mask: Tensor, first: Tensor, targets: Prompts) -> list[float]:
+    """Log probability of a target for each row of a cache; `first` are the log probabilities of what follows it, [b, v]."""
+    sums = torch.stack([row[target[0]] if target else row.new_zeros(()) for row, target in zip(first, targets)])
+    if max(map(len, targets)) > 1:
+        ids, more = base.pad([target[:-1] or [base.pad_id] for target in targets])
+        seen = torch.cat([mask, more], dim=1)
+        where = {name: value[:, -ids.shape[1] :] for name, value in _positions(base, seen).items()}
+        with exclusive(base.model):
+            output = base.model(input_ids=ids, attention_mask=seen, past_key_values=cache, use_cache=True, **where)
+        scores = output.logits.float().log_softmax(dim=-1)  # [b, t, v]
+        for row, target in enumerate(targets):
+            rest = torch.tensor(target[1:], dtype=torch.long, device=scores.device)
+            sums[row] += scores[row, torch.arange(len(rest), device=scores.device), rest].sum()
+    return sums.tolist()
+
+
+def _positions(base: Base, mask: Tensor) -> dict[str, Tensor]:
+    """Positions that do not count padding, where the model takes them."""
+    if "position_ids" not in inspect.signature(base.model.forward).parameters:
+        return {}
+    return {"position_ids": (mask.cumsum(dim=1) - 1).clamp(min=0)}
+
+
+@torch.no_grad()
 def first_choices(base: Base, prompts: Prompts, targets: Prompts) -> Tensor:
     """Share of the tokens of each target that are the model's first choice after its prompt and those before, float32 [b].
 

@@ -281,11 +281,14 @@ def _respond(
     answers = dict(zip(once, one.answer(questions, gate=gate)))
     recalls = dict(zip(once, one.recall(questions, gate=gate))) if recall and one.recalls else {}
     rows = [{"question": key[0], "answer": answers[key], "recalled": recalls.get(key)} for _, key in asked]
-    weighed = list(dict.fromkeys((key, text) for probe, key in asked for text in probe.options.values()))
-    if weighed:
-        keys, texts = zip(*weighed)
-        found = one.logprob([key[0] for key in keys], list(texts), gate=under(keys))["logprob"]
-        values = dict(zip(weighed, found))
+    options: dict[tuple, dict[str, None]] = {}
+    for probe, key in asked:
+        if probe.options:
+            options.setdefault(key, {}).update(dict.fromkeys(probe.options.values()))
+    if options:
+        keys, texts = list(options), [list(several) for several in options.values()]
+        found = one.logprob([key[0] for key in keys], texts, gate=under(keys))["logprob"]
+        values = dict(zip([(key, text) for key, several in zip(keys, texts) for text in several], found))
         for row, (probe, key) in zip(rows, asked):
             row |= {f"logprob {name}": values[key, text] for name, text in probe.options.items()}
     return pd.DataFrame(rows).astype({"recalled": object})

@@ -130,11 +130,7 @@ def humanlikeness(table: pd.DataFrame) -> pd.DataFrame:
 
 def _leads(learner, items, **how) -> list[float]:
     """The right option's mean log probability per token less that of the best other one, for each question."""
-    asked = [(item.question, option) for item in items for option in item.options]
-    recalled = how.get("recalled")
-    if recalled is not None:
-        how["recalled"] = [one for one, item in zip(recalled, items, strict=True) for _ in item.options]
-    found = learner.logprob([text for text, _ in asked], [option for _, option in asked], **how)
+    found = learner.logprob([item.question for item in items], [list(item.options) for item in items], **how)
     weighed = iter(found["logprob"] / found["tokens"])
     leads = []
     for item in items:

@@ -144,8 +144,11 @@ def asked(
     table, gate = pd.DataFrame(rows), joined(gates, mind.ids, mind.store.labels)
     said = mind.answer(table["text"].tolist(), gate=gate)
     table["right"] = [contains(told, answer) for told, answer in zip(said, table["answer"])]
-    for name, column in (("true", "answer"), ("false", "other")) if not weight else ():
-        table[name] = mind.logprob(table["text"].tolist(), table[column].tolist(), gate=gate)["logprob"]
+    if not weight:
+        found = mind.logprob(table["text"].tolist(), table[["answer", "other"]].to_numpy().tolist(), gate=gate)[
+            "logprob"
+        ]
+        table["true"], table["false"] = found[::2].to_numpy(), found[1::2].to_numpy()
     return table
 
 
