@@ -67,6 +67,21 @@ def test_twins_share_all_but_the_fact_that_the_cue_asks_for(plain):
     assert len(seen) == 20
 
 
+def test_in_plain_english_pairs_of_a_list_tell_nothing_of_each_other_and_what_is_weighed_is_a_sentence():
+    for number in range(10):
+        pairs = materials.pairs(number, plain=True)
+        for pair in pairs:
+            name = materials.person(number).name
+            assert name in pair.twins[0].text and not any(contains(pair.other.text, part) for part in name.split())
+            assert pair.told[:2] == tuple(twin.text for twin in pair.twins) and contains(pair.told[2], pair.foil)
+            texts = [text for one in pairs if one is not pair for text in (*one.told, one.other.text, one.cue)]
+            assert not any(contains(text, value) for text in texts for value in (*pair.answers, pair.foil))
+        made, _ = sessions(pairs, plain=True)
+        assert made[0].probes[0].options == dict(zip("BCD", pairs[0].told))
+        assert made[3].probes[0].options == dict(zip("BCD", (pairs[0].told[1], pairs[0].told[0], pairs[0].told[2])))
+        assert sessions(pairs)[0][0].probes[0].options == dict(zip("BCD", (*pairs[0].answers, pairs[0].foil)))
+
+
 def test_in_plain_english_an_event_is_one_sentence_in_one_wording():
     for name in (name for name in EXPERIMENTS if name.endswith(PLAIN)):
         for memory in material(name, 2):
@@ -205,7 +220,8 @@ def test_a_learner_that_overwrites_has_retroactive_interference_alone(says, ri, 
     assert harm.to_dict() == {"RI": ri, "PI": pi}
     foil = table[table["measure"] == "harm, foil"].set_index("condition")["value"]
     assert foil.to_dict() == {"RI": 0.0, "PI": 0.0}  # both facts are still known better than one never learnt
-    assert set(table["measure"]) == {"answer", "intrusion", "logprob", "known", "harm", "harm, nats", "harm, foil"}
+    shares = {"answer", "intrusion", "both", "known"}
+    assert set(table["measure"]) == shares | {"logprob", "harm", "harm, nats", "harm, foil"}
 
 
 def test_replies_go_out_as_transcripts_with_what_was_learnt_before_each():

@@ -32,11 +32,20 @@ def test_each_memory_is_weak_and_strong_once_in_mixed_lists_and_in_pure_ones():
 
 
 def test_other_answers_are_answers_to_no_question_of_the_memory():
-    studied, others = strength.material(3)
+    studied, weighed = strength.material(3)
     assert len(studied) == strength.STUDIED and len({memory.label for memory in studied}) == strength.STUDIED
-    for memory, wrong in zip(studied, others):
-        assert len(wrong) == len(memory.questions) == 4
-        assert not any(contains(memory.text, one) for one in wrong)
+    for memory, pairs in zip(studied, weighed):
+        assert [true for true, _ in pairs] == [one.answer for one in memory.questions] and len(pairs) == 4
+        assert not any(contains(memory.text, false) for _, false in pairs)
+
+
+def test_in_plain_english_whole_sentences_are_weighed_that_differ_in_the_answer():
+    for memory, pairs in zip(*strength.material(3, plain=True)):
+        assert not memory.paraphrases and {true for true, _ in pairs} == {memory.text}
+        for one, (true, false) in zip(memory.questions, pairs):
+            assert contains(true, one.answer) and not contains(false, one.answer)
+            same = [word for word in true.split() if word in false.split()]
+            assert len(true.split()) - len(same) <= len(one.answer.split()) + 1  # and the article before it
 
 
 def planted(mixed_strong: float, mixed_weak: float = 0.5, n: int = 100) -> pd.DataFrame:
@@ -87,12 +96,12 @@ def test_the_claim_is_found_where_it_is_planted_and_not_where_it_is_not(planted_
 
 
 def test_both_strengths_are_in_one_store_with_the_same_keys(monkeypatch):
-    studied, others = (part[:3] for part in strength.material(0))
+    studied, weighed = (part[:3] for part in strength.material(0))
     studied = tuple(replace(memory, paraphrases=memory.paraphrases[:1]) for memory in studied)
     quick = Encoding(rank=2, epochs=1, lr=1e-3)
     monkeypatch.setattr(controls, "learner", lambda method, base, seed: MEGa(base, encoding=quick, seed=seed))
     monkeypatch.setattr(Encoding, "suited", classmethod(lambda cls, base, memories=(): quick))
-    monkeypatch.setattr(strength, "material", lambda number, plain: (studied, others))
+    monkeypatch.setattr(strength, "material", lambda number, plain: (studied, weighed))
     # What a model of random weights says is long and nothing.
     monkeypatch.setattr(MEGa, "answer", lambda self, texts, gate: ["It was so."] * len(texts))
     monkeypatch.setattr(MEGa, "recall", lambda self, texts, gate: [studied[0].text] * len(texts))

@@ -200,7 +200,8 @@ def alternatives(base: Base, prompts: Prompts, targets: Sequence[Prompts]) -> li
         read = base.model(
             input_ids=ids, attention_mask=mask, use_cache=True, logits_to_keep=1, **_positions(base, mask)
         )
-    cache, first = read.past_key_values, read.logits[:, -1].float().log_softmax(dim=-1)
+    cache = getattr(read, "past_key_values", None)  # a recurrent model has another
+    first = read.logits[:, -1].float().log_softmax(dim=-1)
     kept = _can_be_hidden(base, cache) and ids.shape[1] + longest <= base.window
     for place in range(most):
         now = [several[place] if place < len(several) else [] for several in targets]
@@ -225,10 +226,10 @@ def _after(base: Base, cache: Any, mask: Tensor, first: Tensor, targets: Prompts
         where = {name: value[:, -ids.shape[1] :] for name, value in _positions(base, seen).items()}
         with exclusive(base.model):
             output = base.model(input_ids=ids, attention_mask=seen, past_key_values=cache, use_cache=True, **where)
-        scores = output.logits.float().log_softmax(dim=-1)  # [b, t, v]
         for row, target in enumerate(targets):
-            rest = torch.tensor(target[1:], dtype=torch.long, device=scores.device)
-            sums[row] += scores[row, torch.arange(len(rest), device=scores.device), rest].sum()
+            rest = torch.tensor(target[1:], dtype=torch.long, device=ids.device)
+            scores = output.logits[row, : len(rest)].float().log_softmax(dim=-1)  # [t, v]
+            sums[row] += scores.gather(1, rest[:, None]).sum()
     return sums.tolist()
 
 

@@ -107,6 +107,8 @@ def ask(
         (None where nothing is recalled), and for every option a column "logprob NAME", in nats.
     """
     check_in("learner", method, LEARNERS)
+    if not all(session.probes for session in sessions):
+        raise MemsciError("A session has no probes. Give each at least one.")
     asked = _ask_mega if method == "MEGa" else _ask_each
     table = asked(method, base, sessions, seed, recall, report)
     orders = [" ".join(memory.id for memory in session.study) for session in sessions]
@@ -272,8 +274,6 @@ def _respond(
     With each probe comes a key that begins with its question and names its gate in `gates`: the same question under the
     same gate has the same reply, and is put once.
     """
-    if not asked:
-        raise MemsciError("A session has no probes. Give each at least one.")
     ids, labels = (one.ids, one.store.labels) if gates else ((), ())
     under = lambda keys: joined([gates[key] for key in keys], ids, labels) if gates else None
     once = list(dict.fromkeys(key for _, key in asked))

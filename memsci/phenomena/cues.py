@@ -186,4 +186,10 @@ about(
 enter(Experiment(
     name=NAME, methods=("MEGa",), measure=_measure, material=_studied, protocol=PROTOCOL, probes=8 * STUDIED,
 ))  # fmt: skip
-in_plain_english(NAME)
+in_plain_english(
+    NAME,
+    PROTOCOL.replace("in other words", "with its clauses in another order"),
+    '"What" is a phrase of the sentence that names the kind of event. A word that one sentence has finds it by TF-IDF '
+    "whatever it tells, so that these keys can show no order. Under the true gate an adapter tells its sentence whatever "
+    "the cue.",
+)

@@ -57,7 +57,7 @@ def interference(
     Returns
     -------
     Phenomenon
-        Measures answer, recall, known (shares), logprob (of the fact, nats) and intrusion (the other fact instead) by
+        Measures answer, recall, known (shares), logprob (of the fact, nats), intrusion (the other fact instead) and both by
         condition ("A–B, A–C", "A–B, D–E", "D–E, A–C") and fact asked for (column asked); harm by condition RI and PI,
         per list: of answers ("harm"), recalls, log probabilities and choices against the foil.
 
@@ -71,8 +71,16 @@ def interference(
     return run(suited(NAME, base), base, lists, methods, seed, progress)
 
 
-def sessions(pairs: Sequence[Pair]) -> tuple[list[Session], pd.DataFrame]:
+def sessions(pairs: Sequence[Pair], plain: bool = False) -> tuple[list[Session], pd.DataFrame]:
     """Every pair in both orders, and both controls; and of every probe which fact is asked for.
+
+    Parameters
+    ----------
+    pairs
+        Of a list.
+    plain
+        What is weighed are whole sentences that differ in the fact alone, as memories in plain English are learnt to be told
+        as a whole; otherwise the bare facts.
 
     Returns
     -------
@@ -92,10 +100,11 @@ def sessions(pairs: Sequence[Pair]) -> tuple[list[Session], pd.DataFrame]:
             probes = []
             for pair in pairs:
                 facts = {"B": pair.answers[order], "C": pair.answers[1 - order], "D": pair.foil}
+                options = dict(zip("BCD", (pair.told[order], pair.told[1 - order], pair.told[2]))) if plain else facts
                 for fact in asked:
                     twin, rival = (pair.twins[order], "C") if fact == "B" else (pair.twins[1 - order], "B")
                     about_probes.append((len(made), len(probes), order, fact, facts[fact], facts[rival]))
-                    probes.append(Probe(pair.twins[0].id, pair.cue, facts, twin.id))
+                    probes.append(Probe(pair.twins[0].id, pair.cue, options, twin.id))
             made.append(Session(condition, study, tuple(probes)))
     return made, pd.DataFrame(about_probes, columns=["session", "place", "order", "asked", "target", "rival"])
 
@@ -113,7 +122,7 @@ def measured(responses: pd.DataFrame) -> pd.DataFrame:
         right, other = (contains(one["answer"], one[fact]) for fact in ("target", "rival"))
         values = {"answer": right and not other}
         if one["condition"] == "A–B, A–C":
-            values["intrusion"] = other and not right
+            values |= {"intrusion": other and not right, "both": right and other}
         if isinstance(one["recalled"], str):
             values["recall"] = contains(one["recalled"], one["target"])
         values["logprob"] = one[f"logprob {one['asked']}"]
@@ -141,10 +150,13 @@ def _studied(number: int, plain: bool = False) -> list[Memory]:
 
 
 def _measure(method: str, base: Base, number: int, seed: int, report: Report, plain: bool = False) -> pd.DataFrame:
-    pairs, alone = materials.pairs(number, PAIRS, NAME, plain), method == "In context" and controls.fitting(base)
+    pairs, alone = (
+        materials.pairs(number, PAIRS, NAME, plain),
+        method == "In context" and (plain or controls.fitting(base)),
+    )
     parts = []
     for group in [[pair] for pair in pairs] if alone else [pairs]:
-        made, asked = sessions(group)
+        made, asked = sessions(group, plain)
         parts.append(controls.ask(method, base, made, seed, report=report).merge(asked, on=["session", "place"]))
     return measured(pd.concat(parts, ignore_index=True))
 
@@ -207,4 +219,8 @@ enter(Experiment(
     name=NAME, methods=controls.LEARNERS, measure=_measure, protocol=PROTOCOL, probes=8 * PAIRS, studies=9 * PAIRS,
     material=_studied,
 ))  # fmt: skip
-in_plain_english(NAME)
+in_plain_english(
+    NAME,
+    PROTOCOL.replace("A base of short context reads each pair by itself.", "log p: of the whole sentence with the fact. D–E "
+                     "is about another person. In context each pair is read by itself."),
+)  # fmt: skip

@@ -36,6 +36,8 @@ class Pair:
         A value of the same sort that stands in neither.
     other : Memory
         An event of another kind.
+    told : tuple of 3 str
+        The text of the twins in the words of the first, with B, with C and with the foil: they differ in the fact alone.
     """
 
     cue: str
@@ -43,6 +45,7 @@ class Pair:
     answers: tuple[str, str]
     foil: str
     other: Memory
+    told: tuple[str, str, str] = ("", "", "")
 
 
 def rng(*names: object) -> random.Random:
@@ -75,6 +78,11 @@ def told(event: Event, id: str, seed: str, paraphrases: int = PARAPHRASES) -> Me
     return Memory(text, id, event.kind.label, tuple(others), asked)
 
 
+def with_fact(event: Event, slot: str, value: str, seed: str) -> str:
+    """The text of `told` under this seed, with another value of one slot."""
+    return told(replace(event, facts=event.facts | {slot: value}), "told", seed, 0).text
+
+
 def other_value(event: Event, slot: str, draw: random.Random, *taken: str) -> str:
     """Another value of a slot: one that neither the event's facts nor the values taken contain, nor are contained in."""
     known = [*event.facts.values(), *(event.person.name.split() if event.person else ()), *taken]
@@ -101,6 +109,9 @@ def lure(event: Event, draw: random.Random) -> Event:
 def pairs(number: int, count: int = 4, name: str = "pairs", plain: bool = False) -> tuple[Pair, ...]:
     """The A–B, A–C pairs of one list, each with an unrelated event D–E, all about one person.
 
+    In plain English D–E is about another person, since a sentence is short and a name much of it, and no text of a list
+    has an answer or a foil of another pair.
+
     Parameters
     ----------
     number
@@ -118,15 +129,40 @@ def pairs(number: int, count: int = 4, name: str = "pairs", plain: bool = False)
         Which of two twins is drawn first tells nothing: use both orders.
     """
     draw, who = rng(name, number), person(number)
-    chosen = kinds(draw, 2 * count, plain)
-    return tuple(
-        _pair(*both, who, draw, f"{name}-{number:02d}-{place}", 0 if plain else PARAPHRASES)
-        for place, both in enumerate(zip(chosen[:count], chosen[count:]))
-    )
+    chosen, made = kinds(draw, 2 * count, plain), []
+    for place, (kind, unlike) in enumerate(zip(chosen[:count], chosen[count:])):
+        id = f"{name}-{number:02d}-{place}"
+        if not plain:
+            made.append(_pair(kind, unlike, who, who, draw, id, PARAPHRASES))
+            continue
+        made.append(next(
+            pair for pair in (_pair(kind, unlike, who, _stranger(who, draw), draw, id, 0) for _ in range(DRAWS))
+            if not any(_tells(pair, one) or _tells(one, pair) for one in made)
+        ))  # fmt: skip
+    return tuple(made)
+
+
+def _stranger(who: Person, draw: random.Random) -> Person:
+    """Somebody who has no name of this person's."""
+    while not set((other := stories.draw_person(draw)).name.split()).isdisjoint(who.name.split()):
+        pass
+    return other
+
+
+def _tells(one: Pair, other: Pair) -> bool:
+    """Whether a text of one pair has an answer or the foil of another."""
+    texts = (*(memory.text for memory in one.twins), one.other.text, one.cue)
+    return any(contains(text, value) for text in texts for value in (*other.answers, other.foil))
 
 
 def _pair(
-    kind: grammar.Kind, unlike: grammar.Kind, who: Person, draw: random.Random, id: str, paraphrases: int
+    kind: grammar.Kind,
+    unlike: grammar.Kind,
+    who: Person,
+    another: Person,
+    draw: random.Random,
+    id: str,
+    paraphrases: int,
 ) -> Pair:
     """One pair, drawn again until no text tells what another does: frames have words of their own."""
     for _ in range(DRAWS):
@@ -138,10 +174,12 @@ def _pair(
         foil = other_value(first, slot, draw, answers[1])
         cue = stories.ask(first, asked, draw).text
         twins = tuple(told(one, f"{id}{letter}", id, paraphrases) for one, letter in ((first, "b"), (second, "c")))
-        other = told(stories.draw_event(unlike, draw, who), f"{id}e", f"{id} other", paraphrases)
+        other = told(stories.draw_event(unlike, draw, another), f"{id}e", f"{id} other", paraphrases)
         # Of all texts, B stands in the first twin alone and C in the second.
         texts = twins[0].text, twins[1].text, other.text, cue
         places = [[contains(text, value) for text in texts] for value in (*answers, foil)]
         if places == [[True, False, False, False], [False, True, False, False], [False] * 4]:
-            return Pair(cue, twins, answers, foil, other)
+            return Pair(
+                cue, twins, answers, foil, other, tuple(with_fact(first, slot, one, id) for one in (*answers, foil))
+            )
     raise ValueError(f"no pair of the kind {kind.name!r} could be drawn")

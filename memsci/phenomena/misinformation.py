@@ -72,7 +72,8 @@ def material(number: int, plain: bool = False) -> tuple[tuple[Pair, ...], tuple[
         texts = " ".join(memory.text for memory in (*pair.twins, pair.other))
         source = _source(draw, texts, sources)
         turn = (lambda two: two[::-1]) if (place + number) % 2 else (lambda two: two)
-        made.append(replace(pair, twins=turn(pair.twins), answers=turn(pair.answers)))
+        telling = (*turn(pair.told[:2]), pair.told[2])
+        made.append(replace(pair, twins=turn(pair.twins), answers=turn(pair.answers), told=telling))
         sources.append(source)
     return tuple(made), tuple(sources)
 
@@ -90,10 +91,14 @@ def reported(memory: Memory, source: str) -> Memory:
     return replace(memory, id=f"{memory.id}-told", text=texts[0], paraphrases=tuple(texts[1:]))
 
 
-def sessions(pairs: Sequence[Pair], sources: Sequence[str]) -> list[Session]:
-    """Events, then reports of them with and without their source, or reports of other events."""
+def sessions(pairs: Sequence[Pair], sources: Sequence[str], plain: bool = False) -> list[Session]:
+    """Events, then reports of them with and without their source, or reports of other events.
+
+    What is weighed are the bare facts, in plain English whole sentences that differ in the fact alone.
+    """
     events = tuple(pair.twins[0] for pair in pairs)
-    options = [dict(zip(("fact", "reported", "new"), (*pair.answers, pair.foil))) for pair in pairs]
+    weighed = [pair.told if plain else (*pair.answers, pair.foil) for pair in pairs]
+    options = [dict(zip(("fact", "reported", "new"), texts)) for texts in weighed]
     probes = tuple(Probe(one.id, pair.cue, told, one.id) for one, pair, told in zip(events, pairs, options))
     plain = tuple(pair.twins[1] for pair in pairs)
     others = tuple(pair.other for pair in pairs)
@@ -150,9 +155,9 @@ def _measure(method: str, base: Base, number: int, seed: int, report: Report, pl
     facts = pd.DataFrame(
         [(p.twins[0].id, *p.answers, s) for p, s in zip(pairs, sources)], columns=["item", "fact", "reported", "source"]
     )
-    alone = method == "In context" and controls.fitting(base)
+    alone = method == "In context" and (plain or controls.fitting(base))
     groups = [([pair], [source]) for pair, source in zip(pairs, sources)] if alone else [(pairs, sources)]
-    asked = [controls.ask(method, base, sessions(*group), seed, report=report) for group in groups]
+    asked = [controls.ask(method, base, sessions(*group, plain), seed, report=report) for group in groups]
     return measured(pd.concat(asked, ignore_index=True).merge(facts, on="item"))
 
 
@@ -204,4 +209,9 @@ enter(Experiment(
     name=NAME, methods=controls.LEARNERS, measure=_measure, material=_studied, protocol=PROTOCOL,
     probes=4 * PAIRS, studies=5 * PAIRS,
 ))  # fmt: skip
-in_plain_english(NAME)
+in_plain_english(
+    NAME,
+    PROTOCOL.replace("A base of short context reads each event with its report by itself.",
+                     "log p: of the whole sentence with the fact. Other events are another person's. In context each event "
+                     "is read with its report by itself."),
+)  # fmt: skip

@@ -39,7 +39,6 @@ from memsci.models.base import OWN, SHIPPED, assets
 from memsci.models.conversation import BATCH
 from memsci.models.gguf import SMOLLM2, SMOLLM2_HUB
 from memsci.phenomena.experiment import EXPERIMENTS
-from memsci.phenomena.materials import PARAPHRASES
 
 TOKENS_PER_WORD = 1.4  # of English with punctuation
 PROMPT_TOKENS = 45  # of a question, its instruction and the chat template
@@ -295,7 +294,7 @@ def count(cell: Cell, partitions: Sequence[Partition], encoding: Encoding | None
         texts = sum(len(world) + sum(len(memory.questions) for memory in world) for world in partitions)
         return Calls(embedded=texts)
     if cell.measure == "phenomenon":
-        return _of_a_list(cell, len(partitions[0]), encoding)
+        return _of_a_list(cell, partitions[0], encoding)
     method = method_of(cell)
     stops = cell.stops_for(n) if cell.measure == "continual" else [n]
     embeds = "embedding" in method.reads
@@ -341,9 +340,10 @@ def count(cell: Cell, partitions: Sequence[Partition], encoding: Encoding | None
     return calls
 
 
-def _of_a_list(cell: Cell, memories: int, encoding: Encoding | None) -> Calls:
+def _of_a_list(cell: Cell, world: Partition, encoding: Encoding | None) -> Calls:
     """The calls of one list of a phenomenon, as `memsci.phenomena.experiment.Experiment` counts its studies and probes."""
-    known, method = EXPERIMENTS[cell.dataset], methods.get(cell.method)
+    known, method, memories = EXPERIMENTS[cell.dataset], methods.get(cell.method), len(world)
+    paraphrases = max((len(memory.paraphrases) for memory in world), default=0)
     if not known.encodes:
         return Calls(embedded=memories + known.probes)
     count = memories if known.each else 1
@@ -352,7 +352,7 @@ def _of_a_list(cell: Cell, memories: int, encoding: Encoding | None) -> Calls:
     calls.recalls = probes if method.recalls else 0
     if encoding is not None:
         learnt = memories if method.trains == "memories" else count * known.studies
-        texts, read = encoding.text_copies + PARAPHRASES, 1 + PARAPHRASES
+        texts, read = encoding.text_copies + paraphrases, 1 + paraphrases
         if encoding.study != "text":
             texts = read = texts * len(LESSONS)
         calls.steps = learnt * (encoding.epochs * math.ceil(texts / encoding.batch_size) + encoding.text_epochs)

@@ -96,7 +96,9 @@ def main(paths: list[str]) -> int:
     pools = set(stories.pool_names())
     failures = 0
     for path in map(Path, paths):
-        setting = path.parent.name
+        setting = path.resolve().parent.name
+        if setting not in (*grammar.SETTINGS, "plain"):
+            raise SystemExit(f"{path} is in no folder of the world: {', '.join(grammar.SETTINGS)} or plain.")
         kinds = grammar.parse_kinds(path.read_text(encoding="utf-8"))
         for kind in kinds:
             for problem in problems(kind, setting, pools):

@@ -1,7 +1,7 @@
 """How frames become sentences: choices of wording, slots, articles.
 
 The grammar is the smallest one that writes natural English: a frame is a sentence with ``[this|that]`` choices and
-``{slots}``. Which kinds of event there are, and what fills their slots, is data (``episodic/``, ``semantic/``,
+``{slots}``. Which kinds of event there are, and what fills their slots, is data (``episodic/``, ``semantic/``, ``plain/``,
 ``pools.toml``); ``FORMAT.md`` beside this file says how they are written.
 """
 
