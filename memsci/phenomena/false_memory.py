@@ -208,7 +208,7 @@ def _claims(method: str) -> list[Claim]:
             0.5,
             by_construction=meaning,
         ),
-        Claim(f"{method}: and than the list's own words left out", "above left out", of, 0.5),
+        Claim(f"{method}: and than the list's own words left out", "above left out", of, 0.5, by_construction=meaning),
         Claim(
             f"{method}: lists are ordered as people's false recall", "index", of, {"measure": "false recall"}, "ordered"
         ),

@@ -22,6 +22,7 @@ from memsci.phenomena.result import Claim, Phenomenon, about
 
 NAME = "interference"
 PAIRS = 4  # of a list
+LEAST = 0.2  # of its cues a learner must answer in the controls for harm to be seen
 HARM = {"answer": "harm", "recall": "harm, recall", "logprob": "harm, nats", "known": "harm, foil"}
 PROTOCOL = (
     f"{PAIRS} pairs A–B, A–C a list, learnt as all A–B and then all A–C, against A–B then D–E (for B) and D–E then A–C (for "
@@ -161,13 +162,22 @@ def _measure(method: str, base: Base, number: int, seed: int, report: Report, pl
     return measured(pd.concat(parts, ignore_index=True))
 
 
+def _with_something_to_lose(result: Phenomenon) -> list[str]:
+    """The learners that answer `LEAST` of the cues or more where nothing competes."""
+    means = result.means(["method", "condition", "measure"])
+    controls_ = means[(means["measure"] == "answer") & (means["condition"] != "A–B, A–C")]
+    level = controls_.groupby("method")["mean"].mean()
+    return level.index[level >= LEAST].tolist()
+
+
 def _plane(result: Phenomenon, size: str) -> Figure:
     """PI against RI, a point per method: above the diagonal what is learnt later does the harm."""
+    answers = _with_something_to_lose(result)
     with style(size):
         figure, axes = figures.panels(2, size, 7.2, 3.2, across=2)
         for ax, measure, title in zip(axes, ("harm", "harm, foil"), ("one reply per cue", "fact against a foil")):
             means = result.means(["method", "condition", "measure"])
-            means = means[means["measure"] == measure]
+            means = means[(means["measure"] == measure) & means["method"].isin(answers)]
             ends = means[["mean", "low", "high"]].stack()
             reach = min(-0.1, ends.min()) * 1.1, max(0.1, ends.max()) * 1.1
             ax.plot(reach, reach, zorder=1, **REFERENCE)
@@ -213,7 +223,8 @@ about(
     ],
     _plane,
     note="One reply cannot give two facts, so that two that are known alike lose half of their replies by the scoring. "
-    "MEGa and RAG lie on the diagonal, and the true gate at 0, by construction.",
+    f"MEGa and RAG lie on the diagonal, and the true gate at 0, by construction. Learners that answer less than {LEAST:.0%} "
+    "where nothing competes are left out: they have nothing to lose.",
 )  # fmt: skip
 enter(Experiment(
     name=NAME, methods=controls.LEARNERS, measure=_measure, protocol=PROTOCOL, probes=8 * PAIRS, studies=9 * PAIRS,
