@@ -90,11 +90,13 @@ BUILT = {  # what likeness, arithmetic or the material must give
         "of 200 memories the right one is found less often than of 10", "recognition is worse among 200 than among 10",
     },
     "misinformation": {"a report without its source costs in the standard test", "a report costs nothing"},
-    "false_memory": {"the lure is more familiar than other lists' lures"},
+    "false_memory": {"the lure is more familiar than other lists' lures", "and than the list's own words left out"},
     "free_recall": {
         "Without a context recall knows no order in time", "People's context begins late in the list",
         "Without a context like follows like, more than with shuffled keys",
         "People's context brings neighbours in time together",
+        "Without a context kinds come together, more than with shuffled keys",
+        "Kinds come together in people's context, too",
     },
 }  # fmt: skip
 
@@ -260,7 +262,7 @@ def test_a_list_counts_once_and_there_is_one(base, lists, message):
 
 
 def test_learners_of_a_phenomenon_are_some_and_each_once(base):
-    with pytest.raises(MemsciError, match="A learner of interference_plain is needed, such as 'MEGa'"):
+    with pytest.raises(MemsciError, match="A learner of interference is needed, such as 'MEGa'"):
         phenomena.interference(base, 1, methods=[], progress=False)
     with pytest.raises(MemsciError, match="a learner of fan must be one of 'MEGa'; 'Full' was given"):
         experiment.run("fan", base, 1, methods="Full", progress=False)

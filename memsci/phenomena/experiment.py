@@ -14,6 +14,7 @@ from typing import Any
 import pandas as pd
 from tqdm.auto import tqdm
 
+from memsci.config import SMALL
 from memsci.errors import MemsciError, check_in, check_whole
 from memsci.memory import Memory
 from memsci.models.base import OWN, Base
@@ -101,8 +102,9 @@ def in_plain_english(name: str, protocol: str = "", note: str = "") -> None:
 
 
 def suited(name: str, base: Base) -> str:
-    """The name under which a phenomenon has the material that suits a base: plain English unless it is one of ours."""
-    return name if base.name in OWN else name + PLAIN
+    """The name under which a phenomenon has the material that suits a base: plain English, unless it is one of the package's
+    or so small (`memsci.config.SMALL`) that it reads none."""
+    return name if base.name in OWN or base.model.num_parameters() < SMALL else name + PLAIN
 
 
 def numbered(lists: Lists) -> list[int]:
