@@ -153,7 +153,7 @@ def test_a_run_says_what_is_there_and_what_was_kept(monkeypatch, tmp_path):
     from memsci import runs
 
     prepared = SimpleNamespace(folder=tmp_path / "main-01", left=[1, 2], jobs=[0, 1, 2])
-    monkeypatch.setattr(runs, "choose", lambda *what: None)
+    monkeypatch.setattr(runs, "choose", lambda *what: SimpleNamespace(base=None, datasets=()))
     monkeypatch.setattr(runs, "prepare", lambda *what: prepared)
     monkeypatch.setattr(runs, "status", lambda folder: "unfinished")
 
@@ -285,7 +285,7 @@ def test_values_of_a_batch_job_are_text_unless_they_are_numbers(monkeypatch, tmp
 
     given = []
     prepared = SimpleNamespace(folder=tmp_path, left=[1], jobs=[1])
-    monkeypatch.setattr(runs, "choose", lambda *what: None)
+    monkeypatch.setattr(runs, "choose", lambda *what: SimpleNamespace(base=None, datasets=()))
     monkeypatch.setattr(runs, "prepare", lambda *what: prepared)
     monkeypatch.setattr(runs, "status", lambda folder: "new")
     monkeypatch.setattr(runs, "run", lambda *what: given.append(what[-1]) or tmp_path)

@@ -47,8 +47,10 @@ def cues(base: Base, lists: Lists = 20, seed: int = 0, progress: bool = True) ->
     an event a day for six years, was reminded best by what had happened, less by who and where, and least by when;
     some of that is how many events share a date, so that here only facts count that one story of the list has.
 
-    Parameters are those of `memsci.phenomena.experiment.run`. The events are in the words of the built-in world on the
-    shipped bases, in plain English on others (`memsci run cues_plain`).
+    The events are in the words of the built-in world on the shipped bases, in plain English on others (`memsci run
+    cues_plain`).
+
+    Parameters are those of `memsci.phenomena.experiment.run`.
 
     Returns
     -------

@@ -103,7 +103,7 @@ def in_plain_english(name: str, protocol: str = "", note: str = "") -> None:
 
 def suited(name: str, base: Base) -> str:
     """The name under which a phenomenon has the material that suits a base: plain English, unless it is one of the package's
-    or so small (`memsci.config.SMALL`) that it reads none."""
+    or so small (below 20 million parameters) that it reads none."""
     return name if base.name in OWN or base.model.num_parameters() < SMALL else name + PLAIN
 
 

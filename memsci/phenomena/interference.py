@@ -52,8 +52,10 @@ def interference(
     That MEGa has none under the true gate is another, since its adapters are trained one by one. A base of short context
     reads two texts at a time where the others hold all of a list: compare the sides of one learner, not learners.
 
-    Parameters are those of `memsci.phenomena.experiment.run`. The events are in the words of the built-in world on the
-    shipped bases, in plain English on others (`memsci run interference_plain`).
+    The events are in the words of the built-in world on the shipped bases, in plain English on others (`memsci run
+    interference_plain`).
+
+    Parameters are those of `memsci.phenomena.experiment.run`.
 
     Returns
     -------

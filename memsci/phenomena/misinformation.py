@@ -45,8 +45,10 @@ def misinformation(
     half of the standard test lost with no harm to a memory. MEGa's adapters cannot overwrite one another: under the true
     gate it cannot lose.
 
-    Parameters are those of `memsci.phenomena.experiment.run`. The events are in the words of the built-in world on the
-    shipped bases, in plain English on others (`memsci run misinformation_plain`).
+    The events are in the words of the built-in world on the shipped bases, in plain English on others (`memsci run
+    misinformation_plain`).
+
+    Parameters are those of `memsci.phenomena.experiment.run`.
 
     Returns
     -------
