@@ -87,6 +87,8 @@ def test_in_plain_english_an_event_is_one_sentence_in_one_wording():
         for memory in material(name, 2):
             assert not memory.paraphrases and len(sentences(memory.text.removeprefix("According to "))) == 1
         assert material(name, 2) != material(name.removesuffix(PLAIN), 2)
+        said = EXPERIMENTS[name].protocol  # nothing of the other material is left in it
+        assert not any(words in said for words in ("short context", "other words", "paraphrases", "log p(answer)"))
         assert phenomena.ABOUT[name].claims == phenomena.ABOUT[name.removesuffix(PLAIN)].claims
 
 

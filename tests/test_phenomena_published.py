@@ -28,3 +28,50 @@ def test_how_many_people_are_better_with_items_is_what_the_table_says():
     row = paired(FITS, "both", "context", value="held_out", unit="subject", column="model").iloc[0]
     assert f"better for {row['losses']} of {row['n']}\n  people, worse for {row['wins']}" in NOTE
     assert f"{row['difference']:.2f} nats a list".replace("-", "−") in NOTE and row["p"] < 1e-4
+
+
+def of_lists(run: str) -> pd.Series:
+    """Means over the lists of a published run, by method, condition and measure, in percent."""
+    values = pd.read_csv(ROOT / "figures" / "runs" / run / "partitions.csv.gz")
+    return 100 * values.groupby(["method", "condition", "measure"])["value"].mean()
+
+
+def section(title: str) -> str:
+    told = (ROOT / "docs" / "results.md").read_text(encoding="utf-8").split(f"**{title}**")[1]
+    return " ".join(told.split("<!-- table")[0].split())
+
+
+def test_interference_in_plain_english_is_told_as_it_is_in_the_tables():
+    told, found = section("Interference, in plain English, on SmolLM2"), of_lists("interference_plain")
+    free, both = (
+        {method: round(found[method, condition, "answer"]) for method in ("MEGa", "RAG", "In context")}
+        for condition in ("D–E, A–C", "A–B, A–C")
+    )
+    assert f"in {free['MEGa']} % of the controls and in {both['MEGa']} % after A–C" in told
+    assert f"RAG's in {free['RAG']} and {both['RAG']} %" in told
+    free["In context"] = round(found["In context"].unstack("measure")["answer"].loc[["A–B, D–E", "D–E, A–C"]].mean())
+    assert f"in context {free['In context']} and {both['In context']} %" in told
+    harm = {side: round(found["In context", side, "harm"] + 1e-9) for side in ("RI", "PI")}
+    assert f"what comes later costs {harm['RI']} points" in told and harm["PI"] < 0
+    tests = pd.read_csv(ROOT / "figures" / "runs" / "interference_plain" / "interference-plain_tests.csv").set_index(
+        "claim"
+    )
+    assert f"p = {tests.loc['In context: PI above RI', 'p_holm']:.3f}".replace("0.", ".") in told
+    assert tests.loc["In context: PI above RI", "verdict"] == "opposite"
+    assert tests.loc["MEGa knows B against a foil after A–C as after D–E", "verdict"] == "holds"
+    assert f"so that its {round(found['MEGa', 'RI', 'harm'])} points are which of two facts is said" in told
+
+
+def test_cues_in_plain_english_are_told_as_they_are_in_the_tables():
+    told, gate = (
+        section("Cues, in plain English, on SmolLM2"),
+        of_lists("cues_plain").xs("gate", level="measure").round(),
+    )
+    share = {method: int(gate[method, "0.2"]) for method in ("MEGa", "MiniLM keys")}
+    assert (
+        f"find it in {share['MEGa']} % with the practical gate" in told
+        and f"{share['MiniLM keys']} % with MiniLM" in told
+    )
+    own, other = (gate[method].astype(int) for method in ("MEGa", "MiniLM keys"))
+    assert f"(what, where and who 100 %, when {own['when']} %)" in told and set(own[["what", "where", "who"]]) == {100}
+    assert f"by what {other['what']} %, who {other['who']}, where {other['where']}, when {other['when']}." in told

@@ -116,8 +116,9 @@ def _say_what_suits(chosen: Any, base: str | None) -> None:
     """That there is an experiment with material for public models, where one of the built-in world's words was chosen."""
     from memsci.experiments import PHENOMENA
     from memsci.models.base import OWN
+    from memsci.phenomena.experiment import PLAIN
 
-    plain = [f"{name}_plain" for name in chosen.datasets if f"{name}_plain" in PHENOMENA]
+    plain = [name + PLAIN for name in chosen.datasets if name + PLAIN in PHENOMENA]
     if plain and base not in (None, *OWN):
         terminal.note(
             f"{chosen.name} tells its events in the words of the built-in world, which small public models hardly learn or "

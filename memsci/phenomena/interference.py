@@ -167,8 +167,8 @@ def _measure(method: str, base: Base, number: int, seed: int, report: Report, pl
 def _with_something_to_lose(result: Phenomenon) -> list[str]:
     """The learners that answer `LEAST` of the cues or more where nothing competes."""
     means = result.means(["method", "condition", "measure"])
-    controls_ = means[(means["measure"] == "answer") & (means["condition"] != "A–B, A–C")]
-    level = controls_.groupby("method")["mean"].mean()
+    alone = means[(means["measure"] == "answer") & (means["condition"] != "A–B, A–C")]
+    level = alone.groupby("method")["mean"].mean()
     return level.index[level >= LEAST].tolist()
 
 

@@ -102,10 +102,10 @@ def sessions(pairs: Sequence[Pair], sources: Sequence[str], plain: bool = False)
     weighed = [pair.told if plain else (*pair.answers, pair.foil) for pair in pairs]
     options = [dict(zip(("fact", "reported", "new"), texts)) for texts in weighed]
     probes = tuple(Probe(one.id, pair.cue, told, one.id) for one, pair, told in zip(events, pairs, options))
-    plain = tuple(pair.twins[1] for pair in pairs)
+    misleading = tuple(pair.twins[1] for pair in pairs)
     others = tuple(pair.other for pair in pairs)
-    told, told_others = (tuple(map(reported, many, sources)) for many in (plain, others))
-    reports = {MISLED: told, MISLED + NO_SOURCE: plain, CONTROL: told_others, CONTROL + NO_SOURCE: others}
+    told, told_others = (tuple(map(reported, many, sources)) for many in (misleading, others))
+    reports = {MISLED: told, MISLED + NO_SOURCE: misleading, CONTROL: told_others, CONTROL + NO_SOURCE: others}
     return [Session(condition, events + study, probes) for condition, study in reports.items()]
 
 
