@@ -21,7 +21,7 @@ from memsci.memory import Memory
 from memsci.models.base import Base
 from memsci.phenomena import controls, materials
 from memsci.phenomena.controls import Probe, Session
-from memsci.phenomena.experiment import EXPERIMENTS, PLAIN, material, suited
+from memsci.phenomena.experiment import EXPERIMENTS, PLAIN, material, measure, suited
 from memsci.phenomena.interference import PAIRS, measured, sessions
 from memsci.runs.tables import per_list
 
@@ -90,6 +90,15 @@ def test_in_plain_english_an_event_is_one_sentence_in_one_wording():
         said = EXPERIMENTS[name].protocol  # nothing of the other material is left in it
         assert not any(words in said for words in ("short context", "other words", "paraphrases", "log p(answer)"))
         assert phenomena.ABOUT[name].claims == phenomena.ABOUT[name.removesuffix(PLAIN)].claims
+
+
+@pytest.mark.parametrize("name", sorted(name for name in EXPERIMENTS if name.endswith(PLAIN)))
+def test_in_plain_english_one_list_runs(name, tiny, monkeypatch):
+    monkeypatch.setattr(MEGa, "recall", lambda self, texts, gate=None: ["It was so."] * len(texts))
+    monkeypatch.setattr(MEGa, "answer", lambda self, texts, gate=None: ["It was so."] * len(texts))
+    found = measure(name, "MEGa", tiny, 0)
+    assert set(found["phenomenon"]) == {name} and set(found["protocol"]) == {EXPERIMENTS[name].protocol}
+    assert found["value"].notna().all() and "MEGa" in set(found["method"])
 
 
 def test_a_phenomenon_has_the_material_that_suits_the_base(tiny, monkeypatch):
