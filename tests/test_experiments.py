@@ -15,7 +15,7 @@ from memsci import experiments, prompts, runs
 from memsci.errors import MemsciError
 from memsci.experiments import Cell, Experiment, cells, load, numbers, parse, show_numbers
 from memsci.experiments.cells import learner_settings, run_cell
-from memsci.experiments.rehearsal import check_common, rehearse
+from memsci.experiments.rehearsal import check, rehearse
 from memsci.experiments.settings import region
 from memsci.files import content
 from memsci.gate.softmax import Gate
@@ -461,14 +461,16 @@ def test_what_all_methods_share_reaches_those_that_read_it(fake, base, world):
     chosen = choose("main", common="autocast=true")
     assert {one.common for one in chosen.cells()} == {"autocast=true"}
     assert chosen.to_dict()["common"] == "autocast=true" and "common" not in choose("main").to_dict()
-    check_common(chosen)
-    check_common(choose("main", common="k=2"))  # of RAG and of MEGa's gate
+    check(chosen)
+    check(choose("main", common="k=2"))  # of RAG and of MEGa's gate
     with pytest.raises(MemsciError, match="a setting of Base, RAG, MEGa.*'speed' was given"):
-        check_common(choose("main", common="speed=9"))
+        check(choose("main", common="speed=9"))
     with pytest.raises(MemsciError, match="'beta' was given"):
-        check_common(choose("l2", common="beta=1"))
+        check(choose("l2", common="beta=1"))
     with pytest.raises(MemsciError, match="'autocast' was given"):
-        check_common(choose("embedding-layers", common="autocast=true"))
+        check(choose("embedding-layers", common="autocast=true"))
+    with pytest.raises(MemsciError, match="a learner of cues must be one of 'MEGa'; 'RAG' was given"):
+        check(choose("cues", methods=["RAG"]))
 
 
 def test_a_run_on_a_real_base_says_what_its_learner_has(base, world, monkeypatch):

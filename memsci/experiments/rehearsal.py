@@ -32,8 +32,11 @@ from memsci.prompts import Messages
 OF_LAYERS = ("sites", "poolings", "similarities", "whiten")  # settings of the comparison "by layer"
 
 
-def check_common(experiment: Experiment) -> None:
-    """Raise a `MemsciError` where a setting that all methods share is read by none of them."""
+def check(experiment: Experiment) -> None:
+    """Raise a `MemsciError` where a phenomenon lacks a method, or where a setting that all share is read by none of them."""
+    for dataset in experiment.datasets if experiment.measure == "phenomenon" else ():
+        for method in experiment.methods:
+            check_in(f"a learner of {dataset}", method, EXPERIMENTS[dataset].methods)
     read = [] if experiment.measure == "gates" else [name for m in experiment.methods for name in learners.settings(m)]
     for name in parse(experiment.common):
         check_in(f"a setting of {', '.join(experiment.methods)}", name, list(dict.fromkeys(read)))
@@ -42,8 +45,6 @@ def check_common(experiment: Experiment) -> None:
 def rehearse(tasks: Sequence[Task], base: Base, quiz: Sequence[QuizItem] = ()) -> None:
     """Raise a `MemsciError` where a run of these tasks, all of one experiment, would fail on this base with this quiz."""
     if tasks[0].cell.measure == "phenomenon":
-        for task in tasks:
-            check_in(f"a learner of {task.cell.dataset}", task.cell.method, EXPERIMENTS[task.cell.dataset].methods)
         return
     each = _first(tasks, "dataset", "partitions", "method", "setting")
     for task in each:

@@ -27,7 +27,7 @@ from memsci.config import Encoding, GateRule
 from memsci.errors import MemsciError, meant
 from memsci.experiments import Cell, Experiment, Task, parse
 from memsci.experiments.cells import learner_settings, rounds
-from memsci.experiments.rehearsal import check_common
+from memsci.experiments.rehearsal import check
 from memsci.files import as_path, read_json
 from memsci.learners.parts import Parts
 from memsci.lifetime import Sleep
@@ -224,7 +224,7 @@ def plan(experiment: Experiment, base: str | None = None, seed: int = 0, quiz_it
 
     `quiz_items` is the number of items of general knowledge at each stop; by default those of four subjects.
     """
-    check_common(experiment)
+    check(experiment)
     about = shape(base or experiment.base)
     sizes = about.config.num_hidden_layers, about.parameters
     tasks = experiment.tasks(lambda cell, world: learner_settings(cell, world, about.name, *sizes), seed)

@@ -107,12 +107,12 @@ def prepare(
         GPU, else the checkpoint's own.
     """
     from memsci.experiments.cells import identity, layer_count, learner_settings
-    from memsci.experiments.rehearsal import check_common, rehearse
+    from memsci.experiments.rehearsal import check, rehearse
     from memsci.models.base import load
     from memsci.runs.plan import ACCELERATOR, PROCESSOR, Shape, planned, seconds
 
     as_folder(runs)
-    check_common(experiment)
+    check(experiment)
     items = experiments.quiz_items(quiz, experiment.quiz)
     experiment.worlds()  # what cannot be read is told before the model is
     base = base or experiment.base
