@@ -33,6 +33,15 @@ def test_alone_against_a_null_a_memory_opens_as_act_r_has_it():
     assert_close(opened, torch.sigmoid(one.beta * one.scores[:, 0] - 0.7 - 0.4))
 
 
+def test_below_one_unit_of_time_what_fades_faster_is_no_stronger():
+    spaced = lambda learnt, now: activation(learnt, now, spacing=0.25)
+    assert spaced([0.0, 240.0], 960.0) == pytest.approx(math.log(960**-0.5 + 720 ** -(0.5 + 0.25 * 240**-0.5)))
+    for learnt, now in (([0.0, 0.001], 0.011), ([0.0, 0.1], 0.6), ([0.0, 0.01, 0.02], 0.04), ([0.0, 0.0], 0.5)):
+        assert spaced(learnt, now) == pytest.approx(activation(learnt, now))
+    assert activation([0.0], 1e3, decay=200.0) == pytest.approx(-200 * math.log(1e3))
+    assert spaced([0.0, 0.0], 9.0) == pytest.approx(activation([0.0], 9.0))  # the copy decays at once
+
+
 def test_a_null_takes_the_same_share_from_all():
     plain, null = drawn(), 1.5
     left = strengthen(plain, torch.zeros(6), null)

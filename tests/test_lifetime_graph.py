@@ -48,6 +48,8 @@ def pairs(*names: str) -> set[frozenset]:
 def test_names_are_what_capitals_say():
     found = names({memory.id: memory.text for memory in MEMORIES})
     assert found["letter"] == {"Nora Field", "Turku"} and found["tuner"] == {"Turku", "Omar"}
+    said = {"a": "“Great work,” said Nora. (Later they left.) 'Then Omar ran.'"}
+    assert names(said) == {"a": {"Nora", "Omar"}}
     assert found["kite"] == {"Omar"} and found["boat"] == {"Nora Field"} and found["grass"] == set()
 
 

@@ -42,6 +42,7 @@ def mind(base, tmp_path, monkeypatch) -> MEGa:
 def test_the_forgotten_state_is_that_of_a_mind_that_forgot_and_never_had(mind, base, tmp_path):
     table = leak(mind, ASKED)
     assert leak(mind, mind.store.records).equals(table) and len(table) == 3 * 4
+    assert leak(mind, [*ASKED, ASKED[0]]).equals(table)  # each once
     alone = table[table["state"] == "base"]
     assert alone["top_id"].isna().all() and alone["answer"].tolist() == mind.answer(
         alone["question"].tolist(), gate=mind.gate_by_hand([{}] * 4)

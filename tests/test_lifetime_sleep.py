@@ -240,9 +240,16 @@ def test_lessons_have_the_recall_at_its_cue_and_wordings_until_late(base):
 
 
 def test_labels_are_cues_and_equal_ones_are_told_apart(mind):
-    labels = {"x": "Walk…", "y": "a walk", "z": "A walk"}
+    labels = {"x": "Walk…", "y": "a walk", "z": "A walk…"}
     records = [replace(mind.store.records[0], id=id, label=label) for id, label in labels.items()]
     assert rehearse.cues(records) == {"x": "Walk", "y": "a walk (y)", "z": "A walk (z)"}
+
+
+def test_the_first_words_of_recalls_are_as_many_as_tell_them_apart():
+    texts = ["Today I went to the new zoo.", "Today I went to the new pool.", "Today I went to the new", "Tom fell."]
+    assert rehearse.starts(texts) == ["Today I went to the new zoo.", "Today I went to the new pool.", *texts[2:]]
+    assert rehearse.starts(["a b c d e f g", "h b c d e f g"]) == ["a b c d e f", "h b c d e f"]
+    assert rehearse.starts(["Tom fell."] * 2) == ["Tom fell."] * 2
 
 
 def test_branches_begin_with_the_likeliest_tokens_and_go_on_greedily(base):
@@ -308,6 +315,8 @@ def test_a_merge_keeps_the_rank_and_changes_over_only_what_is_recalled(mind):
 
 
 def test_a_distilled_merge_recalls_each_and_a_split_gives_them_back(mind):
+    begun = "2026-01-02T03:04:05+00:00"
+    mind.store.replace(replace(mind.store.records[0], created=begun), mind.store.adapter("c"))
     table = mind.merge(IDS[:2], by="distil", settings=SOUND, progress=False)
     assert table["slept"].all() and [bool(one.shared) for one in mind.store.records] == [True, True, False]
     table = mind.split(IDS, SOUND, progress=False)
@@ -315,6 +324,7 @@ def test_a_distilled_merge_recalls_each_and_a_split_gives_them_back(mind):
     assert not mind.store.shared and list((mind.store.path / "shared").iterdir()) == []
     assert told(mind) == {one.id: one.text for one in MEMORIES}
     assert mind.store.records[0].extra == {"salience": 3} and mind.ids == IDS
+    assert mind.store.records[0].created == begun  # no memory is younger for having slept
     assert mind.split(IDS, progress=False).empty
 
 
@@ -334,6 +344,8 @@ def test_the_curve_counts_adapters_and_their_bytes_once(mind, sleeper):
 def test_a_memory_that_shares_its_adapter_is_forgotten_only_when_the_others_are_out(sleeper):
     with pytest.raises(MemsciError, match="'c' shares its adapter with 2 others, 'a' among them.*Split the others off"):
         sleeper.forget("c")
+    with pytest.raises(MemsciError, match="'c' shares its adapter with 2 others.*its old text would stay"):
+        sleeper.update("c", "Zoe ran.", progress=False)
     assert sleeper.ids == IDS
     assert sleeper.split(["a", "b"], SOUND, progress=False)["split"].all()
     sleeper.forget("c")

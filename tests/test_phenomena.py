@@ -73,7 +73,7 @@ def test_intervals_within_lists_pass_no_end_of_a_scale_and_the_caption_says_so(m
         value=[0.0 if c == "x" else float(k % 20 > 2) for k, c in enumerate(made.table["condition"])]
     )
     ends = {}
-    for bounds in (None, {"share": result.SHARE}):
+    for bounds in ({}, {"share": result.SHARE}):
         phenomena.result.about("planted", "Planted", (), within=True, bounds=bounds)
         ends[bool(bounds)] = Phenomenon("planted", table).shown()[["low", "high"]]
         said = report._of_phenomenon(Phenomenon("planted", table), [])

@@ -132,7 +132,8 @@ def test_only_recalls_that_tell_the_report_are_asked_for_its_source():
         for row in rows[:3]
     ]
     table = misled(pd.DataFrame(rows))
-    assert table.query("measure == 'sourced'")["value"].tolist() == [True, False]
+    sourced = table.query("measure == 'sourced'")
+    assert sourced["value"].tolist() == [True, False] and sourced["response"].tolist() == said[:2]
     assert table.query("measure == 'reported'")["value"].all() and table.query("measure == 'loss'")["value"].eq(0).all()
 
 

@@ -6,8 +6,9 @@ t_j are the times at which memory i was learnt, d_j the decay of each. With one 
 activation of ACT-R (Anderson and Schooler 1991); with d_j = c e^{A_j} + a, A_j the activation (w = 1) just before t_j, that
 of Pavlik and Anderson (2005), by which learning that comes while a memory is still active fades faster: spacing pays. θ is
 the null's strength, a rival that opens nothing: a memory that is the only one is opened by 1 / (1 + exp(−(β s + B − θ))).
-w = 0 without a null is the paper's gate, which forgets nothing. Adapters stay as they are. *Not in the paper*; times and
-parameters are put in, not found.
+w = 0 without a null is the paper's gate, which forgets nothing. Below one unit of time all decay alike, by a, since t^(−d)
+grows with d there: what fades faster would be stronger. Adapters stay as they are. *Not in the paper*; times and parameters
+are put in, not found.
 
 Shapes: b queries, n memories.
 """
@@ -37,7 +38,8 @@ def activation(
     learnt
         t_j, the times of learning, ascending.
     now
-        t, later than all of them, in the same unit. Another unit of time adds the same to all memories if all decay alike.
+        t, later than all of them, in the same unit. Another unit of time adds the same to all memories if all decay alike;
+        with spacing it counts (`memsci.MEGa` has hours).
     weight
         w. 0: nothing is forgotten.
     decay
@@ -61,12 +63,18 @@ def activation(
     if not weight:
         return 0.0
     decays = [float(decay)] * len(times)
+
+    def active(at: float, learnt: Sequence[float]) -> float:
+        """ln Σ t^(−d) over what was learnt before."""
+        since = [at - time for time in learnt]
+        traces = [-(d if gone > 1 else decay) * math.log(gone) for gone, d in zip(since, decays)]
+        most = max(traces)
+        return most + math.log(sum(math.exp(one - most) for one in traces))
+
     for j in range(1, len(times)) if spacing else ():
-        since = [times[j] - time for time in times[:j]]
         # At the very moment of learning a memory is as active as can be: its copy decays at once.
-        active = sum(gone**-d for gone, d in zip(since, decays)) if min(since) > 0 else math.inf
-        decays[j] += spacing * active
-    return float(weight * math.log(sum((now - time) ** -d for time, d in zip(times, decays))))
+        decays[j] += spacing * (math.exp(active(times[j], times[:j])) if times[j] > times[j - 1] else math.inf)
+    return float(weight * active(now, times))
 
 
 def strengthen(gate: Gate, strengths: Tensor, null: float = -math.inf) -> Gate:

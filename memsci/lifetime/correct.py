@@ -52,8 +52,19 @@ def update(
     -----
     What the old memory corrected the new one corrects too, and what corrects the old one corrects the new. A store that kept
     the old text keeps the new one.
+
+    Raises
+    ------
+    MemsciError
+        Others share the memory's adapter, so that the old text would stay in there.
     """
     old = record(mind.store, id)
+    if others := mind.store.sharers(id):
+        raise MemsciError(
+            f"Memory {id!r} shares its adapter with {len(others)} others, {others[0]!r} among them, and its old text would "
+            "stay in there. Split the others off first, so that each has an adapter of its own, or keep both: encode the "
+            f"new text as a memory with corrects={id!r}. Nothing was changed."
+        )
     if isinstance(text, Memory):
         new = replace(text, id=id)
     else:

@@ -73,8 +73,8 @@ def graph(
     Notes
     -----
     Names are words with capitals that do not merely begin a sentence, in English or a language that writes them so; days and
-    months are none. "Nora" is "Nora Field" where only one longer name has it. What more than half of the memories have, such
-    as the one person of all stories, connects nothing.
+    months are none. "Nora" is "Nora Field" where only one longer name has it. What more than half of the memories have, and
+    more than two, such as the one person of all stories, connects nothing.
 
     Examples
     --------
@@ -247,7 +247,9 @@ def _runs(text: str) -> Iterator[tuple[str, bool]]:
     for sentence in _SENTENCE.split(text):
         run: list[str] = []
         start = 0
-        for place, word in enumerate([*_WORD.findall(sentence), "."]):
+        place = -1  # of the words; marks before the first count for none
+        for word in [*_WORD.findall(sentence), "."]:
+            place += word[0].isalpha()
             plain = _POSSESSIVE.sub("", word)
             low = plain.casefold()
             if word[0].isupper() and low not in ENGLISH_STOP_WORDS and low not in _CALENDAR:

@@ -43,6 +43,7 @@ def leak(mind: Any, memories: Any, per_memory: int | None = None) -> pd.DataFram
     """
     known = isinstance(memories, Sequence) and not isinstance(memories, str) and all(map(_asks, memories))
     memories = list(memories) if known else table(memories)
+    memories = list({one.id: one for one in memories}.values())
     asked = [(one.id, q.text, q.answer) for one in memories for q in one.questions[:per_memory]]
     if not asked:
         raise MemsciError(f"None of the {len(memories)} memories has a question. Give memories with questions.")

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from memsci.adapters.encode import encode
+from memsci.adapters.encode import Encoded, encode
 from memsci.adapters.lora import Adapter
 from memsci.adapters.truncate import truncate
 from memsci.errors import MemsciError, check_in, check_whole
@@ -104,7 +104,8 @@ def split(mind: Any, ids: Iterable[str], settings: Sleep | None = None, progress
     """Give memories that share an adapter their own again, learnt from what each recalls of itself.
 
     Each is encoded as the mind encodes memories, its recall as the text and its other wordings as paraphrases. One whose
-    new adapter does not give the recall back stays with the shared one. A shared adapter that nobody has any more goes.
+    new adapter does not give the recall back stays with the shared one. A shared adapter that nobody has any more goes;
+    while others have it, what it learnt of a memory that was split off stays in there.
 
     Parameters
     ----------
@@ -131,8 +132,9 @@ def split(mind: Any, ids: Iterable[str], settings: Sleep | None = None, progress
     begun, before = time.perf_counter(), sizes(mind)
     asked, told = recollected(mind, ids, settings, None, progress)
     texts = [Memory(told[id][0], id, paraphrases=told[id][1:]) for id in ids]
-    words = {}
-    for one in encode(mind.base, texts, mind.encoding, mind.seed, progress=progress):
+    words: dict[str, float] = {}
+
+    def put(one: Encoded) -> None:
         id = one.memory_id
         text = told[id][0]
         most = max(mind.recall_tokens, len(mind.base.reply(text)))
@@ -140,6 +142,8 @@ def split(mind: Any, ids: Iterable[str], settings: Sleep | None = None, progress
         words[id] = rehearse.share(said, text)
         if words[id] >= settings.least:
             mind.store.replace(replace(records[id], seed=one.seed, losses=one.losses, learnt=None), one.adapter)
+
+    encode(mind.base, texts, mind.encoding, mind.seed, progress=progress, on_done=put)
     return changes(mind, words, settings.least, before, begun).rename(columns={"slept": "split"})
 
 

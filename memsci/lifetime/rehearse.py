@@ -19,6 +19,7 @@ from memsci import prompts
 from memsci.adapters import study
 from memsci.adapters.lora import Adapter, stack
 from memsci.adapters.mixture import mixture
+from memsci.memory import LABEL_WORDS
 from memsci.models import conversation, generate
 from memsci.models.base import Base
 from memsci.store.record import Remembered
@@ -28,8 +29,22 @@ _FACT = re.compile(r"(?<=[a-z,;\-] )[A-Z][\w’'-]*\w|\d[\d,.:]*\d|\d")  # names
 
 def cues(records: Sequence[Remembered]) -> dict[str, str]:
     """What each memory is asked for by, by its id: its label, and its id too if another has the same label."""
-    count = Counter(one.label.casefold() for one in records)
-    return {one.id: one.label.rstrip("…") + f" ({one.id})" * (count[one.label.casefold()] > 1) for one in records}
+    labels = {one.id: one.label.rstrip("…") for one in records}
+    count = Counter(label.casefold() for label in labels.values())
+    return {id: label + f" ({id})" * (count[label.casefold()] > 1) for id, label in labels.items()}
+
+
+def starts(texts: Sequence[str]) -> list[str]:
+    """The first words of each of these different texts: `LABEL_WORDS`, and as many more as tell it from the others."""
+    words, many = [text.split() for text in texts], [LABEL_WORDS] * len(texts)
+    while True:
+        first = [" ".join(own[:n]) for own, n in zip(words, many)]
+        count = Counter(first)
+        longer = [k for k, one in enumerate(first) if count[one] > 1 and many[k] < len(words[k])]
+        if not longer:
+            return first
+        for k in longer:
+            many[k] += 1
 
 
 def by_cue(cue: str) -> prompts.Messages:

@@ -16,7 +16,6 @@ from memsci.data import table
 from memsci.errors import MemsciError
 from memsci.later import later
 from memsci.lifetime import rehearse, slow
-from memsci.memory import short
 
 pd = later("pandas")
 
@@ -117,7 +116,7 @@ def change_over(
 ) -> dict[str, float]:
     """Let the memories that an adapter recalls share it; share of words that it says of each, at the worse of two cues."""
     most = max(mind.recall_tokens, *(len(mind.base.reply(texts[0])) for texts in told.values()))
-    starts = [short(texts[0], quote=False).rstrip("…") for texts in told.values()]
+    starts = rehearse.starts([texts[0] for texts in told.values()])
     turns = [rehearse.by_cue(cue) for cue in [*(asked[id] for id in told), *starts]]
     said = rehearse.said(mind.base, adapter, turns, most)
     words = {

@@ -1,6 +1,6 @@
 """The learners that a phenomenon is compared over, put in the place of a participant: they study lists and are asked.
 
-What tells where an effect comes from (`attribute`): one that RAG shows too, and that is gone under the true gate, is the
+What tells where an effect comes from: one that RAG shows too, and that is gone under the true gate, is the
 gate's; one that stays under the true gate is in the weights; one of LoRA and not of MEGa comes from storage that memories
 share; one of the context alone from attention.
 """
@@ -138,31 +138,6 @@ def joined(gates: Sequence[Gate], ids: Sequence[str], labels: Sequence[str]) -> 
         rows.append(torch.zeros(len(one.weights), len(ids), dtype=torch.float64).index_copy(1, columns, one.weights))
     weights = torch.cat(rows)
     return Gate(weights, weights, tuple(ids), tuple(labels), float("nan"))
-
-
-def attribute(shown: Mapping[str, bool]) -> str:
-    """Where an effect comes from, by which controls show it; "" where it cannot be told.
-
-    Parameters
-    ----------
-    shown
-        Names of controls (`names`), and whether each shows the effect.
-
-    Examples
-    --------
-    >>> attribute({"MEGa": True, "RAG": True, "MEGa, true gate": False})
-    'gate'
-    >>> attribute({"MEGa": False, "LoRA": True, "In context": True})
-    'shared storage, attention'
-    """
-    has = lambda name: shown.get(name, False)
-    found = {
-        "gate": has("MEGa") and has("RAG") and not has("MEGa, true gate"),
-        "weights": has("MEGa, true gate"),
-        "shared storage": not has("MEGa") and (has("LoRA") or has("Full")),
-        "attention": not has("MEGa") and has("In context"),
-    }
-    return ", ".join(name for name, holds in found.items() if holds)
 
 
 # MEGa: every memory is encoded once, and all sessions are asked at once

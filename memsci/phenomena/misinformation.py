@@ -132,7 +132,14 @@ def measured(responses: pd.DataFrame) -> pd.DataFrame:
             values["sourced"] = contains(one["recalled"], one["source"])
         told = {name: one[name] for name in ABOUT_IT}
         rows += [
-            {**told, "measure": name, "value": value, "actual": int(value), "possible": 1, "response": one["answer"]}
+            {
+                **told,
+                "measure": name,
+                "value": value,
+                "actual": int(value),
+                "possible": 1,
+                "response": one["recalled" if name == "sourced" else "answer"],
+            }
             for name, value in values.items()
         ]
         rows.append({**told, "measure": "logprob", "value": one["logprob fact"]})

@@ -39,7 +39,13 @@ LEVEL = 0.05  # of all tests of a phenomenon together
 _TEXT = (
     "phenomenon", "method", "condition", "item", "measure", "protocol", "studied", "question", "response",
 )  # fmt: skip
-_OF_RECALLS = ("recall", "recalled", "cued", "gain")  # measures of a whole recall; the others are of an answer
+_OF_RECALLS = (
+    "recall",
+    "recalled",
+    "cued",
+    "gain",
+    "sourced",
+)  # measures of a whole recall; the others are of an answer
 _NUMBERS = ("value", "actual", "possible")
 
 
@@ -82,7 +88,26 @@ class Claim:
 
 @dataclass(frozen=True)
 class About:
-    """What is known of a phenomenon before anything is run; `about` enters it."""
+    """What is known of a phenomenon before anything is run; `about` enters it.
+
+    Attributes
+    ----------
+    name, title : str
+        Of the phenomenon.
+    claims : tuple of Claim
+        What it claims.
+    draw : callable, optional
+        From the result and the size of the figure (a key of `memsci.figures.SIZES`) to the figure. Default: means by
+        condition, people beside.
+    within : bool
+        Every list has every condition and these are compared, so that the figure's intervals are within lists.
+    note : str
+        What its caption tells besides: what is put in or follows from the scoring, where the values of people are from.
+    bounds : dict
+        Between what numbers a measure lies whatever is found (`SHARE`), so that no interval within lists passes these.
+    unit : str
+        What a reader is told that a list is, in the singular.
+    """
 
     name: str
     title: str
@@ -102,20 +127,10 @@ def about(
     title: str,
     claims: Iterable[Claim] = (),
     draw: Callable[[Phenomenon, str], Figure] | None = None,
-    within: bool = False,
-    note: str = "",
-    bounds: Mapping[str, tuple[float, float]] | None = None,
-    unit: str = "list",
+    **how: Any,
 ) -> About:
-    """Enter a phenomenon: its title, what it claims, and how it is drawn (default: means by condition, people beside).
-
-    `draw` takes the result and the size of the figure (a key of `memsci.figures.SIZES`). `within`: every list has every
-    condition and these are compared, so that the figure's intervals are within lists. `note`: what its caption tells
-    besides, what is put in or follows from the scoring, and where the values of people are from, if any are drawn.
-    `bounds`: between what numbers a measure lies whatever is found (`SHARE`), so that no interval within lists passes these.
-    `unit`: what a reader is told that a list is, in the singular.
-    """
-    ABOUT[name] = About(name, title, tuple(claims), draw, within, note, dict(bounds or {}), unit)
+    """Enter a phenomenon: its title, what it claims, how it is drawn; `how`: other attributes of `About`."""
+    ABOUT[name] = About(name, title, tuple(claims), draw, **how)
     return ABOUT[name]
 
 

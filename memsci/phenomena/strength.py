@@ -141,12 +141,14 @@ def asked(
     With a weight w the gate has activation; true and false are then left out.
     """
     rule, gates = mind.rule, []
-    mind.rule = replace(rule, activation=weight)
-    for strengths in lists.values():
-        only = [named(memory, strength) for memory, strength in zip(studied, strengths)]
-        ages = {id: [1.0] * LEARNT[strength] for id, strength in zip(only, strengths)} if weight else None
-        gates.append(mind.gate([one.text for memory in studied for one in memory.questions], only=only, ages=ages))
-    mind.rule = rule
+    try:
+        mind.rule = replace(rule, activation=weight)
+        for strengths in lists.values():
+            only = [named(memory, strength) for memory, strength in zip(studied, strengths)]
+            ages = {id: [1.0] * LEARNT[strength] for id, strength in zip(only, strengths)} if weight else None
+            gates.append(mind.gate([one.text for memory in studied for one in memory.questions], only=only, ages=ages))
+    finally:
+        mind.rule = rule
     rows = [
         {"cell": cell, "text": one.text, "answer": one.answer, "texts": list(texts)}
         for _, cell, place in cells(lists)

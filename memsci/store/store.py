@@ -343,12 +343,13 @@ class Store:
         Parameters
         ----------
         record, adapter
-            As in `add`; the memory keeps its place in the order of adding.
+            As in `add`; the memory keeps its place in the order of adding, and the time in `created` if it has one.
         """
         check_new(record, adapter)
         with self._sync.writing(f"Memory {record.id!r}"):
             self._check_fit(record.id, adapter)
-            return self._exchange([(replace(record, shared=None, created=provenance.now()), adapter)])[0]
+            made = replace(record, shared=None, created=record.created or provenance.now())
+            return self._exchange([(made, adapter)])[0]
 
     def add_questions(self, asked: Iterable[Asked], again: bool = False) -> dict[str, int]:
         """Keep questions about memories that are stored already: all of them, or, if one cannot be kept, none.
