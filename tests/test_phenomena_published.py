@@ -62,6 +62,16 @@ def test_interference_in_plain_english_is_told_as_it_is_in_the_tables():
     assert f"so that its {round(found['MEGa', 'RI', 'harm'])} points are which of two facts is said" in told
 
 
+def test_list_strength_in_plain_english_is_told_as_it_is_in_the_tables():
+    told, found = section("List strength, in plain English, on SmolLM2"), of_lists("list_strength_plain")["MEGa"]
+    of = lambda task: [round(found[f"pure {strength}", task]) for strength in ("weak", "strong")]
+    assert "{} % of the questions are answered, with all steps {} %".format(*of("cued recall")) in told
+    assert "tell {} and {} % of their facts".format(*of("free recall, w = 0")) in told
+    ratio = found["free recall, w = 1", "ratio of ratios"] / 100
+    assert f"{ratio:.2f} in free recall where activation is put in" in told
+    assert found.xs("ratio of ratios", level="measure").drop("free recall, w = 1").round(2).eq(100).all()
+
+
 def test_cues_in_plain_english_are_told_as_they_are_in_the_tables():
     told, gate = (
         section("Cues, in plain English, on SmolLM2"),

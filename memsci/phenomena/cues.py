@@ -158,10 +158,11 @@ def _draw(result: Phenomenon, size: str) -> Figure:
 
 
 _OF = {"method": "MEGa"}
-about(
-    NAME,
-    "Cues: completion from a part, and from single facts",
-    [
+
+
+def _claims(trained: bool) -> list[Claim]:
+    """The claims; `trained`: the base was trained to find these events by the name of their kind, which is "what"."""
+    return [
         *(
             # Whatever retrieves whole texts gives more than the part that it found them by, as long as it finds them often.
             Claim(f"Of {share} of the words MEGa recalls more facts than they hold", "gain", {**_OF, "condition": share},
@@ -170,7 +171,7 @@ about(
         ),
         *(
             Claim(f"{method}: what happened is a better cue than {sort}", "gate", {"method": method, "condition": "what"},
-                  {"condition": sort})
+                  {"condition": sort}, by_construction=trained and method == "MEGa")
             for method in FINDERS for sort in SLOTS
         ),
         *(
@@ -178,12 +179,19 @@ about(
                   {"condition": "when"})
             for method in FINDERS for sort in ("who", "where")
         ),
-    ],
+    ]  # fmt: skip
+
+
+about(
+    NAME,
+    "Cues: completion from a part, and from single facts",
+    _claims(trained=True),
     _draw,
     within=True,
     bounds=dict.fromkeys(("gate", "recalled", "cued"), SHARE),
     note='"What" is the name of the kind of event, each of which a list has once, and which the shipped base was trained to '
-    "find events by. A word that one story has finds it by TF-IDF whatever it tells, so that these keys can show no order.",
+    "find events by. Its cues have about two words, of where 1.7, when 1.2, who one. A word that one story has finds it by "
+    "TF-IDF whatever it tells, so that these keys can show no order.",
 )  # fmt: skip
 enter(Experiment(
     name=NAME, methods=("MEGa",), measure=_measure, material=_studied, protocol=PROTOCOL, probes=8 * STUDIED,
@@ -191,7 +199,8 @@ enter(Experiment(
 in_plain_english(
     NAME,
     PROTOCOL.replace("in other words", "with its clauses in another order"),
-    '"What" is a phrase of the sentence that names the kind of event. A word that one sentence has finds it by TF-IDF '
-    "whatever it tells, so that these keys can show no order. Under the true gate an adapter tells its sentence whatever "
-    "the cue.",
+    claims=tuple(_claims(trained=False)),
+    note='"What" is a phrase of the sentence that names the kind of event, of two words; cues of where have 1.6, when '
+    "1.4, who one. A word that one sentence has finds it by TF-IDF whatever it tells, so that these keys can show no order. "
+    "Under the true gate an adapter tells its sentence whatever the cue.",
 )

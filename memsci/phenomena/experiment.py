@@ -78,7 +78,7 @@ def enter(experiment: Experiment) -> None:
     EXPERIMENTS[experiment.name] = experiment
 
 
-def in_plain_english(name: str, protocol: str = "", note: str = "") -> None:
+def in_plain_english(name: str, protocol: str = "", **told: Any) -> None:
     """Make a phenomenon known once more, under a name that ends in `PLAIN`: its measure and material take ``plain=True``.
 
     The words of the shipped base's world, two sentences in ten wordings, are too much for small public models. In plain
@@ -88,17 +88,17 @@ def in_plain_english(name: str, protocol: str = "", note: str = "") -> None:
     ----------
     name
         Of the phenomenon.
-    protocol, note
-        Where they are not those of the phenomenon itself.
+    protocol
+        If it is not that of the phenomenon itself.
+    told
+        What of `memsci.phenomena.About` is otherwise, such as ``note=``.
     """
-    known, told = EXPERIMENTS[name], ABOUT[name]
+    known, about = EXPERIMENTS[name], ABOUT[name]
     enter(replace(
         known, name=name + PLAIN, material=partial(known.material, plain=True), measure=partial(known.measure, plain=True),
         protocol=f"{protocol or known.protocol} In plain English: one sentence and one wording.",
     ))  # fmt: skip
-    ABOUT[name + PLAIN] = replace(
-        told, name=name + PLAIN, title=f"{told.title}, in plain English", note=note or told.note
-    )
+    ABOUT[name + PLAIN] = replace(about, name=name + PLAIN, title=f"{about.title}, in plain English", **told)
 
 
 def suited(name: str, base: Base) -> str:

@@ -169,8 +169,8 @@ def _draw(result: Phenomenon, size: str) -> Figure:
         figure, axes = figures.panels(2, size, 8.5, 3.2)
         for ax, measure in zip(axes, ("correct", "agreement")):
             figures.points(ax, means[means["measure"] == measure], list(KINDS), measure)
-        axes[0].plot(range(2), [people.query("condition == @kind")["value"].item() for kind in KINDS],
-                     **figures.PEOPLE | {"linestyle": ""}, label="people")  # fmt: skip
+            theirs = people[people["measure"] == measure].set_index("condition")["value"]
+            ax.plot(range(2), theirs[list(KINDS)], **figures.PEOPLE | {"linestyle": ""}, label="people")
         axes[0].axhline(CHANCE, **REFERENCE)
         axes[0].yaxis.set_major_formatter(per_cent)
         axes[1].axhline(0, **REFERENCE)
@@ -201,7 +201,9 @@ about(
     _claims(),
     _draw,
     note="People (arXiv 2605.25680, some fifty) chose among four letters, models weigh the texts of the four options: "
-    "compare the order, not levels.",
+    "compare the order, not levels. Some five people answered each question: people's agreement is that of one half with "
+    "the other, and by Spearman and Brown a model that knew how hard questions are for people would agree with all of them "
+    "by .68 (factual) and .62 (narrative).",
 )
 enter(Experiment(
     name=NAME, methods=controls.LEARNERS, measure=_measure, material=material, protocol=PROTOCOL, probes=40, studies=7,

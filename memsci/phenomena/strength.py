@@ -307,6 +307,6 @@ in_plain_english(
     PROTOCOL.replace("weakly (its text alone, half the epochs) and strongly (with nine paraphrases)",
                      "weakly (half the epochs) and strongly (all of them)")
     .replace("log p(answer) of the true and of another answer to", "log p of the sentence, true and with another answer to"),
-    "Strong memories had twice the steps. Recognition is of the answer to a question (the true one against another), not of "
-    "the memory. Activation (w = 1) is put in.",
+    note="Strong memories had twice the steps. Recognition is of the answer to a question (the true one against another), "
+    "not of the memory. Activation (w = 1) is put in.",
 )  # fmt: skip
