@@ -25,6 +25,7 @@ from typer.testing import CliRunner
 import memsci
 from memsci.cli import main as cli
 from memsci.cli import terminal
+from memsci.models import conversation
 from memsci.models.sites import targets
 from memsci.store.store import Remembered, Store
 
@@ -700,6 +701,7 @@ def test_a_base_of_no_name_is_refused():
 def test_a_store_without_memories_is_told_of_once(tmp_path, monkeypatch):
     store = tmp_path / "empty"
     memsci.MEGa(memsci.load(), store=store)
+    monkeypatch.setattr(conversation, "BATCH", 1)
     result = run("ask", str(store), "Who sang?", "Who ran?")
     assert result.exit_code == 0, result.output
     assert result.stderr.count("No memory is in") == 1 and "gate is closed" not in result.stderr

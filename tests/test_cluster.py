@@ -11,6 +11,7 @@ from memsci.errors import MemsciError
 from memsci.runs import cluster
 
 pytest.importorskip("dask_jobqueue")
+dask = pytest.importorskip("dask")
 
 
 def test_two_workers_one_of_them_killed(table, marks, tmp_path, monkeypatch):  # noqa: F811
@@ -59,6 +60,12 @@ def test_one_directive_needs_no_list(given):
         f"#SBATCH {text}" for text in asked
     ]
     assert "--no-dashboard --nthreads 1" in script
+
+
+def test_what_the_configuration_file_asks_of_workers_holds():
+    with dask.config.set({"jobqueue.slurm.worker-extra-args": ["--no-dashboard"]}):
+        with cluster.started("slurm", 0, 1, {"memory": "32GB"}) as there:
+            assert "--no-dashboard --nthreads 1" in there.job_script()
 
 
 def test_errors_name_what_is_allowed():

@@ -72,6 +72,13 @@ def test_what_the_store_keeps_is_asked_and_marked_by_hand(base, asked):
     pd.testing.assert_frame_equal(evaluate.marks_by_memory(found), by_memory)
 
 
+def test_a_question_that_a_memory_has_twice_is_asked_and_marked_twice(base, asked):
+    mind = filled(base)
+    twice = Memory(MEMORIES[0].text, "m", questions=[("Where is it?", "In the piano"), ("Where is it?", "In Rome")])
+    found = evaluate.examine(mind, [twice], ("MEGa",), progress=False)
+    assert found["qa"].tolist() == [1, 0] and found["target"].tolist() == ["In the piano", "In Rome"]
+
+
 def test_marks_by_a_column(base, asked):
     found = evaluate.examine(filled(base), methods=["MEGa"], progress=False)
     table = evaluate.marks(found, "list")

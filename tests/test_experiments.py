@@ -157,7 +157,7 @@ def test_settings_are_read_as_what_they_are():
 
 def test_numbers_and_back():
     assert numbers("0-3, 7") == (0, 1, 2, 3, 7) and show_numbers((0, 1, 2, 3, 7)) == "0-3,7"
-    for wrong in ("", "a", "3-1", "1,1", "-2", "1-"):
+    for wrong in ("", "a", "3-1", "9-5,3", "1,1", "-2", "1-"):
         with pytest.raises(MemsciError):
             numbers(wrong)
 

@@ -21,6 +21,7 @@ import matplotlib.pyplot as plt
 
 from memsci import figures
 from memsci.errors import MemsciError
+from memsci.figures.series import swept
 from memsci.measures import paper
 from memsci.measures.methods import METHODS
 
@@ -442,6 +443,17 @@ def test_a_sweep_stands_at_its_numbers():
     assert names(ax) == ["0", "1", "3", "9"] and not ax.texts
     with pytest.raises(MemsciError, match="No row has the setting 'rank'"):
         figures.sweep(pd.DataFrame(rows), "rank")
+    assert names(figures.sweep(pd.DataFrame([point(0.1, method="MEGa", setting="beta=inf", metric="qa")]), "beta")) == [
+        "∞"
+    ]
+    parts = [point(0.1, method="MEGa", setting=f"where={where};rank=2", metric="qa") for where in ("mlp", "all")]
+    with pytest.raises(MemsciError, match="'where' is not a number in all rows, such as 'mlp'"):
+        figures.sweep(pd.DataFrame(parts), "where")
+
+
+def test_a_swept_setting_takes_three_numbers_and_no_words():
+    settings = ["rank=2;beta=1", "rank=4; beta=1", "rank=8; beta=1; where=mlp", "where=2", "where=3", ""]
+    assert swept(settings) == ["rank"] and swept(settings[:2]) == []
 
 
 def test_the_heading_of_the_means_stands_clear_of_the_title():

@@ -263,6 +263,9 @@ def test_an_error_in_a_cell_is_kept_and_tried_again(table, marks, tmp_path, monk
     monkeypatch.delenv("FAKE_ERROR")
     runs.run(prepared, processes=1, threads=1, progress=False)
     assert runs.status(prepared.folder) == "finished"
+    about = json.loads((prepared.folder / "run.json").read_text())
+    (prepared.folder / "run.json").write_text(json.dumps(about | {"failed": {"c": "no"}}))  # which another run finished
+    runs.run(prepared, processes=1, threads=1, progress=False)
     assert json.loads((prepared.folder / "run.json").read_text())["failed"] == {}
 
 
@@ -368,6 +371,11 @@ def test_tables_come_back_as_they_were_written(table, marks, tmp_path):
 def test_whatever_a_model_says_comes_back_as_it_was_said(said):
     table = pd.DataFrame({"method": ["MEGa"], "answer": [said], "target": ["mole"], "recalled": [said]})
     assert files.read(BytesIO(files.csv(table))).to_dict("list") == table.to_dict("list")
+
+
+def test_of_a_method_that_recalls_nothing_no_recall_comes_back():
+    table = pd.DataFrame({"method": ["MEGa", "RAG", "In context"], "recalled": ["", "", ""]})
+    assert files.read(BytesIO(files.csv(table)))["recalled"].isna().tolist() == [False, True, True]
 
 
 def test_packed_tables_carry_neither_time_nor_name(table, marks, tmp_path):

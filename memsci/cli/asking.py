@@ -69,7 +69,7 @@ def ask(
     mind = open_store(store, base, beta, epsilon, k)
     said = {} if unknown is None else {"unknown": unknown}
     reply = lambda some: mind.answer(some, via_recall=via_recall, in_parts=in_parts, **said)
-    _say_each(asked, reply, lambda some: not said and _shut(mind, store, some, via_recall))
+    _say_each(asked, reply, None if said else _shut(mind, store, via_recall))
 
 
 def recall(
@@ -89,7 +89,7 @@ def recall(
     mind = open_store(store, base, beta, epsilon, k)
     said = {} if unknown is None else {"unknown": unknown}
     reply = lambda some: mind.recall(some, max_new_tokens=tokens, **said)
-    _say_each(asked, reply, lambda some: not said and _shut(mind, store, some, True))
+    _say_each(asked, reply, None if said else _shut(mind, store, True))
 
 
 def gate(
@@ -159,17 +159,10 @@ def test(
     marks, by_memory = evaluate.marks(found), evaluate.marks_by_memory(found)
     if out is not None:
         found.to_csv(out, index=False, float_format="%.6g")
-        about = {
-            **mind.store.header,
-            "gate": mind.rule.to_dict(),
-            "judge": "by rule",
-            "marks": marks.to_dict("records"),
-            **(
-                {}
-                if by is None
-                else {f"marks by {by}": json.loads(evaluate.marks(found, by).to_json(orient="records"))}
-            ),
-        }
+        rows = lambda table: json.loads(table.to_json(orient="records"))  # what is missing is null
+        about = {**mind.store.header, "gate": mind.rule.to_dict(), "judge": "by rule", "marks": rows(marks)}
+        if by is not None:
+            about[f"marks by {by}"] = rows(evaluate.marks(found, by))
         out.with_suffix(".json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
     terminal.show(by_memory, title="Questions answered right, of each memory")
     if table is None and (gone := len(mind) - len(memories)):
@@ -225,7 +218,7 @@ def _lines(given: Sequence[str]) -> list[str]:
 def _say_each(
     asked: Sequence[str],
     reply: Callable[[Sequence[str]], list[str]],
-    closed: Callable[[Sequence[str]], Sequence[bool] | bool],
+    closed: Callable[[Sequence[str]], Sequence[bool]] | None,
 ) -> None:
     """Replies in the order of the questions: each below its question on a terminal, else one a line.
 
@@ -237,7 +230,7 @@ def _say_each(
     several = len(asked) > 1
     for start in range(0, len(asked), BATCH):
         some = asked[start : start + BATCH]
-        shut = closed(some) or [False] * len(some)
+        shut = closed(some) if closed else [False] * len(some)
         for question, said, alone in zip(some, reply(some), shut, strict=True):
             if several and terminal.out.is_terminal:
                 terminal.say(question, style="bold")
@@ -250,14 +243,14 @@ def _say_each(
             terminal.note(f"{start + len(some)} of {len(asked)} …")
 
 
-def _shut(mind: memsci.MEGa, store: Path, some: Sequence[str], recalling: bool) -> Sequence[bool] | bool:
-    """Which questions the gate is closed to; of a store without memories that is told once, and not of each."""
+def _shut(mind: memsci.MEGa, store: Path, recalling: bool) -> Callable[[Sequence[str]], Sequence[bool]] | None:
+    """What tells to which questions the gate is closed; of a store without memories that is told now, and not of each."""
     if len(mind):
-        return mind.closed(some, recalling)
+        return lambda some: mind.closed(some, recalling)
     terminal.note(
         f"No memory is in {store} yet: the base speaks alone. 'memsci encode TABLE --store {store}' writes some."
     )
-    return False
+    return None
 
 
 def _recited(found: pd.DataFrame) -> str:

@@ -22,7 +22,8 @@ from memsci.store.record import Remembered
 
 METHODS = ("MEGa", "iRAG", "Base", "RAG")
 SCORED = ("qa", "logprob", "logprob per token", "recall cos", "correct gate")
-_KEYS = ["memory_id", "question", "method", "way"]
+_ALIKE = "which of equal questions"  # about one memory: 0 but where its table has a question twice
+_KEYS = ["memory_id", "question", "method", "way", _ALIKE]
 
 
 def examine(
@@ -66,9 +67,10 @@ def examine(
                 responses.append(ask(learner, some, ways).assign(method=learner.name))
                 bar.update(len(some))
     rows = pd.concat(responses, ignore_index=True)
+    rows[_ALIKE] = rows.groupby(_KEYS[:-1], sort=False).cumcount()
     values = score(rows).pivot_table("value", _KEYS, "metric").reindex(columns=list(SCORED)).dropna(axis=1, how="all")
-    extra = [name for name in rows if name not in (*RESPONSE, "method", *SCORED)]
-    rows = rows[[*RESPONSE, "method", *extra]].drop(columns="logprob").merge(values.reset_index(), on=_KEYS)
+    extra = [name for name in rows if name not in (*RESPONSE, "method", *SCORED, _ALIKE)]
+    rows = rows[[*RESPONSE, "method", _ALIKE, *extra]].drop(columns="logprob").merge(values.reset_index(), on=_KEYS)
     rows["method"], rows["label"] = labels(rows), rows["memory_id"].map(names)
     rows = rows.sort_values("method", key=lambda column: column.map(METHODS.index), kind="stable", ignore_index=True)
     told = ["memory_id", "label", "method", "question", "target", "answer", "recalled", "top_id"]

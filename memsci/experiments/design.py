@@ -123,6 +123,7 @@ class Design:
                 f"conditions. Take {participants - participants % self.groups or self.groups} or "
                 f"{participants + self.groups - participants % self.groups}."
             )
+        self._digits = max(2, len(str(participants)))  # as texts, too, P009 comes before P100
         self._assigned = [self._assign(p, p % self.groups, seed + p, between) for p in range(participants)]
         self.table = pd.concat([one for one, _ in self._assigned], ignore_index=True)
 
@@ -293,7 +294,7 @@ class Design:
         random.Random(f"order {seed}").shuffle(rows)
         plan = pd.DataFrame(
             {
-                "participant": f"P{p + 1:02}",
+                "participant": f"P{p + 1:0{self._digits}}",
                 "group": group + 1,
                 "seed": seed,
                 "position": range(1, len(rows) + 1),

@@ -82,11 +82,13 @@ def numbers(text: str) -> tuple[int, ...]:
         if match is None:
             raise MemsciError(f"Numbers are written like '0-3,7'; {text!r} was given.")
         first, last = int(match[1]), int(match[2] or match[1])
+        if last < first:
+            raise MemsciError(f"A range must rise; {part!r} was given.")
         if last - first >= MOST:
             raise MemsciError(f"A range may have {MOST} numbers at most; {part!r} was given.")
         found += range(first, last + 1)
     if not found or len(set(found)) < len(found):
-        raise MemsciError(f"Each number must come once, and ranges must rise; {text!r} was given.")
+        raise MemsciError(f"Each number must come once; {text!r} was given.")
     return tuple(found)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from memsci.figures.draw import many
+from memsci.figures.series import swept, values_of
 from memsci.measures.methods import labels
 from memsci.measures.metrics import METRICS
 from memsci.measures.statistics import FEWEST_UNITS
@@ -102,17 +103,6 @@ def _at_an_end(table: pd.DataFrame) -> list[str]:
 
 def _in_common(settings: pd.Series) -> pd.Series:
     """Settings without the one that is swept: of three or more numbers it is the axis."""
-    parts = settings.fillna("").str.split("; ")
-    taken: dict[str, set[str]] = {}
-    for name, _, value in (part.partition("=") for one in parts for part in one if part):
-        taken.setdefault(name, set()).add(value)
-    swept = {name for name, values in taken.items() if len(values) > 2 and all(map(_number, values))}
-    return parts.map(lambda one: "; ".join(part for part in one if part.split("=")[0] not in swept))
-
-
-def _number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+    axes = swept(settings.dropna().unique())
+    rest = lambda one: "; ".join(f"{name}={value}" for name, value in values_of(one).items() if name not in axes)
+    return settings.fillna("").map(rest)

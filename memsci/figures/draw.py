@@ -270,7 +270,7 @@ def number_axis(ax: Axes, values: Sequence[float], name: str) -> dict[float, flo
     logarithmic = len(positive) > 1 and finite[0] >= 0 and positive[-1] > 10 * positive[0]
     scale = np.log10 if logarithmic else np.asarray
     inside = positive if logarithmic else finite
-    low, high = float(scale(inside[0])), float(scale(inside[-1]))
+    low, high = (float(scale(inside[0])), float(scale(inside[-1]))) if inside else (0.0, 0.0)
     step = max((high - low) / max(len(inside) - 1, 1), 0.12 * (high - low)) or 1.0
     back = (lambda at: 10**at) if logarithmic else (lambda at: at)
     places = {value: value for value in inside}

@@ -230,7 +230,12 @@ def sweep(
         raise MemsciError(
             f"No row has the setting {setting!r}; settings of the table: {sorted(set(frame['setting']))}."
         )
-    frame = frame.assign(value=[float(one.pop(setting, "nan")) for one in parts])
+    values = pd.Series([one.pop(setting, None) for one in parts], frame.index, dtype=object)
+    frame = frame.assign(value=pd.to_numeric(values, errors="coerce"))
+    if (words := values[values.notna() & frame["value"].isna()]).size:
+        raise MemsciError(
+            f"{setting!r} is not a number in all rows, such as {words.iloc[0]!r}: draw `method_bars` instead."
+        )
     frame["setting"] = ["; ".join(f"{name}={value}" for name, value in one.items()) for one in parts]
     frame, looks = series(frame.dropna(subset="value"))
     with draw.canvas(ax, title, size) as ax:

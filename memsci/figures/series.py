@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pandas as pd
@@ -52,7 +52,16 @@ def values_of(setting: str) -> dict[str, str]:
     >>> values_of("beta=0.1; questions=compositional")
     {'beta': '0.1', 'questions': 'compositional'}
     """
-    return dict(part.split("=", 1) for part in setting.split("; ") if part)
+    return dict(part.strip().split("=", 1) for part in setting.split(";") if part.strip())
+
+
+def swept(settings: Iterable[str]) -> list[str]:
+    """The settings that take three or more numbers, and no words: one of them is the axis of a figure."""
+    taken: dict[str, list[str]] = {}
+    for name, value in (pair for one in settings for pair in values_of(one).items()):
+        taken.setdefault(name, []).append(value)
+    numbers = {name: pd.to_numeric(pd.Series(values), errors="coerce") for name, values in taken.items()}
+    return [name for name, own in numbers.items() if own.notna().all() and own.nunique() > 2]
 
 
 def series(frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, dict[str, Any]]]:

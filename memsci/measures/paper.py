@@ -244,7 +244,7 @@ def _settings(frame: pd.DataFrame) -> pd.Series:
 
 def _plain(setting: str) -> str:
     """A setting with its numbers in one form: 1.0 and 1 are the same strength."""
-    parts = [part.partition("=") for part in setting.split("; ")]
+    parts = [part.strip().partition("=") for part in setting.split(";")]
     return "; ".join(f"{name}={_number(value)}" if equals else name for name, equals, value in parts)
 
 

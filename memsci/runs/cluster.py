@@ -122,11 +122,13 @@ def started(
         except (TypeError, ValueError) as error:
             raise MemsciError(f"local: {error} Workers of this machine need no --job.") from None
     jobqueue = getattr(_imported("dask_jobqueue"), QUEUES[cluster])
-    for name, usual in _imported("dask").config.get(f"jobqueue.{cluster}").items():
+    file = _imported("dask").config.get(f"jobqueue.{cluster}")
+    for name, usual in file.items():
         if isinstance(usual, list) and isinstance(given := options.get(name.replace("-", "_")), str):
             options[name.replace("-", "_")] = [given]  # such as job_extra_directives, of which one was given
     # However many cores a job has, it does one cell at a time; of two such options the last holds.
-    options["worker_extra_args"] = [*options.get("worker_extra_args", ()), "--nthreads", "1"]
+    extra = options.get("worker_extra_args", file.get("worker-extra-args"))
+    options["worker_extra_args"] = [*(extra or ()), "--nthreads", "1"]
     try:
         begun = jobqueue(**{"cores": threads, "processes": 1, **options})
     except (TypeError, ValueError) as error:

@@ -80,8 +80,8 @@ def run(
         finally:
             about["failed"] = failures
             finish(folder, about)
-    elif about["status"] != "finished":
-        finish(folder, about)
+    elif about["status"] != "finished" or about.get("failed"):
+        finish(folder, about | {"failed": {}})  # what had failed here another run has finished
     if failures:
         cell_id, error = next(iter(failures.items()))
         told = folder / "failed" / f"{cell_id}.txt"

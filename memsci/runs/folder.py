@@ -26,6 +26,7 @@ from filelock import FileLock, Timeout
 
 from memsci import files
 from memsci.errors import MemsciError, meant
+from memsci.measures import methods
 from memsci.memory import RESERVED
 
 VERSION = 3  # of the tables: raised whenever the same cell would give other columns or other numbers
@@ -273,8 +274,9 @@ def read(source: Path | BinaryIO, without: Sequence[str] = ()) -> pd.DataFrame:
     for name in found.columns:
         if name not in texts:
             found[name] = _numbers(found[name])
-    if "recalled" in found:  # RAG recalls nothing, which is another thing than a recall of no words
-        found["recalled"] = found["recalled"].where(found["method"] != "RAG", None)
+    if "recalled" in found:  # some methods recall nothing, which is another thing than a recall of no words
+        silent = [name for name in methods.names() if not methods.get(name).recalls]
+        found["recalled"] = found["recalled"].where(~found["method"].isin(silent), None)
     if "top_id" in found:
         found["top_id"] = found["top_id"].where(found["top_id"] != "", None)
     return found

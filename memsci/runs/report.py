@@ -21,7 +21,7 @@ from memsci.errors import MemsciError, check_in
 from memsci.figures import gates, methods
 from memsci.figures.caption import WITHIN, caption
 from memsci.figures.draw import displaced
-from memsci.figures.series import WAYLESS, chosen, values_of
+from memsci.figures.series import WAYLESS, chosen, swept
 from memsci.figures.style import SIZES, save
 from memsci.files import make_folder
 from memsci.measures import paper
@@ -78,14 +78,7 @@ class Results:
     @property
     def swept(self) -> str | None:
         """The setting that takes three or more numbers, if there is one."""
-        values: dict[str, set[float]] = {}
-        for setting in self.last["setting"].unique():
-            for name, value in values_of(setting).items():
-                try:
-                    values.setdefault(name, set()).add(float(value))
-                except ValueError:
-                    continue
-        return next((name for name, taken in values.items() if len(taken) > 2), None)
+        return next(iter(swept(self.last["setting"].unique())), None)
 
 
 def draw(

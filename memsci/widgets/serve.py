@@ -53,9 +53,11 @@ def serve(
     if store is not None:
         from memsci.store.store import Store
 
-        os.environ[STORE] = str(Store.open(store).path.resolve())
-    if base is not None:
-        os.environ[BASE] = base
+        store = str(Store.open(store).path.resolve())
+    for name, value in ((STORE, store), (BASE, base)):
+        os.environ.pop(name, None)  # of an earlier page
+        if value is not None:
+            os.environ[name] = value
     port, token = _free(port), token or secrets.token_urlsafe(24)
 
     class Server(Voila):
