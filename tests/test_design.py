@@ -229,7 +229,7 @@ def test_the_figure_of_conditions():
     assert labels[:2] == ["direct", "recall first"] and "within 6 participants" in labels[-1]
     with pytest.raises(MemsciError, match="has no metric 'logprob'"):
         figures.conditions(pd.DataFrame(rows), "logprob")
-    with pytest.raises(MemsciError, match="needs the column 'list'"):
+    with pytest.raises(MemsciError, match="no column 'list'"):
         figures.conditions(pd.DataFrame(rows), condition="list")
     matplotlib.pyplot.close("all")
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from memsci.errors import MemsciError
-from memsci.measures.forgetting import backward_transfer, first_memory_curve, matrix, over_groups, retention_by_lag
+from memsci.measures.forgetting import backward_transfer, first_memory_curve, over_groups, retention_by_lag
 from memsci.measures.statistics import mean_table
 
 # (stop, position): scores of its questions. Memory 3 is first asked about at stop 4, where memory 4 is known already.
@@ -31,6 +31,14 @@ def scores(known=KNOWN, metric="qa", **columns) -> pd.DataFrame:
         for k, value in enumerate(values)
     ]
     return pd.DataFrame(rows).assign(**columns)
+
+
+def matrix(table: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """The matrix that measures are given."""
+    seen = []
+    over_groups(table[table["metric"] == metric], lambda known: seen.append(known) or np.nan)
+    [known] = seen
+    return known
 
 
 def test_the_matrix_by_hand():
@@ -116,10 +124,8 @@ def test_every_group_and_metric_by_itself():
     ("table", "says"),
     [
         (scores().drop(columns="stop"), "no column 'stop'"),
-        (scores(metric="logprob"), "'qa' was given"),
-        (pd.concat([scores(), scores(way="recall first")]), "several values of 'way' ('direct', 'recall first')"),
-        (scores().assign(position=np.nan), "lack a position"),
-        (scores().assign(value=np.nan), "lack a position, a question or a value"),
+        (scores().assign(position=np.nan), "No row of the table of scores has a position"),
+        (scores().assign(value=np.nan), "lack a question or a value"),
         (scores({(1, 2): [1.0]}), "position 2 has scores at stop 1"),
         (scores().assign(question=[str(n) for n in range(len(scores()))]), "position 1 was asked at all of its stops"),
     ],

@@ -162,7 +162,7 @@ def test_rates_by_hand():
     assert curves["mean"].tolist() == [0.75, 0.25, 0.75, 0.25]
     assert curves["n"].tolist() == [2] * 4 and set(curves["metric"]) == {"correct gate"}
     assert curves["sd"].tolist() == pytest.approx([0.5**1.5] * 4)
-    with pytest.raises(MemsciError, match="needs the column 'top_id'"):
+    with pytest.raises(MemsciError, match="no column 'top_id'"):
         gating.correct_rate(pd.DataFrame(rows).drop(columns="top_id"))
 
 

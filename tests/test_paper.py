@@ -222,7 +222,7 @@ def test_the_papers_own_table_agrees_with_itself():
 @pytest.mark.parametrize(
     ("frame", "says"),
     [
-        (ours(MEGa=0.5).drop(columns="mean"), "needs the column 'mean'"),
+        (ours(MEGa=0.5).drop(columns="mean"), "no column 'mean'"),
         (pd.concat([ours(MEGa=0.5)] * 2), "more than one row for"),
         (ours(mine=0.5), "No row of the results stands in Table 1"),
         (ours(dataset="my.csv", MEGa=0.5), "Its datasets are beside episodic"),

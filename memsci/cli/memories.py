@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from typer import Argument, Option
@@ -25,26 +24,13 @@ OPENS = 0.1  # share of foreign questions that a fitted gate opens to, above whi
 CHECKED = 10  # questions that are put to a base before it learns their memories
 
 
-class Preset(StrEnum):
-    """Named encoding settings."""
-
-    paper = "paper"
-    embedded = "embedded"
-
-
-class Setting(StrEnum):
-    """The halves of the built-in world."""
-
-    episodic = "episodic"
-    semantic = "semantic"
-
-
 def demo(
     world: Annotated[
         bool, Option("--world", help="50 memories of the built-in world on the shipped model instead.")
     ] = False,
     setting: Annotated[
-        Setting | None, Option(help="With --world: which half of it. Default: episodic.", show_default=False)
+        Literal["episodic", "semantic"] | None,
+        Option(help="With --world: which half of it. Default: episodic.", show_default=False),
     ] = None,
     partition: Annotated[
         int | None, Option(min=0, max=19, help="With --world: which of its 20 partitions. Default: 0.")
@@ -57,7 +43,7 @@ def demo(
     from memsci import demo as demonstration
 
     if world:
-        half, number = (setting or Setting.episodic).value, partition or 0
+        half, number = setting or "episodic", partition or 0
         material, title = demonstration.world(half, number), f"Built-in world, {half}, partition {number}"
     else:
         material, title = demonstration.everyday(), "24 everyday memories, a question about each"
@@ -88,7 +74,9 @@ def encode(
             "come with memsci. Default: the store's; for a new store smollm2 if it is installed, else memsci/base."
         ),
     ] = None,
-    preset: Annotated[Preset | None, Option(help="Encoding settings. Default: what suits the base.")] = None,
+    preset: Annotated[
+        Literal["paper", "embedded"] | None, Option(help="Encoding settings. Default: what suits the base.")
+    ] = None,
     rank: Annotated[int | None, Option(help="Rank of each adapter, instead of the preset's.")] = None,
     lr: Annotated[float | None, Option(help="Learning rate, instead of the preset's.")] = None,
     epochs: Annotated[int | None, Option(help="Passes over each memory, instead of the preset's.")] = None,
@@ -118,7 +106,7 @@ def encode(
     model = base_of(store, base)
     settings = None
     if preset or changes:
-        given = getattr(memsci.Encoding, preset.value)() if preset else memsci.Encoding.suited(model, memories)
+        given = getattr(memsci.Encoding, preset)() if preset else memsci.Encoding.suited(model, memories)
         settings = dataclasses.replace(given, **changes)
     mind = memsci.MEGa(
         model, store=store, encoding=settings, seed=seed, keep_text=keep_text, keep_questions=not no_questions

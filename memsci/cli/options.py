@@ -45,7 +45,6 @@ RUN_BASE = Annotated[
         help="Base model: a name on the hub or a folder. Default: the one that the experiment names, else the shipped one."
     ),
 ]
-NEW_BASE = Annotated[str | None, Option(help="Base model: a name on the hub or a folder. Default: the shipped model.")]
 BETA = Annotated[
     float | None, Option(min=0.0, help="Inverse temperature β of the gate: 0 is uniform, inf the best memory alone.")
 ]

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from memsci.config import Embedding
 from memsci.data import table as as_memories
-from memsci.errors import MemsciError, check_whole
+from memsci.errors import MemsciError, check_columns, check_whole
 from memsci.gate.embed import embedders, weighted
 from memsci.gate.softmax import gate
 from memsci.measures.metrics import correct_gate, gate_confusion
@@ -186,8 +186,7 @@ def partition_rates(gates: pd.DataFrame) -> pd.DataFrame:
     partition, value.
     """
     # Without the words of the question, which no rate needs, a table may come from a file.
-    if missing := [name for name in ("partition", *COLUMNS) if name not in (*gates.columns, "question")]:
-        raise MemsciError(f"The table of gates needs the column {missing[0]!r}; it has {list(gates.columns)}.")
+    check_columns("The table of gates", ["partition", *COLUMNS], [*gates.columns, "question"])
     single = ("partition", "memory_id", "question", "top_id", "value")
     scores = gates.rename(columns={"n": "stop"}).assign(
         layer=gates["layer"].astype("Int64"),  # from a file, where some are missing, they come as 4.0

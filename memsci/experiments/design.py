@@ -81,18 +81,7 @@ class Design:
         scores = memsci.evaluate.score(answers)
         memsci.figures.conditions(scores, "qa")
 
-    In Python, a mixed model of the log probability of the right answers (statsmodels)::
-
-        import statsmodels.formula.api as smf
-        long = scores[scores["metric"] == "logprob"]
-        smf.mixedlm("value ~ condition", long, groups="participant").fit().summary()
-
-    In R, whether answers are right, with participants and items as random effects, after
-    ``scores[scores["metric"] == "qa"].to_csv("qa.csv", index=False)``::
-
-        library(lme4)
-        qa <- read.csv("qa.csv")
-        summary(glmer(value ~ condition + (1 | participant) + (1 | item), data = qa, family = binomial))
+    Mixed models in Python and R of the same table: docs/howto/analysis.md.
     """
 
     def __init__(

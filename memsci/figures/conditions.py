@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from memsci.errors import MemsciError, check_in
+from memsci.errors import MemsciError, check_columns, check_in
 from memsci.figures import draw
 from memsci.figures.style import cycle
 from memsci.measures.metrics import METRICS
@@ -53,7 +53,7 @@ def conditions(
     >>> conditions(scores, "logprob").get_xlabel()
     'condition'
     """
-    draw.check_columns(scores, [condition, unit, "metric", "value", *([by] if by else [])])
+    check_columns("The table", [condition, unit, "metric", "value", *([by] if by else [])], scores.columns)
     rows = scores[scores["metric"] == metric]
     check_in("metric", metric, METRICS)
     if rows.empty:

@@ -24,7 +24,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator
 from matplotlib.transforms import ScaledTranslation
 
-from memsci.errors import MemsciError, check_in
+from memsci.errors import MemsciError, check_columns, check_in
 from memsci.figures.style import WIDTHS, style
 from memsci.measures.metrics import METRICS
 from memsci.measures.statistics import FEWEST_UNITS
@@ -43,12 +43,6 @@ CUT = 0.5  # an axis of shares of which none is below begins near the lowest
 UNITS = {"share": " (%)", "nats": " (nats)", "nats per token": " (nats per token)", "cosine": ""}
 
 
-def check_columns(frame: pd.DataFrame, needed: Sequence[str]) -> None:
-    """Raise unless the table has these columns."""
-    if missing := [name for name in needed if name not in frame.columns]:
-        raise MemsciError(f"The table needs the column {missing[0]!r} for this figure; it has {list(frame.columns)}.")
-
-
 def check_single(frame: pd.DataFrame, key: list[str]) -> None:
     """Raise unless each point has one row."""
     if (repeated := frame.duplicated(key)).any():
@@ -60,7 +54,7 @@ def check_single(frame: pd.DataFrame, key: list[str]) -> None:
 
 def rows_of(curves: pd.DataFrame, metric: str, *columns: str) -> pd.DataFrame:
     """The rows of one metric, in a table that has these columns."""
-    check_columns(curves, [*columns, "metric", "mean", "low", "high"])
+    check_columns("The table", [*columns, "metric", "mean", "low", "high"], curves.columns)
     check_in("metric", metric, METRICS)
     frame = curves[curves["metric"] == metric]
     if frame.empty:

@@ -15,7 +15,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.ticker import MultipleLocator
 
-from memsci.errors import MemsciError
+from memsci.errors import MemsciError, check_columns
 from memsci.figures import draw
 from memsci.figures.style import cycle, style, variant
 
@@ -109,7 +109,7 @@ def gate_per_partition(rates: pd.DataFrame, ax: Axes | None = None, *, title: st
         Columns embedding, partition, mean: a dot each. The line across is their mean. The axis begins at the ten per cent
         below the lowest.
     """
-    draw.check_columns(rates, ["embedding", "partition", "mean"])
+    check_columns("The table", ["embedding", "partition", "mean"], rates.columns)
     draw.check_single(rates, ["embedding", "partition"])
     embeddings = list(dict.fromkeys(rates["embedding"]))
     with draw.canvas(ax, title, size, down=0.3 + 0.1 * len(embeddings)) as ax:
@@ -144,7 +144,7 @@ def confusion(
     ids
         Order of the memories; by default that in which column memory_id first names them, then top_id.
     """
-    draw.check_columns(shares, ["memory_id", "top_id", "share"])
+    check_columns("The table", ["memory_id", "top_id", "share"], shares.columns)
     draw.check_single(shares, ["memory_id", "top_id"])
     named = list(dict.fromkeys([*shares["memory_id"], *shares["top_id"]]))
     ids = named if ids is None else list(ids)

@@ -20,7 +20,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from memsci.errors import MemsciError, check_in
+from memsci.errors import MemsciError, check_columns, check_in
 from memsci.figures import draw
 from memsci.figures.series import WAYLESS, chosen, series, values_of
 from memsci.figures.style import REFERENCE, look, paler
@@ -176,7 +176,7 @@ def differences(
     methods
         The methods that the others are set against.
     """
-    draw.check_columns(tests, ["metric", "better", "worse", "difference", "low", "high", "n"])
+    check_columns("The table", ["metric", "better", "worse", "difference", "low", "high", "n"], tests.columns)
     check_in("metric", metric, list(dict.fromkeys(tests["metric"])))
     tests = tests[tests["metric"] == metric]
     swapped = tests.assign(better=tests["worse"], worse=tests["better"], difference=-tests["difference"])

@@ -1,8 +1,12 @@
 """Forgetting: how well each memory is known at each time, and what becomes of it as others are learnt.
 
 Everything rests on one matrix per run, a(t, p): the score, after t memories have been learnt, on the memory that was learnt
-at place p. It exists for p ≤ t. `matrix` makes it from a table of scores, the other functions read it, and `over_groups`
-does either for every group of a table.
+at place p. It exists for p ≤ t. `over_groups` makes it of every group of a table of scores; the other functions read it.
+
+a(t, p) is the mean score at checkpoint t over the questions of the memory at place p that were asked at *every* checkpoint
+at which this memory was asked about. Questions that were put at some only would change the mean without anything being
+forgotten; they are left out. The paper asks about the first memory at each checkpoint; which questions of the others are
+asked is *not stated*.
 """
 
 from __future__ import annotations
@@ -18,48 +22,6 @@ from memsci.errors import MemsciError, check_columns, check_in
 GROUP = ("dataset", "partition", "method", "setting", "way", "gate")
 # The first lag of each bin: narrow where most is forgotten.
 BINS = (0, 1, 5, 10, 20, 30, 40, 50, 100, 200, 500)
-
-
-def matrix(scores: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """The time × memory matrix a(t, p) of one metric.
-
-    a(t, p) is the mean score at checkpoint t over the questions of the memory at position p that were asked at *every*
-    checkpoint at which this memory was asked about. Questions that were put at some only would change the mean without
-    anything being forgotten; they are left out. The paper asks about the first memory at each checkpoint; which questions of
-    the others are asked is *not stated*.
-
-    Parameters
-    ----------
-    scores
-        Scores of one group (see `GROUP`): columns stop, position, question, metric, value, and those of `GROUP`.
-    metric
-        One of the metrics in the table.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Index stop and columns position, both ascending; missing where p > t or nothing was asked.
-
-    Examples
-    --------
-    >>> rows = pd.DataFrame({"stop": [1, 2, 2], "position": [1, 1, 2], "question": ["a", "a", "b"], "value": [1, 0, 1]})
-    >>> known = matrix(rows.assign(metric="qa", **dict.fromkeys(GROUP, "")), "qa")
-    >>> known.to_numpy().tolist()
-    [[1.0, nan], [0.0, 1.0]]
-    >>> first_memory_curve(known).to_numpy().tolist(), backward_transfer(known)
-    ([[1.0, 1.0], [2.0, 0.0]], -1.0)
-    """
-    _check_columns(scores)
-    check_in("metric", metric, scores["metric"].unique().tolist())
-    rows = scores[scores["metric"] == metric]
-    for name in GROUP:
-        if rows[name].nunique(dropna=False) > 1:
-            several = ", ".join(map(repr, rows[name].unique()[:3].tolist()))
-            raise MemsciError(
-                f"A matrix belongs to one group; the table holds several values of {name!r} ({several}). Select one, or use "
-                "over_groups."
-            )
-    return _cells(rows, pd.Series(0, index=rows.index)).loc[0].unstack("position")
 
 
 def first_memory_curve(known: pd.DataFrame) -> pd.DataFrame:
@@ -134,12 +96,31 @@ def backward_transfer(known: pd.DataFrame) -> float:
 def over_groups(scores: pd.DataFrame, measure: Callable[[pd.DataFrame], pd.DataFrame | float]) -> pd.DataFrame:
     """A measure of the matrix for every group and metric of a table of scores, ready for `mean_table`.
 
-    The table is as for `matrix`, of any number of groups; rows that belong to no memory (general knowledge) are passed over.
-    The measure is `first_memory_curve`, `retention_by_lag`, `backward_transfer`, or any function of a matrix that gives a
-    table or a number. Columns are those of `GROUP`, metric, and those that the measure gives (value alone for a number),
-    groups in the order of their first rows.
+    Parameters
+    ----------
+    scores
+        Columns stop, position, question, metric, value, and those of `GROUP`; rows that belong to no memory (general
+        knowledge) are passed over.
+    measure
+        `first_memory_curve`, `retention_by_lag`, `backward_transfer`, or any function of a matrix (index stop and columns
+        position, both ascending; missing where p > t or nothing was asked) that gives a table or a number.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns of `GROUP`, metric, and those that the measure gives (value alone for a number), groups in the order of
+        their first rows.
+
+    Examples
+    --------
+    >>> rows = pd.DataFrame({"stop": [1, 2, 2], "position": [1, 1, 2], "question": ["a", "a", "b"], "value": [1, 0, 1]})
+    >>> rows = rows.assign(metric="qa", **dict.fromkeys(GROUP, ""))
+    >>> over_groups(rows, first_memory_curve)[["stop", "value"]].values.tolist()
+    [[1.0, 1.0], [2.0, 0.0]]
+    >>> over_groups(rows, backward_transfer)["value"].item()
+    -1.0
     """
-    _check_columns(scores)
+    check_columns("The table of scores", (*GROUP, "stop", "position", "question", "metric", "value"), scores.columns)
     about = scores[scores["position"].notna()].reset_index(drop=True)
     if about.empty:
         raise MemsciError("No row of the table of scores has a position, so there is nothing that could be forgotten.")
@@ -156,10 +137,10 @@ def over_groups(scores: pd.DataFrame, measure: Callable[[pd.DataFrame], pd.DataF
 
 
 def _cells(rows: pd.DataFrame, group: pd.Series) -> pd.Series:
-    """a(t, p) of every group, for `matrix`: values by group, stop and position, all ascending."""
-    if (lacking := rows[["position", "question", "value"]].isna().any(axis=1)).any():
+    """a(t, p) of every group: values by group, stop and position, all ascending."""
+    if (lacking := rows[["question", "value"]].isna().any(axis=1)).any():
         metric = rows.loc[lacking, "metric"].iloc[0]
-        raise MemsciError(f"Scores of {metric!r} lack a position, a question or a value, and cannot stand in a matrix.")
+        raise MemsciError(f"Scores of {metric!r} lack a question or a value, and cannot stand in a matrix.")
     # Beside rows without a position, pandas keeps positions as decimals.
     rows = rows[["stop", "position", "question", "value"]].astype({"stop": int, "position": int, "value": float})
     rows["group"] = group
@@ -179,7 +160,3 @@ def _cells(rows: pd.DataFrame, group: pd.Series) -> pd.Series:
             "so its scores at different times cannot be compared. Ask the same question of a memory at every checkpoint."
         )
     return rows[always].groupby(["group", "stop", "position"])["value"].mean()
-
-
-def _check_columns(scores: pd.DataFrame) -> None:
-    check_columns("The table of scores", (*GROUP, "stop", "position", "question", "metric", "value"), scores.columns)

@@ -1,7 +1,7 @@
 """Judges of answers: a fixed rule (`metrics.judge`), and a language model that is asked by the paper's protocol.
 
 A judge is called with a table of responses and gives a verdict per row; its `metric` and `protocol` go into the table of
-scores, so that both judges can stand there side by side. `agreement` says how far two lists of verdicts agree.
+scores, so that both judges can stand there side by side.
 """
 
 from __future__ import annotations
@@ -10,9 +10,8 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
@@ -211,40 +210,6 @@ class LLMJudge:
         self._known[hashed] = verdict
         if self.cache is not None:
             _append(self.cache, {"id": hashed, "model": self.model, "verdict": int(verdict)})
-
-
-@dataclass(frozen=True)
-class Agreement:
-    """How far verdicts agree with labels: the fraction of the n cases in which both say the same, Cohen's κ (NaN if both
-    always say the same one thing), and cases judged right but labelled wrong, and the other way round."""
-
-    accuracy: float
-    kappa: float
-    false_right: int
-    false_wrong: int
-    n: int
-
-
-def agreement(labels: Sequence[bool], judged: Sequence[bool]) -> Agreement:
-    """Compare verdicts with labels, case by case: n truth values each (or 0 and 1), in the same order.
-
-    >>> agreement([True, True, False, False], [True, False, False, False])
-    Agreement(accuracy=0.75, kappa=0.5, false_right=0, false_wrong=1, n=4)
-    """
-    truths, verdicts = pd.Series(list(labels)), pd.Series(list(judged))
-    if (
-        len(truths) != len(verdicts)
-        or not len(truths)
-        or not (truths.isin([0, 1]).all() and verdicts.isin([0, 1]).all())
-    ):
-        raise MemsciError(
-            f"As many verdicts as labels are needed, at least one, all 0 or 1; given: {len(verdicts)} and {len(truths)}."
-        )
-    from sklearn.metrics import cohen_kappa_score  # slow to import, and needed only here
-
-    a, b = truths.to_numpy(dtype=int), verdicts.to_numpy(dtype=int)
-    kappa = cohen_kappa_score(a, b) if len({*a, *b}) > 1 else float("nan")
-    return Agreement(float((a == b).mean()), float(kappa), int((b > a).sum()), int((a > b).sum()), len(a))
 
 
 def _openai() -> Any:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from memsci.errors import MemsciError, check_in
+from memsci.errors import MemsciError, check_columns, check_in
 from memsci.later import later
 from memsci.measures import methods
 from memsci.measures.text_match import chooses, contains, offers, one_sentence, parts
@@ -324,8 +324,7 @@ def macro_accuracy(frame: pd.DataFrame) -> float:
     >>> macro_accuracy(pd.DataFrame({"subject": ["law", "law", "art"], "correct": [True, False, True]}))
     0.75
     """
-    if missing := [column for column in ("subject", "correct") if column not in frame.columns]:
-        raise MemsciError(f"The table of answers needs the column {missing[0]!r}; it has {list(frame.columns)}.")
+    check_columns("The table of answers", ("subject", "correct"), frame.columns)
     if frame.empty or frame[["subject", "correct"]].isna().any(axis=None) or not frame["correct"].isin([0, 1]).all():
         raise MemsciError("The table of answers needs rows, each with a subject and a truth value `correct`.")
     return float(frame["correct"].astype(float).groupby(frame["subject"]).mean().mean())

@@ -11,7 +11,7 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from memsci.errors import MemsciError, check_in
+from memsci.errors import MemsciError, check_columns, check_in
 from memsci.measures.methods import labels
 from memsci.measures.statistics import holm, paired
 
@@ -109,8 +109,7 @@ def beside(ours: pd.DataFrame, number: int = 1) -> pd.DataFrame:
         All rows and columns of `ours`, way and gate taken up into method (see `label`), and columns paper and paper sd,
         missing where that table has no counterpart.
     """
-    if missing := [name for name in ("dataset", "method", "metric", "mean") if name not in ours.columns]:
-        raise MemsciError(f"A table of results needs the column {missing[0]!r}; it has {list(ours.columns)}.")
+    check_columns("The table of results", ("dataset", "method", "metric", "mean"), ours.columns)
     results = ours.assign(method=labels(ours), setting=_settings(ours))
     results = results.drop(columns=[name for name in ("way", "gate") if name in results])
     key = ["dataset", "metric", "method", "setting"]

@@ -6,8 +6,7 @@ import base64
 import io
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Any
 
@@ -76,7 +75,6 @@ class InterferenceExplorer(Panel):
         self._random_pairs = given[(given["over"] == "all memories") & (given["metric"] == "random pair cos")]
         self._table = pd.DataFrame()
         self._why = ""
-        self._holding = False
 
         datasets = list(dict.fromkeys(self._values["dataset"]))
         self.dataset_box = Dropdown(options=datasets, description="Dataset", **wide("5rem"))
@@ -215,41 +213,30 @@ class InterferenceExplorer(Panel):
 
     def _tick(self, boxes: dict[Any, Checkbox], names: Sequence[Any]) -> None:
         """Tick these and no others, those of other measures and datasets included."""
-        with self._held():
+        with self._silently():
             for name, box in boxes.items():
                 box.value = name in names
+        self._draw()
 
     def _chosen(self, change: Any) -> None:
-        if self._holding:
+        if self._quiet:
             return
-        with self._held():
-            if change["owner"] in (self.dataset_box, self.metric_box):
-                self._offer()
-
-    @contextmanager
-    def _held(self) -> Iterator[None]:
-        """Several choices at once, drawn once."""
-        self._holding = True
-        try:
-            yield
-        finally:
-            self._holding = False
+        if change["owner"] in (self.dataset_box, self.metric_box):
+            self._offer()
         self._draw()
 
     def _offer(self) -> None:
         """Show what can be chosen in this dataset, with what was chosen before as far as it is there."""
-        self._holding, held = True, self._holding
         there = self._values[self._values["dataset"] == self.dataset]
         metrics = [(one.label, name) for name, one in METRICS.items() if (there["metric"] == name).any()]
         metric = self.metric_box.value
-        self.metric_box.options = metrics
-        self.metric_box.value = metric if metric in self.all_metrics else metrics[0][1]
-        labels = set(self._measured()["label"])
-        labels = sorted(labels, key=_order)
-        self._methods = self._boxes(self.method_boxes, self._methods_row, labels, _by_default)
-        partitions = sorted(set(there["partition"]))
-        self._partitions = self._boxes(self.partition_boxes, self._partitions_row, partitions, lambda _: True)
-        self._holding = held
+        with self._silently():
+            self.metric_box.options = metrics
+            self.metric_box.value = metric if metric in self.all_metrics else metrics[0][1]
+            labels = sorted(set(self._measured()["label"]), key=_order)
+            self._methods = self._boxes(self.method_boxes, self._methods_row, labels, _by_default)
+            partitions = sorted(set(there["partition"]))
+            self._partitions = self._boxes(self.partition_boxes, self._partitions_row, partitions, lambda _: True)
 
     def _choices(self, title: str, boxes: dict[Any, Checkbox]) -> HBox:
         """A row for boxes, with what ticks all of them and what ticks none."""

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from html import escape
@@ -131,7 +130,6 @@ class GateProbe(Panel):
         self._hand: dict[str, float] | None = None
         self._added: list[str] = []  # memories that have a bar whatever their weight
         self._told: dict[tuple, str] = {}
-        self._quiet = 0
         self._make_controls()
         super().__init__([styled(_STYLE), *self._arranged()])
         self.add_class("memsci-probe")
@@ -399,16 +397,6 @@ class GateProbe(Panel):
         return "\n".join(lines)
 
     # What follows a change
-
-    @contextmanager
-    def _silently(self) -> Iterator[None]:
-        """Within the block, controls move without consequences."""
-        with self._lock:
-            self._quiet += 1
-            try:
-                yield
-            finally:
-                self._quiet -= 1
 
     def _query_changed(self, _: Any) -> None:
         with self._lock:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache, partial, wraps
 from html import escape
@@ -90,6 +91,7 @@ class Panel(VBox):
         self._doing = 0  # jobs under way: one that is run within another is done at once
         self._seen_busy = False  # `busy`, once its observers are through
         self._lock = RLock()  # for what is drawn both by the worker and by the kernel's own thread
+        self._quiet = 0  # blocks under way within which controls move without consequences
         self.status = HTML()
         super().__init__([styled(STYLE), *children, self.status])
         self.add_class("memsci-panel")
@@ -97,6 +99,16 @@ class Panel(VBox):
     def summary(self) -> str:
         """The numbers that the panel shows, as plain text, to 4 decimals; the same for the same state."""
         raise NotImplementedError
+
+    @contextmanager
+    def _silently(self) -> Iterator[None]:
+        """Within the block, controls move without consequences."""
+        with self._lock:
+            self._quiet += 1
+            try:
+                yield
+            finally:
+                self._quiet -= 1
 
     def run(
         self,

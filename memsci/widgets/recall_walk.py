@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from html import escape
 
@@ -149,7 +148,7 @@ class RecallWalk(Panel):
             )
         self._people, self._who = _curves_of_people(people, n)
         self._first = self._checked(parameters or peoples(self.scores))
-        self._step, self._quiet = 0, False
+        self._step = 0
         self._curves = pd.DataFrame()
         self._make_controls(seed)
         super().__init__([styled(_STYLE), *self._arranged()])
@@ -361,15 +360,6 @@ class RecallWalk(Panel):
                 "Walks draw from the gate, so all parameters must be finite: give a large number instead."
             )
         return Parameters(**values)
-
-    @contextmanager
-    def _silently(self) -> Iterator[None]:
-        """Within the block sliders move without consequences."""
-        self._quiet = True
-        try:
-            yield
-        finally:
-            self._quiet = False
 
     def _turned(self, _: object) -> None:
         if not self._quiet:
