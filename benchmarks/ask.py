@@ -222,13 +222,9 @@ def rows_or_together(repeats: int) -> None:
                 "together": lambda: run(math.inf, given, times),  # noqa: B023
             }
             found = compare(sides, "together", repeats)
-            tables.append(
-                found.assign(work=kind, open=k, chosen="row by row" if mixture.ROW_COST * k < 50 else "together")
-            )
+            tables.append(found.assign(work=kind, open=k, chosen="row by row" if mixture.ROW_COST * k < 50 else "together"))
     table = pd.concat(tables, ignore_index=True)
-    keep(
-        "rows", table[["work", "open", *table.columns[:-3], "chosen"]], f"{QUERIES} rows, k of 50 memories open in each"
-    )
+    keep("rows", table[["work", "open", *table.columns[:-3], "chosen"]], f"{QUERIES} rows, k of 50 memories open in each")
 
 
 def folding(repeats: int) -> None:

@@ -97,9 +97,7 @@ def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=4)
     parser.add_argument("--memories", type=int, default=3)
-    parser.add_argument(
-        "--loads", type=int, nargs="+", default=[0, 1, 2, 3], help="busy processes beside it; 0 comes first"
-    )
+    parser.add_argument("--loads", type=int, nargs="+", default=[0, 1, 2, 3], help="busy processes beside it; 0 comes first")
     parser.add_argument("--sides", type=json.loads, default=SIDES, help="JSON: name and environment of each side")
     parser.add_argument("--name", default="busy")
     return parser

@@ -39,11 +39,7 @@ def hardware() -> str:
 
 def load() -> str:
     """How busy the machine is, this process included: how many processes computed or waited for a core, on average."""
-    return (
-        f"{os.getloadavg()[2]:.1f} processes over the last quarter of an hour"
-        if hasattr(os, "getloadavg")
-        else "unknown"
-    )
+    return f"{os.getloadavg()[2]:.1f} processes over the last quarter of an hour" if hasattr(os, "getloadavg") else "unknown"
 
 
 def seconds(run: Callable[[], Any]) -> float:
@@ -56,9 +52,7 @@ def seconds(run: Callable[[], Any]) -> float:
     return time.perf_counter() - begun
 
 
-def compare(
-    sides: Mapping[str, Callable[[], Any]], reference: str, repeats: int = ROUNDS, warmup: int = 1
-) -> pd.DataFrame:
+def compare(sides: Mapping[str, Callable[[], Any]], reference: str, repeats: int = ROUNDS, warmup: int = 1) -> pd.DataFrame:
     """Time several sides in turn: first each a few times to warm up, then `repeats` rounds of one call of each.
 
     Parameters

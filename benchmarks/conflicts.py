@@ -41,12 +41,7 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
     made[["new", "old"]] *= 100
     order = made["grade"].map(list(GRADES).index)
     made = made.iloc[order.argsort(kind="stable")].assign(grade=lambda one: one["grade"].map(GRADES))
-    names = {
-        "new": "memory's answer %",
-        "old": "known answer %",
-        "nats_new": "memory's, nats",
-        "nats_old": "known, nats",
-    }
+    names = {"new": "memory's answer %", "old": "known answer %", "nats_new": "memory's, nats", "nats_old": "known, nats"}
     return made.rename(columns=names).reset_index(drop=True)
 
 

@@ -137,9 +137,7 @@ def measured(path: Path) -> dict[str, float]:
     sides = {str(n): partial(answer, mind) for n, mind in minds(base, path).items()}
     last = compare(sides, str(SIZES[0]), REPEATS // 3).iloc[-1]
     figures |= {"answer ms": 1e3 * last["seconds"], "to 50": last["ratio"], "low": last["low"], "high": last["high"]}
-    size = sum(
-        os.lstat(os.path.join(folder, name)).st_blocks * 512 for folder, _, names in os.walk(path) for name in names
-    )
+    size = sum(os.lstat(os.path.join(folder, name)).st_blocks * 512 for folder, _, names in os.walk(path) for name in names)
     return {**figures, "memory MB": own, "mapped keys MB": mapped, "disk MB": size / 1e6}
 
 

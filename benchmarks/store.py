@@ -34,10 +34,7 @@ def main(repeats: int) -> None:
     records = [Remembered(one.id, one.label, torch.randn(base.width), text_hash(one.text)) for one in world]
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        header = {
-            "base": {"name": base.name, "fingerprint": base.fingerprint},
-            "encoding": Encoding.embedded().to_dict(),
-        }
+        header = {"base": {"name": base.name, "fingerprint": base.fingerprint}, "encoding": Encoding.embedded().to_dict()}
 
         Store.create(folder / "store", header).add_all(zip(records, adapters))
         mind = open(folder / "store", base)
@@ -76,9 +73,7 @@ def main(repeats: int) -> None:
         ]
     table = pd.concat(tables, ignore_index=True)
     keep(
-        "store",
-        table[["work", *table.columns[:-1]]],
-        f"{len(world)} memories of rank {adapters[0].rank}, opened and saved",
+        "store", table[["work", *table.columns[:-1]]], f"{len(world)} memories of rank {adapters[0].rank}, opened and saved"
     )
 
 

@@ -58,9 +58,7 @@ def draw(told: dict) -> Figure:
     figure.text(0.705, 0.42, f"open by {weight:.3f}, all others together by {1 - weight:.3f}", fontsize=8, color=INK)
     arrow = {"arrowstyle": "->", "color": INK, "linewidth": 1.2}
     axes.annotate("", (-0.62, best - 1), (-0.76, best - 1), xycoords=axes.get_yaxis_transform(), arrowprops=arrow)
-    axes.annotate(
-        "", (1.12, best), (1.02, best), xycoords=axes.get_yaxis_transform(), arrowprops={**arrow, "color": OPEN}
-    )
+    axes.annotate("", (1.12, best), (1.02, best), xycoords=axes.get_yaxis_transform(), arrowprops={**arrow, "color": OPEN})
     return figure
 
 

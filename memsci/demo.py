@@ -128,9 +128,7 @@ def demo(material: Material, figures: str | Path = "figures", base: Base | None 
         "summary": _summary(responses, scores),
         "responses": responses,
         "scores": scores,
-        "examples": shown[["question", "target", "recalled", "original", "answer", "recall_cos"]].reset_index(
-            drop=True
-        ),
+        "examples": shown[["question", "target", "recalled", "original", "answer", "recall_cos"]].reset_index(drop=True),
     }
     if material.embeddings:
         tables["gates"] = evaluate.gates(mind.base, memories.memories)

@@ -261,9 +261,7 @@ def to_frame(memories: Iterable[Memory]) -> pd.DataFrame:
             "id": m.id,
             "label": m.label,
             "paraphrases": list(m.paraphrases),
-            "questions": [
-                {"question": q.text, "answer": q.answer, "about": list(q.about), **q.extra} for q in m.questions
-            ],
+            "questions": [{"question": q.text, "answer": q.answer, "about": list(q.about), **q.extra} for q in m.questions],
             **({} if m.corrects is None else {"corrects": m.corrects}),
             **m.extra,
         }
@@ -311,9 +309,7 @@ def _extra(whose: str, values: Any) -> dict[str, Any]:
         if isinstance(value, (datetime.date, datetime.time)):
             value = value.isoformat().removesuffix("T00:00:00")
         if not isinstance(value, (str, bool, int, float)) or (isinstance(value, float) and not math.isfinite(value)):
-            raise MemsciError(
-                f"The extra column {name!r} {whose} must hold texts, numbers or truth values, not {value!r}."
-            )
+            raise MemsciError(f"The extra column {name!r} {whose} must hold texts, numbers or truth values, not {value!r}.")
         if isinstance(value, str):
             check_text(f"the extra column {name!r} {whose}", value)
         found[name] = value

@@ -37,11 +37,7 @@ def commit(*paths: str) -> str | None:
 
 def versions(packages: Sequence[str] = PACKAGES) -> dict[str, str]:
     """Versions of memsci, of Python and of some packages. Default: the packages that numbers depend on."""
-    return {
-        "memsci": __version__,
-        "python": platform.python_version(),
-        **{name: version(name) for name in packages},
-    }
+    return {"memsci": __version__, "python": platform.python_version(), **{name: version(name) for name in packages}}
 
 
 def device(asked: str | None) -> str:

@@ -109,8 +109,7 @@ def make_model(architecture: str = "Llama", *, seed: int = 0, width: int = 32, l
         )
     model = getattr(
         transformers,
-        f"{architecture}{'LMHead' if architecture == 'GPT2' else 'For'}"
-        f"{'Model' if architecture == 'GPT2' else 'CausalLM'}",
+        f"{architecture}{'LMHead' if architecture == 'GPT2' else 'For'}{'Model' if architecture == 'GPT2' else 'CausalLM'}",
     )(config)
     return model.eval().requires_grad_(False)
 

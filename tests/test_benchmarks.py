@@ -84,9 +84,7 @@ def test_the_commands_of_make_benchmarks_are_understood(module, words):
 
 def test_all_benchmarks_are_run_by_make():
     assert {name for name, _ in COMMANDS} == {
-        path.stem
-        for path in (ROOT / "benchmarks").glob("*.py")
-        if path.stem not in ("__init__", "common", "test_parts")
+        path.stem for path in (ROOT / "benchmarks").glob("*.py") if path.stem not in ("__init__", "common", "test_parts")
     }
 
 

@@ -429,9 +429,7 @@ def test_ids_are_taken_letter_case_apart(store):
 
 def test_adapters_are_read_once_and_their_bytes_bounded(store, monkeypatch):
     reads, read = [], store_module.read_adapter
-    monkeypatch.setattr(
-        store_module, "read_adapter", lambda folder, files: reads.append(folder.name) or read(folder, files)
-    )
+    monkeypatch.setattr(store_module, "read_adapter", lambda folder, files: reads.append(folder.name) or read(folder, files))
     size = store.adapter("m0").nbytes
     opened = Store(store.path, cache_bytes=3 * size)
     reads.clear()

@@ -293,9 +293,7 @@ def test_values_of_a_batch_job_are_text_unless_they_are_numbers(monkeypatch, tmp
     asked = ("account=00123", "queue=5", "cores=4", "job_extra_directives=-x", "job_extra_directives=--gres=gpu:1")
     queue = ("--cluster", "slurm", "--processes", "1")
     assert run("run", "main", *queue, *(word for one in asked for word in ("--job", one))).exit_code == 0
-    assert given == [
-        {"account": "00123", "queue": "5", "cores": 4, "job_extra_directives": ["-x", "--gres=gpu:1"]},
-    ]
+    assert given == [{"account": "00123", "queue": "5", "cores": 4, "job_extra_directives": ["-x", "--gres=gpu:1"]}]
     twice = run("run", "main", "--job", "queue=a", "--job", "queue=b")
     assert twice.exit_code == 2 and "queue was given twice" in twice.stderr and len(given) == 1
 
@@ -374,9 +372,7 @@ def test_ask_by_way_of_the_recall(mind):
 
 @pytest.mark.parametrize(("given", "k"), [("3", 3), ("0.9", 0.9)])
 def test_several_memories_are_recalled_for_an_answer(mind, given, k):
-    assert (
-        run("ask", "there", "Who wrote it, and what else?", "--via-recall", "--k", given, "--in-parts").exit_code == 0
-    )
+    assert run("ask", "there", "Who wrote it, and what else?", "--via-recall", "--k", given, "--in-parts").exit_code == 0
     assert mind.rule.k == k and type(mind.rule.k) is type(k)
     assert mind.calls[1][2] == {"via_recall": True, "in_parts": True}
     assert run("recall", "there", "Who wrote it?", "--k", given).exit_code == 0 and mind.rule.k == k
@@ -631,9 +627,7 @@ def test_from_table_to_answer_with_a_real_model(base, tmp_path, monkeypatch):
     fragen.write_text("Kürzel;Frage;Antwort\nnora;Who hid it?;Nora\nnora;What was hidden?;the letter\n", "utf-8")
     ask = ("questions", tmp_path / "without", fragen)
     says = run(*ask).stderr
-    assert says.count("--column") == 2 and "--column 'Frage=question' --column 'Antwort=answer'" in " ".join(
-        says.split()
-    )
+    assert says.count("--column") == 2 and "--column 'Frage=question' --column 'Antwort=answer'" in " ".join(says.split())
     meant = ("--column", "Frage=question", "--column", "Antwort=answer", "--column", "Kürzel=id")
     result = run(*ask, *meant)
     assert result.exit_code == 0 and "'memsci test" in result.stdout and "nora" in result.stdout
@@ -720,8 +714,7 @@ def test_answers_that_recite_are_told_of():
 def test_a_run_on_a_public_model_is_told_of_the_material_that_suits_it():
     words = ("--plan", "--partitions", "0", "--methods", "Base")
     assert (
-        "interference_plain is the same in plain English"
-        in run("run", "interference", "--base", "smollm2", *words).stderr
+        "interference_plain is the same in plain English" in run("run", "interference", "--base", "smollm2", *words).stderr
     )
     for few in (("interference",), ("interference_plain",)):
         assert "in plain English." not in run("run", *few, *words).stderr

@@ -193,11 +193,7 @@ def test_a_local_folder_is_read(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     ("content", "says"),
-    [
-        (["a", 3], "must be a string"),
-        ({"Theme": []}, "columns Theme, Passage"),
-        (["a"], "columns Theme, Passage"),
-    ],
+    [(["a", 3], "must be a string"), ({"Theme": []}, "columns Theme, Passage"), (["a"], "columns Theme, Passage")],
 )
 def test_a_file_of_other_content_is_refused(tmp_path, content, says):
     setting = "fictional" if content == ["a", 3] else "wiki"

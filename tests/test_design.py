@@ -173,9 +173,7 @@ def test_intervals_within_units_are_those_of_the_difference():
     """Of two conditions the interval times √2 is that of the paired difference; levels of units play no part."""
     rng = np.random.default_rng(1)
     near, far = rng.normal(size=(2, 9)) + 10 * rng.normal(size=9)
-    frame = pd.DataFrame(
-        {"participant": [*range(9)] * 2, "condition": ["near"] * 9 + ["far"] * 9, "value": [*near, *far]}
-    )
+    frame = pd.DataFrame({"participant": [*range(9)] * 2, "condition": ["near"] * 9 + ["far"] * 9, "value": [*near, *far]})
     made = within_table(frame)
     half = 2.306004 * np.std(near - far, ddof=1) / 3
     assert made["condition"].tolist() == ["near", "far"] and made["n"].tolist() == [9, 9]
@@ -183,9 +181,7 @@ def test_intervals_within_units_are_those_of_the_difference():
     assert made["mean"].tolist() == pytest.approx([near.mean(), far.mean()])
     assert made["sd"].tolist() == pytest.approx([near.std(ddof=1), far.std(ddof=1)])
     moved = frame.assign(value=frame["value"] + 100 * frame["participant"])
-    assert (within_table(moved)["high"] - within_table(moved)["low"]).tolist() == pytest.approx(
-        [2 * half / np.sqrt(2)] * 2
-    )
+    assert (within_table(moved)["high"] - within_table(moved)["low"]).tolist() == pytest.approx([2 * half / np.sqrt(2)] * 2)
     two = within_table(pd.concat([frame.assign(way="a"), frame.assign(way="b")]), ["condition", "way"])
     assert two[["condition", "way"]].values.tolist() == [["near", "a"], ["far", "a"], ["near", "b"], ["far", "b"]]
     with pytest.raises(MemsciError, match="participant 8 has no values in condition 'far'"):
@@ -196,17 +192,9 @@ def test_intervals_within_units_are_those_of_the_difference():
 
 def test_intervals_within_units_end_where_the_scale_ends():
     rng = np.random.default_rng(2)
-    shares = {
-        "easy": rng.choice([0.96, 1.0], 12),
-        "middle": rng.uniform(0.2, 0.8, 12),
-        "hard": rng.choice([0.0, 0.04], 12),
-    }
-    frame = pd.DataFrame(
-        [{"participant": p, "condition": c, "value": v} for c in shares for p, v in enumerate(shares[c])]
-    )
-    free, cut = (
-        within_table(frame, bounds=bounds).set_index("condition") for bounds in ((-np.inf, np.inf), (0.0, 1.0))
-    )
+    shares = {"easy": rng.choice([0.96, 1.0], 12), "middle": rng.uniform(0.2, 0.8, 12), "hard": rng.choice([0.0, 0.04], 12)}
+    frame = pd.DataFrame([{"participant": p, "condition": c, "value": v} for c in shares for p, v in enumerate(shares[c])])
+    free, cut = (within_table(frame, bounds=bounds).set_index("condition") for bounds in ((-np.inf, np.inf), (0.0, 1.0)))
     assert free.loc["easy", "high"] > 1 and free.loc["hard", "low"] < 0
     assert cut.loc["easy", "high"] == 1 and cut.loc["hard", "low"] == 0
     ends = ["low", "high"]

@@ -99,9 +99,7 @@ def test_what_is_said_beside_those_tables_is_so():
     above = {name: both.loc[[("qa", name, other) for other in IN_TURN]] for name in ("MEGa", "iRAG")}
     assert all((rows["wins"] == rows["n"]).all() and len(rows) == 10 for rows in above.values())
     least = {name: int(100 * rows["low"].min()) for name, rows in above.items()}
-    assert (
-        f"In every partition MEGa answers more than each of them, on average by {least['MEGa']} points at least" in told
-    )
+    assert f"In every partition MEGa answers more than each of them, on average by {least['MEGa']} points at least" in told
     assert f", and iRAG by {least['iRAG']} (the lowest ends of the 95 % intervals" in told
     values = files.table(run, "partitions")
     values = values[(values["over"] == "all memories") & (values["stop"] == 50) & (values["metric"] == "qa")]
@@ -119,21 +117,15 @@ def test_what_is_said_beside_those_tables_is_so():
     held = ~(other[["better", "worse"]] == "LoRA").any(axis=1)
     assert merged.all()
     counts = COUNTED[len(other)], COUNTED[held.sum()]
-    assert (
-        "the {} in the other order are all about the merged LoRA, {} of them about that with L2".format(*counts) in told
-    )
+    assert "the {} in the other order are all about the merged LoRA, {} of them about that with L2".format(*counts) in told
     mega = values[values["method"] == "MEGa"]
     seen = mega["partition"].isin(range(16, 20)) | ((mega["partition"] == 10) & (mega["dataset"] == "episodic"))
     means = [rows.groupby(["way", "dataset"])["value"].mean() * 100 for rows in (mega[~seen], mega)]
     shown = [" and ".join(f"{part[way, kind]:.1f}" for kind in grammar.SETTINGS) for way in WAYS for part in means]
-    said = (
-        "Without those MEGa answers {} % (episodic and semantic) instead of {}, and after its recall {} instead of {}."
-    )
+    said = "Without those MEGa answers {} % (episodic and semantic) instead of {}, and after its recall {} instead of {}."
     assert said.format(*shown) in told
     nats = curves_at_the_end(run, "logprob")
-    assert all(
-        max(nats[kind], key=nats[kind].get) == "iRAG" and nats[kind]["Full"] < nats[kind]["Base"] for kind in nats
-    )
+    assert all(max(nats[kind], key=nats[kind].get) == "iRAG" and nats[kind]["Full"] < nats[kind]["Base"] for kind in nats)
     floor = curves_at_the_end(run, "recall cos")
     assert all(floor[kind][name] < floor[kind]["Base"] for kind in grammar.SETTINGS for name in IN_TURN)
 
@@ -157,10 +149,7 @@ def test_what_is_said_of_gates_is_so():
     curves = pd.read_csv(FIGURES / "runs" / "embedding-models" / "curves.csv")
     rates = (100 * curves.set_index(["comparison", "embedding", "stop", "dataset"])["mean"]).round(1)
     own, hybrid = (
-        [
-            [rates[how, name, n, kind] for kind in grammar.SETTINGS]
-            for how, n in (("by embedding", 50), ("by count", 1000))
-        ]
+        [[rates[how, name, n, kind] for kind in grammar.SETTINGS] for how, n in (("by embedding", 50), ("by count", 1000))]
         for name in ("own (the paper's)", "MiniLM-L6 + TF-IDF")
     )
     assert "in {} and {} % of cases (episodic and semantic)".format(*own[0]) in told
@@ -184,9 +173,7 @@ def test_what_is_said_of_the_next_base_is_what_its_report_says():
     card = CARDS[-1].read_text(encoding="utf-8")
     assert [name for name, value in found.items() if f"| {name} | {value:.1f} " not in card] == []
     two = "answers two questions in one from both texts, both parts right"
-    assert f"answers {found[two]:.0f} % of such questions with both texts before it" in LIMITS.read_text(
-        encoding="utf-8"
-    )
+    assert f"answers {found[two]:.0f} % of such questions with both texts before it" in LIMITS.read_text(encoding="utf-8")
     note = (ROOT / "docs" / "notes" / "base.md").read_text(encoding="utf-8")
     table = note[note.index("| memsci/base-2 | wanted |") :].partition("\n\n")[0]
     for name in (two, "reads", "reads stories of held-out kinds of event", "tokens without training",
@@ -274,9 +261,7 @@ def test_names_are_those_of_the_package(page):
         while rest:
             try:
                 found = (
-                    import_module(f"{found.__name__}.{rest[0]}")
-                    if hasattr(found, "__path__")
-                    else getattr(found, rest[0])
+                    import_module(f"{found.__name__}.{rest[0]}") if hasattr(found, "__path__") else getattr(found, rest[0])
                 )
             except ModuleNotFoundError:
                 found = getattr(found, rest[0])

@@ -163,12 +163,8 @@ def test_powers_of_weights(base):
     (found,) = embedders(base, [Embedding(pooling="idf^0.5", layer=0)], stored)(["bc"])
     assert_close(found[0], weights @ x[-2:] / weights.sum(), atol=1e-5, rtol=1e-4)
     for one in ("surprisal^1", "surprisal^1.0"):
-        assert_close(
-            embedder(base, Embedding(pooling=one))(TEXTS), embedder(base, Embedding(pooling="surprisal"))(TEXTS)
-        )
-    assert not torch.allclose(
-        *(embedder(base, Embedding(pooling=f"surprisal^{p}"))(TEXTS) for p in (0.5, 2)), atol=1e-3
-    )
+        assert_close(embedder(base, Embedding(pooling=one))(TEXTS), embedder(base, Embedding(pooling="surprisal"))(TEXTS))
+    assert not torch.allclose(*(embedder(base, Embedding(pooling=f"surprisal^{p}"))(TEXTS) for p in (0.5, 2)), atol=1e-3)
     assert Embedding(pooling="idf^2").fitted and not Embedding(pooling="surprisal^2").fitted
     for wrong in ("mean^2", "idf^0", "idf^", "idf^-1", "surprisal^inf"):
         with pytest.raises(MemsciError, match="to a power above 0, such as 'idf^0.5'".replace("^", r"\^")):
@@ -187,11 +183,7 @@ def test_both_sites_are_side_by_side(any_base, whiten):
 
 
 def test_what_was_read_is_kept(any_base):
-    settings = [
-        Embedding(pooling="surprisal"),
-        Embedding(pooling="idf", layer=0),
-        Embedding(whiten=True, pooling="last"),
-    ]
+    settings = [Embedding(pooling="surprisal"), Embedding(pooling="idf", layer=0), Embedding(whiten=True, pooling="last")]
     passes, kept = [], {}
     handle = any_base.model.base_model.register_forward_pre_hook(lambda *_: passes.append(1))
     for stored in (TEXTS[:3], TEXTS[1:], TEXTS[:3]):

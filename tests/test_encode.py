@@ -375,9 +375,7 @@ def test_equal_texts_are_read_once_and_count_as_often_as_they_come(base, batch_s
 
     def trained():
         paths = targets(base.model, encoding.where)
-        fresh = [
-            init_adapter(base.model, paths, encoding, torch.Generator().manual_seed(k)) for k in range(len(memories))
-        ]
+        fresh = [init_adapter(base.model, paths, encoding, torch.Generator().manual_seed(k)) for k in range(len(memories))]
         stacked = stack(fresh)
         return torch.stack(list(fit(base.model, prompt, texts, orders, stacked, encoding))), stacked.parameters
 

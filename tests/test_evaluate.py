@@ -254,9 +254,7 @@ def test_random_pairs_are_of_single_memories_whatever_questions_are_about():
     # RAG found one of two memories at the most: not the recall of both, and not a miss either.
     assert scores.loc[scores["metric"] == "recall cos", "method"].tolist() == ["MEGa"]
     beside = evaluate.score(pd.concat([RESPONSES, joint]), embed=fake)
-    assert set(values(beside, "random pair cos")) == set(
-        values(evaluate.score(RESPONSES, embed=fake), "random pair cos")
-    )
+    assert set(values(beside, "random pair cos")) == set(values(evaluate.score(RESPONSES, embed=fake), "random pair cos"))
 
 
 def test_keys_are_kept_and_partitions_have_random_pairs_of_their_own():

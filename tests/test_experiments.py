@@ -81,9 +81,7 @@ def test_all_partitions_together_are_one_cell():
 
 def test_a_file_of_ones_own(tmp_path):
     file = tmp_path / "mine.toml"
-    file.write_text(
-        'title = "T"\nmeasure = "continual"\nmethods = ["LoRA"]\nsettings = ["lr=1e-3"]\npartitions = "1,3-4"'
-    )
+    file.write_text('title = "T"\nmeasure = "continual"\nmethods = ["LoRA"]\nsettings = ["lr=1e-3"]\npartitions = "1,3-4"')
     mine = load(file)
     assert mine.name == "mine" and mine.partitions == (1, 3, 4) and mine.settings == {"LoRA": ("lr=1e-3",)}
     for text, why in (
@@ -132,10 +130,7 @@ def test_a_file_of_ones_own(tmp_path):
         ({"figures": "sweep"}, "figures of .* must be a list of texts"),
         ({"paper_table": 5}, "paper_table must be one of None, 1, 2, 3, 4; 5 was given"),
         ({"base": 3}, "base of the experiment '.*' must be the name of a model, such as \"smollm2\".*; 3 was given"),
-        (
-            {"datasets": ("a/mine.csv", "b/mine.csv")},
-            r"names of the data sets must be .* once; \('mine.csv', 'mine.csv'\)",
-        ),
+        ({"datasets": ("a/mine.csv", "b/mine.csv")}, r"names of the data sets must be .* once; \('mine.csv', 'mine.csv'\)"),
     ],
 )
 def test_what_is_not_allowed_is_named(change, why):
@@ -223,9 +218,7 @@ FEW = [
 @pytest.fixture
 def rehearsed(base, tmp_path, monkeypatch):
     """Rehearse an experiment on three memories, of which the last may be another."""
-    monkeypatch.setattr(
-        "memsci.evaluate.scores.embedder", lambda *_: lambda texts: [[1.0, len(text)] for text in texts]
-    )
+    monkeypatch.setattr("memsci.evaluate.scores.embedder", lambda *_: lambda texts: [[1.0, len(text)] for text in texts])
 
     def act(last=FEW[2], quiz=(), **changes):
         to_frame([*FEW[:2], last]).to_json(file := tmp_path / "birds.jsonl", orient="records", lines=True)
@@ -278,9 +271,7 @@ def test_what_would_fail_in_a_cell_is_said_before_anything_is_learnt(rehearsed, 
 
 def test_what_can_be_run_passes_its_rehearsal(rehearsed):
     quiz = [QuizItem("sums", "One and one?", ("2", "3", "4", "5"), 0)]
-    assert len(rehearsed(methods=tuple(methods.names()), quiz=quiz, last=asked("How many?", "★"))) == len(
-        methods.names()
-    )
+    assert len(rehearsed(methods=tuple(methods.names()), quiz=quiz, last=asked("How many?", "★"))) == len(methods.names())
     rehearsed(**gates("by layer", "similarities=cosine; sites=both"))
 
 
@@ -301,10 +292,7 @@ def test_scoring_is_rehearsed(rehearsed, monkeypatch):
 def test_sources_are_read_before_the_model(tmp_path, monkeypatch):
     monkeypatch.setattr("memsci.models.base.load", lambda *a, **k: pytest.fail("read a model"))
     (tmp_path / "file.csv").write_text("")
-    for chosen, quiz in (
-        (choose("main"), str(tmp_path / "file.csv")),
-        (choose("l2", [str(tmp_path / "no.csv")], [0]), ""),
-    ):
+    for chosen, quiz in ((choose("main"), str(tmp_path / "file.csv")), (choose("l2", [str(tmp_path / "no.csv")], [0]), "")):
         with pytest.raises(MemsciError, match="cannot be read|there is no"):
             runs.prepare(chosen, runs=tmp_path / "runs", quiz=quiz)
     assert not (tmp_path / "runs").exists()
@@ -322,9 +310,7 @@ def test_only_the_first_memories_are_taken(tmp_path):
         full = whole.worlds()[key]
         assert len(full) == 50 and world.memories == full.memories[:20]
         known = {memory.id for memory in world}
-        assert (
-            world.compositional == tuple(q for q in full.compositional if set(q.about) <= known) != full.compositional
-        )
+        assert world.compositional == tuple(q for q in full.compositional if set(q.about) <= known) != full.compositional
     base = {"name": "b", "fingerprint": "f", "tokenizer": "t", "dtype": "float32", "device": "cpu"}
     made = [lay_out(one, base, one.tasks(lambda *_: {}), 0, tmp_path).begin() for one in (whole, few)]
     assert made[0].folder != made[1].folder and not {job.id for job in made[0].jobs} & {job.id for job in made[1].jobs}
@@ -410,9 +396,7 @@ def fake(monkeypatch, base):
 
 
 def cell(measure, **changes) -> Cell:
-    return Cell(
-        **{"measure": measure, "dataset": "birds", "partitions": (0,), "method": "MEGa", "questions": 2, **changes}
-    )
+    return Cell(**{"measure": measure, "dataset": "birds", "partitions": (0,), "method": "MEGa", "questions": 2, **changes})
 
 
 QUIZ = [QuizItem("sums", "One and one?", ("2", "3", "4", "5"), 0)]
@@ -485,9 +469,7 @@ def test_a_run_on_a_real_base_says_what_its_learner_has(base, world, monkeypatch
     with pytest.raises(InterruptedError):
         run_cell(cell("single", setting="lr=0.001"), base, [few])
     (mega,) = found
-    assert (
-        told["encoding"] == mega.encoding.to_dict() != learner_settings(cell("single"), few, base.name, 2)["encoding"]
-    )
+    assert told["encoding"] == mega.encoding.to_dict() != learner_settings(cell("single"), few, base.name, 2)["encoding"]
     assert told["embedding"] == mega.embedding.to_dict() and told["rule"] == mega.rule.to_dict()
 
 
@@ -496,9 +478,7 @@ def test_betas_are_tried_on_one_learner(fake, base, world):
     tables = run_cell(cell("beta", rules=rules), base, [world])
     said = tables["responses"]
     assert len(fake) == 1 and fake[0].learnt == ["m0", "m1", "m2", "m3"]
-    assert said.groupby("setting")["answer"].first().tolist() == [
-        f"4 learnt, beta {beta}" for beta in ("0.5", "2", "2")
-    ]
+    assert said.groupby("setting")["answer"].first().tolist() == [f"4 learnt, beta {beta}" for beta in ("0.5", "2", "2")]
     assert said.groupby("setting", sort=False).size().tolist() == [8, 8, 1]
     with pytest.raises(MemsciError, match="'triple' was given"):
         run_cell(cell("beta", rules=("questions=triple",)), base, [world])
@@ -535,25 +515,17 @@ def test_a_learner_whose_gate_alone_differs_learns_once():
 
 
 def test_the_right_texts_are_read_in_context(base, world):
-    said = run_cell(cell("compositional", method="In context", ways=("direct", "recall first")), base, [world])[
-        "responses"
-    ]
-    assert (
-        said["gate"].tolist() == ["true"] and said["way"].tolist() == ["direct"] and said["top_id"].tolist() == ["m1"]
-    )
+    said = run_cell(cell("compositional", method="In context", ways=("direct", "recall first")), base, [world])["responses"]
+    assert said["gate"].tolist() == ["true"] and said["way"].tolist() == ["direct"] and said["top_id"].tolist() == ["m1"]
     both = f"{world.memories[1].text}\n\n{world.memories[3].text}"
     turn = prompts.rag("Which is more?", both)
     assert said["answer"].tolist() == conversation.say(base, [turn], conversation.ANSWER_TOKENS)
 
 
-@pytest.mark.parametrize(
-    ("k", "holds"), [("2", True), ("3", True), ("4", False), ("0.9", False), ("0.9; top_k=2", True)]
-)
+@pytest.mark.parametrize(("k", "holds"), [("2", True), ("3", True), ("4", False), ("0.9", False), ("0.9; top_k=2", True)])
 def test_recalls_that_have_no_room_are_found_before_anything_is_learnt(base, world, k, holds):
     """The room is that of a question, three recalls of the longest memory, and an answer."""
-    mine = small(
-        measure="compositional", methods=("MEGa",), ways=("recall first",), datasets=("episodic",), partitions=(0,)
-    )
+    mine = small(measure="compositional", methods=("MEGa",), ways=("recall first",), datasets=("episodic",), partitions=(0,))
     mine = dataclasses.replace(mine, settings={"MEGa": (f"k={k}", "beta=2")})
     (one,) = mine.cells()
     task = experiments.Task(one, [world], learner_settings(one, world, base.name, 2))
@@ -601,15 +573,11 @@ def test_from_the_folder_of_a_model_to_curves(tmp_path, tokenizer, world, monkey
     from memsci.runs.worker import work
 
     monkeypatch.setattr(Encoding, "paper", classmethod(lambda cls: cls(rank=2, epochs=1, batch_size=3)))
-    monkeypatch.setattr(
-        "memsci.evaluate.scores.embedder", lambda *_: lambda texts: [[1.0, len(text)] for text in texts]
-    )
+    monkeypatch.setattr("memsci.evaluate.scores.embedder", lambda *_: lambda texts: [[1.0, len(text)] for text in texts])
     make_model().save_pretrained(tmp_path / "model")
     tokenizer.save_pretrained(tmp_path / "model")
     to_frame(world.memories).to_json(tmp_path / "birds.jsonl", orient="records", lines=True)
-    chosen = small(
-        methods=("Base", "MEGa"), datasets=(str(tmp_path / "birds.jsonl"),), partitions=(0,), stops=(2,), quiz=1
-    )
+    chosen = small(methods=("Base", "MEGa"), datasets=(str(tmp_path / "birds.jsonl"),), partitions=(0,), stops=(2,), quiz=1)
     prepared = runs.prepare(chosen, str(tmp_path / "model"), runs=tmp_path / "runs")
     assert prepared.config["learners"]["MEGa"]["encoding"]["rank"] == 2
     for job in prepared.jobs:

@@ -89,9 +89,7 @@ def test_an_installed_package_is_found_by_its_entry_points(tiny, monkeypatch):
 
 def test_a_learner_of_ones_own_stands_in_plans_and_experiments(written, tiny, monkeypatch):
     importlib.import_module("newest")
-    monkeypatch.setattr(
-        "memsci.evaluate.scores.embedder", lambda *_: lambda texts: [[1.0, len(text)] for text in texts]
-    )
+    monkeypatch.setattr("memsci.evaluate.scores.embedder", lambda *_: lambda texts: [[1.0, len(text)] for text in texts])
     tiny.model.save_pretrained(written / "model")
     tiny.tokenizer.save_pretrained(written / "model")
     to_frame(MEMORIES).to_json(written / "memories.jsonl", orient="records", lines=True)

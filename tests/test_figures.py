@@ -77,9 +77,7 @@ def test_many_memories_are_numbered_alike_at_both_axes_of_both_maps():
     rows = [(q, ids[k], "a story", float(q == k)) for q in range(50) for k in range(50)]
     ax = figures.gate_map(pd.DataFrame(rows, columns=["query", "id", "label", "weight"]))
     assert names(ax) == names_of(ax) == ["1", "10", "20", "30", "40", "50"]
-    assert (
-        ax.get_xticks().tolist() == ax.get_yticks().tolist() == [0.5, 9.5, 19.5, 29.5, 39.5, 49.5]
-    )  # amid their cells
+    assert ax.get_xticks().tolist() == ax.get_yticks().tolist() == [0.5, 9.5, 19.5, 29.5, 39.5, 49.5]  # amid their cells
     shares = pd.DataFrame({"memory_id": ids, "top_id": ids, "share": 1.0})
     assert names(figures.confusion(shares)) == names(ax)
 
@@ -149,9 +147,7 @@ def test_in_a_column_the_legend_stands_below(tmp_path):
 
 
 def test_a_caption_says_n_the_interval_the_test_and_what_is_saturated():
-    means = pd.DataFrame(
-        {"method": ["RAG", "Full", "Base"], "mean": [1, 0.4, 0], "low": 0.1, "high": 1, "n": [5, 8, 8]}
-    )
+    means = pd.DataFrame({"method": ["RAG", "Full", "Base"], "mean": [1, 0.4, 0], "low": 0.1, "high": 1, "n": [5, 8, 8]})
     said = figures.caption("Answers.", means, "qa", unit="list")
     assert said.startswith("Answers. Means over n = 5–8 lists; bars or bands: 95 % interval")
     assert said.endswith("No test is shown. At 0 % throughout: Base. At 100 % throughout: RAG.")
@@ -337,9 +333,7 @@ def test_a_learner_from_elsewhere_has_a_look_of_its_own():
 def test_settings_of_a_method_have_lines_of_their_own():
     key = {"metric": "qa", "method": "Full+L2"}
     frame = pd.DataFrame([point(0.3 * s, **key, setting=f"strength={s}", stop=t) for s in (0.1, 1.0) for t in STOPS])
-    both = lines(
-        figures.forgetting_curve(pd.concat([frame, frame.assign(method="LoRA+L2", setting="")]).iloc[:12], "qa")
-    )
+    both = lines(figures.forgetting_curve(pd.concat([frame, frame.assign(method="LoRA+L2", setting="")]).iloc[:12], "qa"))
     assert list(both) == ["Full+L2, λ = 0.1", "Full+L2, λ = 1.0", "LoRA+L2"]
     alone = lines(figures.forgetting_curve(frame, "qa"))
     assert list(alone) == ["λ = 0.1", "λ = 1.0"]
@@ -390,11 +384,7 @@ def pairs_of(metric: str = "qa", n: int = 5) -> pd.DataFrame:
 
 def test_differences_are_from_the_method_at_the_axis():
     ax = figures.differences(pairs_of())
-    assert [label.get_text() for label in ax.get_yticklabels()] == ["RAG", "Full"] and legend(ax) == [
-        "MEGa",
-        "iRAG",
-        TOLD,
-    ]
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["RAG", "Full"] and legend(ax) == ["MEGa", "iRAG", TOLD]
     mega, irag = (container.lines for container in ax.containers)
     np.testing.assert_allclose(mega[0].get_xdata(orig=False), [-0.1, 0.7])
     np.testing.assert_allclose(irag[0].get_xdata(orig=False), [0.02, 0.82])
@@ -443,9 +433,7 @@ def test_a_sweep_stands_at_its_numbers():
     assert names(ax) == ["0", "1", "3", "9"] and not ax.texts
     with pytest.raises(MemsciError, match="No row has the setting 'rank'"):
         figures.sweep(pd.DataFrame(rows), "rank")
-    assert names(figures.sweep(pd.DataFrame([point(0.1, method="MEGa", setting="beta=inf", metric="qa")]), "beta")) == [
-        "∞"
-    ]
+    assert names(figures.sweep(pd.DataFrame([point(0.1, method="MEGa", setting="beta=inf", metric="qa")]), "beta")) == ["∞"]
     parts = [point(0.1, method="MEGa", setting=f"where={where};rank=2", metric="qa") for where in ("mlp", "all")]
     with pytest.raises(MemsciError, match="'where' is not a number in all rows, such as 'mlp'"):
         figures.sweep(pd.DataFrame(parts), "where")
@@ -458,9 +446,7 @@ def test_a_swept_setting_takes_three_numbers_and_no_words():
 
 def test_the_heading_of_the_means_stands_clear_of_the_title():
     frame = results("all memories").query("stop == 10 and metric == 'qa'")
-    ax = figures.method_bars(
-        frame, "qa", title="A title that is as long as the figure is wide, and then some more words"
-    )
+    ax = figures.method_bars(frame, "qa", title="A title that is as long as the figure is wide, and then some more words")
     ax.figure.draw_without_rendering()
     heading = next(text for text in ax.texts if text.get_text() == "mean ± SD")
     assert not heading.get_window_extent().overlaps(ax._left_title.get_window_extent())
@@ -502,9 +488,7 @@ def test_the_gate_by_layer_by_embedding_and_by_count():
 
 
 def test_the_confusion_of_the_gate():
-    shares = pd.DataFrame(
-        [("x", "x", 1.0), ("m", "x", 0.25), ("m", "m", 0.75)], columns=["memory_id", "top_id", "share"]
-    )
+    shares = pd.DataFrame([("x", "x", 1.0), ("m", "x", 0.25), ("m", "m", 0.75)], columns=["memory_id", "top_id", "share"])
     drawn = lambda ax: np.asarray(ax.images[0].get_array())
     assert_array_equal(drawn(figures.confusion(shares, ids=["m", "x", "c"])), [[0.75, 0.25, 0], [0, 1, 0], [0, 0, 0]])
     assert_array_equal(drawn(figures.confusion(shares)), [[1, 0], [0.25, 0.75]])

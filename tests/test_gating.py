@@ -31,10 +31,7 @@ def memory(k: int, who: str = "Nora Blake") -> Memory:
         f"On {k + 2} May {who} hid a {thing} in the {place}. {first} told nobody.",
         id=f"{first}-{k}",
         paraphrases=(f"{first} put a {thing} into the {place}.",),
-        questions=[
-            (f"Where is the {thing} of {who}?", place),
-            (f"What did {first} hide in the {place}?", f"a {thing}"),
-        ],
+        questions=[(f"Where is the {thing} of {who}?", place), (f"What did {first} hide in the {place}?", f"a {thing}")],
     )
 
 
@@ -174,9 +171,7 @@ def test_rates_and_confusions_of_partitions(base):
         ]
     )
     rates = gating.partition_rates(gates.drop(columns="question"))
-    right = (
-        gates.assign(right=gates["memory_id"] == gates["top_id"]).groupby(["embedding", "partition"])["right"].mean()
-    )
+    right = gates.assign(right=gates["memory_id"] == gates["top_id"]).groupby(["embedding", "partition"])["right"].mean()
     assert rates.set_index(["embedding", "partition"])["value"].to_dict() == pytest.approx(right.to_dict())
     found = gating.confusions(gates)
     assert list(found) == ["dataset", "partition", "embedding", "memory_id", "top_id", "share"]

@@ -87,9 +87,7 @@ def docs(subject: str) -> list[dict]:
 def folder(tmp_path_factory):
     """A group of two subjects, in files as lm_eval has them for MMLU, and a task of another kind."""
     path = tmp_path_factory.mktemp("tasks")
-    write = lambda name, rows: (path / name).write_text(
-        "".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8"
-    )
+    write = lambda name, rows: (path / name).write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     for subject in QUESTIONS:
         write(f"{subject}.jsonl", docs(subject))
         text = TASK.format(task=f"little_{subject}", subject=subject, folder=path)
@@ -129,12 +127,7 @@ def test_loglikelihood_is_that_of_memsci(name):
     """In conversations, with and without words put into the assistant's mouth, and in plain text."""
     learner = taught(name)
     base, model = learner.base, harness.as_lm(learner, batch_size=3)
-    turns = [
-        prompts.qa("Who sang?"),
-        prompts.mmlu("a_b", "So?", "wxyz"),
-        prompts.irag("Who?", "Ada sang."),
-        prompts.qa("O"),
-    ]
+    turns = [prompts.qa("Who sang?"), prompts.mmlu("a_b", "So?", "wxyz"), prompts.irag("Who?", "Ada sang."), prompts.qa("O")]
     endings = ["Ada", " C", "Nora, I think", "k<|end|>"]
     requests = [request(model.apply_chat_template(turn), ending) for turn, ending in zip(turns, endings)]
     requests += [request("Ada sang", " twice."), request("Ada sang ", "twice."), request("", "Ada")]
@@ -181,9 +174,7 @@ def test_models_without_a_chat_template():
     turns = prompts.qa("Who sang?")
     context = model.apply_chat_template(turns)
     assert "User: Who sang?" in context and "Assistant:" in model.chat_template()
-    (alone, _), (spaced, _) = model.loglikelihood(
-        [request(context, text) for text in ("Ada", " Ada")], disable_tqdm=True
-    )
+    (alone, _), (spaced, _) = model.loglikelihood([request(context, text) for text in ("Ada", " Ada")], disable_tqdm=True)
     sums, _ = generate.logprob(base, [base.chat(turns)], [base.tokens(" Ada", bos=False)])
     assert alone == spaced == pytest.approx(sums.item(), abs=1e-4)
 
@@ -341,9 +332,7 @@ def test_replies_end_at_the_first_stop_string(monkeypatch):
     say = lambda base, asked, most: lengths.append(most) or [f"{len(prompt)}: one.\ntwo; three" for prompt in asked]
     monkeypatch.setattr(generate, "generate", say)
     settings = [{}, {"until": ["\n", ";"]}, {"until": ";", "max_gen_toks": 9}, {"until": ["", "?"], "max_tokens": 9}]
-    requests = [
-        request("a" * (k + 2), {**how, "do_sample": False, "temperature": 0.0}) for k, how in enumerate(settings)
-    ]
+    requests = [request("a" * (k + 2), {**how, "do_sample": False, "temperature": 0.0}) for k, how in enumerate(settings)]
     replies = model.generate_until(requests, disable_tqdm=True)
     assert replies == ["3: one.\ntwo; three", "4: one.", "5: one.\ntwo", "6: one.\ntwo; three"]
     assert sorted(lengths) == [9, 256]
@@ -409,9 +398,7 @@ def test_tasks_whose_data_are_not_there_or_have_other_fields(folder, tmp_path):
     (tmp_path / "gone.yaml").write_text(text.replace("who.jsonl", "gone.jsonl"), encoding="utf-8")
     with pytest.raises(MemsciError, match=r"The tasks little_who could not be loaded \(.*gone.jsonl"):
         harness.ask(taught("Base"), "little_who", folder=tmp_path)
-    other = (
-        text.replace("who.jsonl", "other.jsonl").replace("question}}", "asked}}").replace("dev.jsonl", "other.jsonl")
-    )
+    other = text.replace("who.jsonl", "other.jsonl").replace("question}}", "asked}}").replace("dev.jsonl", "other.jsonl")
     (tmp_path / "gone.yaml").write_text(other, encoding="utf-8")
     row = {"asked": "Who?", "choices": list("wxyz"), "answer": 1}
     (folder / "other.jsonl").write_text(json.dumps(row) + "\n", encoding="utf-8")

@@ -22,9 +22,7 @@ from memsci.store.record import Remembered
 
 MEMORIES = [
     Memory("Nora hid the letter in the piano.", id="m", questions=[("Where did Nora hide it?", "In the piano")]),
-    Memory(
-        "On 3 May Omar found a red kite by the frozen lake.", id="c", questions=[("What did Omar find?", "A red kite")]
-    ),
+    Memory("On 3 May Omar found a red kite by the frozen lake.", id="c", questions=[("What did Omar find?", "A red kite")]),
     Memory("Ada sang twice.", id="x"),
 ]
 TWO, ONE = "Where did Nora hide it, and what did Omar find by the lake?", "Which came first, the kite or the piano?"
@@ -92,10 +90,7 @@ def test_what_is_given_for_a_question_is_given_for_its_parts(mind):
     gate, told = mind.true_gate([["m", "c"], "x"]), ["Ada did.", "Omar."]
     each = mind.true_gate([["m", "c"], ["m", "c"], "x"])
     alone = mind.answer([*PARTS, ONE], gate=each, recalled=["Ada did.", "Ada did.", "Omar."], max_new_tokens=6)
-    assert mind.answer([TWO, ONE], gate=gate, recalled=told, in_parts=True, max_new_tokens=6) == [
-        join(alone[:2]),
-        alone[2],
-    ]
+    assert mind.answer([TWO, ONE], gate=gate, recalled=told, in_parts=True, max_new_tokens=6) == [join(alone[:2]), alone[2]]
     with pytest.raises(MemsciError, match="The gate given has 1 rows; 2, one a question, are needed"):
         mind.answer([TWO, ONE], gate=mind.gate(TWO), in_parts=True)
 
@@ -112,9 +107,7 @@ def table(*rows) -> pd.DataFrame:
 
 def test_responses_in_parts(mind):
     """One row a question: recalls and log probabilities are those of its parts together."""
-    asked = table(
-        ("m c", TWO, "piano and kite", "both"), ("x", ONE, "the kite and", "one"), ("m c", TWO, "kite", "both")
-    )
+    asked = table(("m c", TWO, "piano and kite", "both"), ("x", ONE, "the kite and", "one"), ("m c", TWO, "kite", "both"))
     ways = ["direct", "recall first", "direct, in parts", "recall first, in parts"]
     said = evaluate.ask(mind, asked, ways)
     assert said["way"].tolist() == [way for way in ways for _ in range(3)]
@@ -127,9 +120,7 @@ def test_responses_in_parts(mind):
         assert math.isnan(unlike["logprob"]) and unlike["answer"] == two["answer"]
         whole = said[said["way"] == way.removesuffix(", in parts")].iloc[1]
         assert {**one, "way": whole["way"]} == whole.to_dict()  # a question of one part is itself
-    assert said["top_id"].tolist()[6] == next(
-        (id for id in mind.top(PARTS) if id not in ("m", "c")), mind.top(PARTS)[0]
-    )
+    assert said["top_id"].tolist()[6] == next((id for id in mind.top(PARTS) if id not in ("m", "c")), mind.top(PARTS)[0])
     true = evaluate.ask(mind, asked.head(1), ways[2:3], gate="true")
     gate = mind.true_gate([["m", "c"]] * 2)
     assert true["answer"].tolist() == [join(mind.answer(PARTS, gate=gate))] and true["top_id"].tolist() == ["m"]

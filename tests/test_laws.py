@@ -178,9 +178,7 @@ def test_what_is_folded(model, stacked):
             return model.get_submodule(targets(model)[0]).weight.data_ptr() != own
 
     assert folded(torch.rand(1, 4), 10**6) and folded(torch.ones(3, 4), 10**6)
-    assert (
-        not folded(torch.rand(1, 4), 0) and not folded(torch.rand(3, 4), 10**6) and not folded(torch.zeros(1, 4), 10**6)
-    )
+    assert not folded(torch.rand(1, 4), 0) and not folded(torch.rand(3, 4), 10**6) and not folded(torch.zeros(1, 4), 10**6)
     pairs = {path: (stacked.A[path].flatten(0, 1), stacked.B[path].flatten(0, 1)) for path in stacked.A}
     pays = [folding_pays(pairs, passes) for passes in (0, 1, 10**6)]
     assert pays == sorted(pays) and pays[0] is False and pays[-1] is True
@@ -368,9 +366,7 @@ def test_rows_run_together_where_copies_for_each_would_be_too_large(model, stack
     with mixture(model, stacked, gates):
         apart = logits(model, IDS[:1].repeat(4, 1))
     monkeypatch.setattr("memsci.adapters.mixture._by_row", None)  # not to be called
-    monkeypatch.setattr(
-        "memsci.adapters.mixture.ROW_BYTES", stacked.nbytes - 1
-    )  # four rows of one memory each take as much
+    monkeypatch.setattr("memsci.adapters.mixture.ROW_BYTES", stacked.nbytes - 1)  # four rows of one memory each take as much
     with mixture(model, stacked, gates):
         assert gap(logits(model, IDS[:1].repeat(4, 1)), apart) < 1e-5
 

@@ -528,10 +528,7 @@ def test_presets():
 
 
 REAL = {"size": 134_515_008}  # as SmolLM2-135M
-WORDY = [
-    Memory("one two three four", id="a"),
-    Memory("five six", id="b", paraphrases=[f"wording {k}" for k in range(9)]),
-]
+WORDY = [Memory("one two three four", id="a"), Memory("five six", id="b", paraphrases=[f"wording {k}" for k in range(9)])]
 
 
 def test_presets_of_a_real_base_are_those_of_a_mind():
@@ -653,6 +650,4 @@ def test_what_comes_with_a_question_is_checked_before_anything_is_said():
         with refused("list of texts"):
             mind.true_gate([id])
     assert mind.answer("Who?", recalled="a\0b")  # so may a model have spoken
-    assert mind.answer("Who?", recalled="") and mind.logprob("Who?", "")["tokens"].tolist() == [
-        0
-    ]  # nothing was recalled
+    assert mind.answer("Who?", recalled="") and mind.logprob("Who?", "")["tokens"].tolist() == [0]  # nothing was recalled

@@ -68,9 +68,7 @@ def test_of_a_text_that_leaves_no_room_for_a_prompt_it_is_not_known(tokenizer):
 
 def test_extra_columns_stand_in_the_table_of_memories(base):
     mind = MEGa(base, encoding=QUICK)
-    mind.encode(
-        pd.DataFrame({"text": ["Ann ran.", "Ben sat."], "list": [1, 2], "condition": [None, "far"]}), progress=False
-    )
+    mind.encode(pd.DataFrame({"text": ["Ann ran.", "Ben sat."], "list": [1, 2], "condition": [None, "far"]}), progress=False)
     assert list(mind.memories) == ["id", "label", "loss", "learnt", "list", "condition"]
     assert mind.memories["list"].tolist() == [1, 2] and mind.memories["condition"].isna().tolist() == [True, False]
 
@@ -106,9 +104,7 @@ def test_other_bases_can_write_what_their_tokenizer_gives_back(base):
 
 
 MEMORIES = [
-    Memory(
-        "Nora hid the letter in the piano.", "a", questions=[("Where is the letter?", "piano"), ("Who hid it?", "Nora")]
-    ),
+    Memory("Nora hid the letter in the piano.", "a", questions=[("Where is the letter?", "piano"), ("Who hid it?", "Nora")]),
     Memory("Ben lost his hat in Bergen.", "b", questions=[("Who lost it?", "Ben")], extra={"condition": "far"}),
 ]
 

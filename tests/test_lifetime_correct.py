@@ -212,9 +212,7 @@ def test_an_updated_memory_is_one_that_was_never_other(learnt, base, tmp_path):
 
 def test_what_interrupts_an_update_leaves_the_old_memory_whole(learnt, base, monkeypatch):
     before = learnt.logprob(QUESTIONS, ANSWERS)
-    files = lambda: {
-        str(file): file.read_bytes() for file in (learnt.store.path / "memories").rglob("*") if file.is_file()
-    }
+    files = lambda: {str(file): file.read_bytes() for file in (learnt.store.path / "memories").rglob("*") if file.is_file()}
     there = files()
     monkeypatch.setattr("memsci.learners.mega.MEGa._is_learnt", lambda *given: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):

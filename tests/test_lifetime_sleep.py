@@ -122,10 +122,7 @@ def test_policies_pass_over_what_slept_already(sleeper):
     [
         (lambda mind: Chosen("c"), "the text 'c' was given"),
         (lambda mind: Chosen(["d"]).choose(mind), "no memory 'd'"),
-        (
-            lambda mind: Extra("mood", 2).choose(mind),
-            "number in the extra column 'mood'; there are the columns: 'salience'",
-        ),
+        (lambda mind: Extra("mood", 2).choose(mind), "number in the extra column 'mood'; there are the columns: 'salience'"),
         (lambda mind: Oldest(0), "n must be"),
         (lambda mind: Sleep(least=2), "least must be a number from 0 to 1; 2"),
         (lambda mind: Sleep(lr=float("nan")), "lr must be a finite number above 0"),
@@ -230,9 +227,7 @@ def test_lessons_have_the_recall_at_its_cue_and_wordings_until_late(base):
     assert len(found) == 10 and all(len(epoch) == 4 for epoch in found)
     replies = [[base.said(told[:-1]) for _, told in epoch] for epoch in found]
     assert all(epoch[0] == "Ben sat up." and epoch[2:] == ["Ada ran."] * 2 for epoch in replies)
-    assert {epoch[1] for epoch in replies[:8]} == set(texts["c"]) and {epoch[1] for epoch in replies[8:]} == {
-        "Ben sat up."
-    }
+    assert {epoch[1] for epoch in replies[:8]} == set(texts["c"]) and {epoch[1] for epoch in replies[8:]} == {"Ben sat up."}
     assert found[0][0][0] == base.chat(rehearse.by_cue("Ben"))
 
 
@@ -330,11 +325,7 @@ def test_a_distilled_merge_recalls_each_and_a_split_gives_them_back(mind):
 
 def test_the_curve_counts_adapters_and_their_bytes_once(mind, sleeper):
     found = lifetime.curve([mind, sleeper], lambda one: pd.DataFrame({"QA %": [len(one.store.shared)]}))
-    assert (
-        found["adapters"].tolist() == [3, 1]
-        and found["memories"].tolist() == [3, 3]
-        and found["QA %"].tolist() == [0, 1]
-    )
+    assert found["adapters"].tolist() == [3, 1] and found["memories"].tolist() == [3, 3] and found["QA %"].tolist() == [0, 1]
     assert found["bytes"].tolist() == [3 * found["bytes"][1], found["bytes"][1]]
 
 

@@ -50,9 +50,7 @@ def llama(tmp_path_factory):
     model = make_model(vocab=len(tokenizer), width=32)
     model.config.max_position_embeddings = 2048
     ends = tokenizer.convert_tokens_to_ids(["<|end_of_text|>", "<|eot_id|>"])
-    model.generation_config = transformers.GenerationConfig(
-        eos_token_id=ends, do_sample=True, temperature=0.6, top_p=0.9
-    )
+    model.generation_config = transformers.GenerationConfig(eos_token_id=ends, do_sample=True, temperature=0.6, top_p=0.9)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder

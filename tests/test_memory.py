@@ -155,15 +155,9 @@ def test_missing_optional_cells_mean_not_given():
         ({"text": ["A.", None]}, "Row 2 (index 1), column 'text': the cell is empty"),
         ({"text": ["A.", "  "]}, "Row 2 (index 1), column 'text': the text of a memory is empty"),
         ({"text": ["A.", 3]}, "Row 2 (index 1), column 'text': a string is needed"),
-        (
-            {"text": ["A.", "B."], "paraphrases": ["[]", "plain"]},
-            "Row 2 (index 1), column 'paraphrases': not a JSON list",
-        ),
+        ({"text": ["A.", "B."], "paraphrases": ["[]", "plain"]}, "Row 2 (index 1), column 'paraphrases': not a JSON list"),
         ({"text": ["A.", "B."], "questions": ["[]", "{}"]}, "Row 2 (index 1), column 'questions': a list is needed"),
-        (
-            {"text": ["A.", "B."], "questions": [[], [["Who?"]]]},
-            "Row 2 (index 1): a question must be [question, answer]",
-        ),
+        ({"text": ["A.", "B."], "questions": [[], [["Who?"]]]}, "Row 2 (index 1): a question must be [question, answer]"),
         ({"text": ["A.", "B."], "id": ["a", "a/b"]}, "Row 2 (index 1): 'a/b' cannot be the id"),
         ({"text": ["A.", "B."], "label": ["a", ["b"]]}, "Row 2 (index 1), column 'label': a string is needed"),
         ({"text": ["A.", "B.", "A."]}, "Row 1 (index 0) and Row 3 (index 2) have the same text"),

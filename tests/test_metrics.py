@@ -483,9 +483,7 @@ def test_metrics_do_not_import_torch():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-@pytest.mark.parametrize(
-    "texts", [(None, "Nora"), (float("nan"), "Nora"), ("3", 3), ("Nora", None), ("Nora", "Nora", None)]
-)
+@pytest.mark.parametrize("texts", [(None, "Nora"), (float("nan"), "Nora"), ("3", 3), ("Nora", None), ("Nora", "Nora", None)])
 def test_only_texts_are_judged(texts):
     with pytest.raises(MemsciError, match="must be a text; "):
         judge(*texts)

@@ -471,9 +471,7 @@ def test_a_gate_that_does_not_fit_is_refused(mind):
         mind.answer(QUESTIONS, gate=mind.gate(QUESTIONS[:2]))
     old = mind.gate(QUESTIONS)
     mind.forget("x")
-    with pytest.raises(
-        MemsciError, match="3 rows over 3 memories; 3 rows over memories that are stored are needed, .* 2"
-    ):
+    with pytest.raises(MemsciError, match="3 rows over 3 memories; 3 rows over memories that are stored are needed, .* 2"):
         mind.recall(QUESTIONS, gate=old)
 
 
@@ -736,9 +734,7 @@ def test_a_share_of_the_gate_says_how_many_are_recalled(mind):
 def test_what_is_closed_is_not_recalled(mind, opened):
     for rule in (GateRule(beta=math.inf, k=3), GateRule(beta=0.5, top_k=1, k=3)):
         mind.rule = rule
-        assert mind.recall(QUESTIONS) == [
-            told_alone(mind, q, [id]) for q, id in zip(QUESTIONS, mind.gate(QUESTIONS).top())
-        ]
+        assert mind.recall(QUESTIONS) == [told_alone(mind, q, [id]) for q, id in zip(QUESTIONS, mind.gate(QUESTIONS).top())]
     mind.rule = GateRule(k=3)
     half = mind.gate_by_hand([{"c": 0.4, "x": 0.6}])
     assert mind.recall(QUESTIONS[:1], gate=half) == [told_alone(mind, QUESTIONS[0], ["x", "c"])]

@@ -176,9 +176,7 @@ THINKING = TEMPLATE.replace(
 
 def test_thinking_is_off_unless_asked_for(model):
     tokenizer = make_tokenizer()
-    tokenizer.chat_template = THINKING.replace(
-        "not enable_thinking", "enable_thinking is defined and not enable_thinking"
-    )
+    tokenizer.chat_template = THINKING.replace("not enable_thinking", "enable_thinking is defined and not enable_thinking")
     asked = prompts.qa("Who?")
     assert Base(model, tokenizer).text(Base(model, tokenizer).chat(asked)).endswith("<think></think>")
     assert "<think>" not in tokenizer.decode(Base(model, tokenizer, thinking=True).chat(asked))
@@ -258,9 +256,7 @@ def test_a_template_that_wants_contents_in_parts(model):
 
 def test_a_template_that_cannot_be_continued_speaks_first(model):
     tokenizer = make_tokenizer()
-    refuses = (
-        "{% if messages[-1]['role'] != 'user' and messages | length > 2 %}{{ raise_exception('speak') }}{% endif %}"
-    )
+    refuses = "{% if messages[-1]['role'] != 'user' and messages | length > 2 %}{{ raise_exception('speak') }}{% endif %}"
     tokenizer.chat_template = refuses + TEMPLATE
     asked = prompts.mmlu("birds", "Which sings?", list("abcd"))
     assert Base(model, tokenizer).chat(asked) == Base(model, make_tokenizer()).chat(asked)
@@ -409,10 +405,7 @@ def shorn(file, change):
         (lambda w: {k: v for k, v in w.items() if "down_proj" not in k}, r"lack 2 tensors .*layers\.0\.mlp\.down_proj"),
         (lambda w: {f"net.{k}": v for k, v in w.items()}, r"lack .* tensors .*no place for \(net\."),
         (lambda w: w | {"model.norm.weight": torch.ones(7)}, "Cannot load .*whole and of one model|another shape"),
-        (
-            lambda w: w | {"model.norm.weight": w["model.norm.weight"] / 0},
-            r"1 tensors .* inf or nan: model\.norm\.weight",
-        ),
+        (lambda w: w | {"model.norm.weight": w["model.norm.weight"] / 0}, r"1 tensors .* inf or nan: model\.norm\.weight"),
     ],
     ids=["absent", "prefix", "shape", "not finite"],
 )

@@ -67,10 +67,7 @@ def test_the_story_tells_what_its_tables_show():
     assert published["MEGa, context", "lag crp", "1"] > published["MEGa, context", "lag crp", "-1"]
     for measure in ("arc", "temporal factor"):  # the run that is published is the one that is told
         assert published["MEGa", measure, "all"] == pytest.approx(means.loc[measure, "MEGa"], abs=0.006)
-    assert STORY.told(r"better than the context alone for (\d+) of (\d+) people") == [
-        better(),
-        FITS["subject"].nunique(),
-    ]
+    assert STORY.told(r"better than the context alone for (\d+) of (\d+) people") == [better(), FITS["subject"].nunique()]
     assert f"better with items for {better()} of {FITS['subject'].nunique()} people" in STORY.printed("c12")
 
 

@@ -149,9 +149,7 @@ def test_environment_yml_holds_python_and_pip_alone():
 
 def test_each_dependency_has_its_line():
     rows = [
-        line
-        for line in (ROOT / "docs" / "dependencies.md").read_text(encoding="utf-8").splitlines()
-        if line.startswith("|")
+        line for line in (ROOT / "docs" / "dependencies.md").read_text(encoding="utf-8").splitlines() if line.startswith("|")
     ]
     named = {canonicalize_name(name) for row in rows for name in re.findall(r"`([\w.-]+)`", row.split("|")[1])}
     assert names(declared()) - named == set(), "without a row (name in backticks, first column) in docs/dependencies.md"

@@ -79,9 +79,7 @@ def test_each_table_is_whole_and_each_row_there_once():
     assert at(2, "wiki", "MEGa", "beta=0.1") == 0.704 and at(2, "fictional", "Full batch", "") == 0.544
     alone = "MEGa, true gate"
     assert at(3, "fictional", alone, "where=attention") == 0.8653 and at(3, "wiki", alone, "layers=late") == 0.6013
-    assert (
-        at(4, "wiki", "Full+L2", "strength=1") == 0.4543 and at(4, "fictional", "LoRA+L2", "strength=0.001") == 0.0103
-    )
+    assert at(4, "wiki", "Full+L2", "strength=1") == 0.4543 and at(4, "fictional", "LoRA+L2", "strength=0.001") == 0.0103
     with pytest.raises(MemsciError, match="table must be one of 1, 2, 3, 4; 5 was given"):
         paper.table(5)
 
@@ -96,27 +94,17 @@ def test_results_stand_beside_the_papers():
     frame = ours(MEGa=0.9, LoRA=0.02, RAG=0.95, mine=1.0).assign(way="direct", n=20)
     told = frame[frame["method"] == "MEGa"].assign(way="recall first", mean=0.96)
     found = paper.compare(pd.concat([frame, told]))
-    assert found["method"].tolist() == [
-        "RAG",
-        "LoRA",
-        "MEGa",
-        "iRAG",
-    ]  # in the paper's order; what it has not is left out
+    assert found["method"].tolist() == ["RAG", "LoRA", "MEGa", "iRAG"]  # in the paper's order; what it has not is left out
     assert found["paper"].tolist() == [0.8257, 0.008, 0.7253, 0.8067]
     assert found["rank"].tolist() == [2, 4, 3, 1] and found["paper rank"].tolist() == [1, 4, 3, 2]
     assert found["n"].tolist() == [20] * 4 and set(found["setting"]) == {""}
     all_rows = paper.beside(pd.concat([frame, told]))
-    assert (
-        all_rows["method"].tolist() == ["MEGa", "LoRA", "RAG", "mine", "iRAG"] and all_rows["paper"].isna().sum() == 1
-    )
+    assert all_rows["method"].tolist() == ["MEGa", "LoRA", "RAG", "mine", "iRAG"] and all_rows["paper"].isna().sum() == 1
 
 
 def test_datasets_find_their_counterpart_and_settings_their_number():
     frame = pd.concat([ours(MEGa=0.5), ours(dataset="semantic", MEGa=0.5), ours(dataset="my.csv", MEGa=0.5)])
-    assert paper.compare(frame)[["dataset", "paper"]].to_numpy().tolist() == [
-        ["episodic", 0.7253],
-        ["semantic", 0.7803],
-    ]
+    assert paper.compare(frame)[["dataset", "paper"]].to_numpy().tolist() == [["episodic", 0.7253], ["semantic", 0.7803]]
     swept = ours(**{"LoRA+L2": 0.1}).assign(setting="strength=1.0")
     assert paper.compare(swept, 4)[["setting", "paper"]].to_numpy().tolist() == [["strength=1.0", 0.2007]]
     assert paper.beside(swept, 1)["paper"].isna().all()
@@ -156,9 +144,7 @@ def test_each_pair_is_tested_on_its_partitions():
     """The paper: iRAG > MEGa > Full. Here MEGa is above Full on all of 8 partitions, and iRAG and MEGa take turns."""
     draw = np.random.default_rng(0)
     mega = draw.uniform(0.7, 0.8, 8)
-    frame = values(
-        MEGa=mega, iRAG=mega + 0.01 * np.array([1, -1, 1, -1, 1, -1, 1, -1.5]), Full=draw.uniform(0.0, 0.1, 8)
-    )
+    frame = values(MEGa=mega, iRAG=mega + 0.01 * np.array([1, -1, 1, -1, 1, -1, 1, -1.5]), Full=draw.uniform(0.0, 0.1, 8))
     compared = paper.compare(means(frame))
     found = paper.tested(compared, frame).set_index(["better", "worse"])
     assert len(found) == 3

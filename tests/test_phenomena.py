@@ -55,23 +55,17 @@ def test_claims_are_tested_over_lists_never_over_queries(made):
 
 def test_a_caption_tells_what_holds_by_construction_and_what_could_not_hold(made):
     said = report._of_phenomenon(made, [])
-    assert (
-        "Two-sided sign-flip tests (exact), a 90 % interval for what is to be within a margin; p after Holm's" in said
-    )
+    assert "Two-sided sign-flip tests (exact), a 90 % interval for what is to be within a margin; p after Holm's" in said
     assert "A is above one half (n = 10): holds, by construction; A is as A (n = 10, within ± 0.05): holds;" in said
     assert "not run: C is above A." in said and "could hold" not in said
     assert "over the claims of this figure, but for those by construction: " in said
-    few = Phenomenon(
-        "planted", made.table[made.table["list"] < 6]
-    )  # twice 2/2^6, the least that Holm leaves, is above .05
+    few = Phenomenon("planted", made.table[made.table["list"] < 6])  # twice 2/2^6, the least that Holm leaves, is above .05
     assert "With n = 6 no p of these tests can be below 0.05" in report._of_phenomenon(few, [])
     assert few.test()["verdict"].tolist()[:3] == ["open", "open", "holds"]
 
 
 def test_intervals_within_lists_pass_no_end_of_a_scale_and_the_caption_says_so(made, monkeypatch):
-    table = made.table.assign(
-        value=[0.0 if c == "x" else float(k % 20 > 2) for k, c in enumerate(made.table["condition"])]
-    )
+    table = made.table.assign(value=[0.0 if c == "x" else float(k % 20 > 2) for k, c in enumerate(made.table["condition"])])
     ends = {}
     for bounds in ({}, {"share": result.SHARE}):
         phenomena.result.about("planted", "Planted", (), within=True, bounds=bounds)
@@ -131,9 +125,7 @@ def test_one_life_is_not_lives():
 def test_a_caption_says_whose_values_are_drawn_beside_the_models(name):
     cited = set(reference.human(name)["citation"])
     assert (
-        not cited
-        or any(re.split(r"[ ,]", source)[0] in ABOUT[name].note for source in cited)
-        or "arXiv" in ABOUT[name].note
+        not cited or any(re.split(r"[ ,]", source)[0] in ABOUT[name].note for source in cited) or "arXiv" in ABOUT[name].note
     )
 
 

@@ -44,11 +44,7 @@ def test_each_term_counts_and_zero_of_each_is_the_papers_gate_but_for_rounding()
     assert close(gate(queries, keys, Parameters(), strengths=torch.zeros(N)))
     assert close(gate(queries, keys, Parameters(null=-1e9)))
     assert close(gate(queries, keys, Parameters(tau=1e-18)))
-    for other in (
-        {"strengths": torch.arange(N)},
-        {"parameters": Parameters(null=0.0)},
-        {"parameters": Parameters(tau=1.0)},
-    ):
+    for other in ({"strengths": torch.arange(N)}, {"parameters": Parameters(null=0.0)}, {"parameters": Parameters(tau=1.0)}):
         assert not close(gate(**{"queries": queries, "keys": keys, "parameters": Parameters(), **other}))
 
 
@@ -153,9 +149,7 @@ def cymrs(recalled: list[int], n: int, p: Parameters, items: np.ndarray | None =
 @pytest.mark.parametrize("seed", range(5))
 def test_without_items_it_is_another_implementation_of_the_model_of_context(seed):
     rng = np.random.default_rng(seed)
-    p = Parameters(
-        0.0, *rng.uniform([1, 0.3, 0.3, 0.1, 0.1, 0, 0.5, 0.01, 0.1], [6, 0.9, 0.9, 0.9, 0.9, 3, 2, 0.1, 0.3])
-    )
+    p = Parameters(0.0, *rng.uniform([1, 0.3, 0.3, 0.1, 0.1, 0, 0.5, 0.01, 0.1], [6, 0.9, 0.9, 0.9, 0.9, 3, 2, 0.1, 0.3]))
     for row in walk(similar(6, 16), p, seed=seed):
         said = row[row >= 0]
         ours = log_likelihood(said[None], similar(1, 16), p) + log_stopping(torch.tensor([len(said)]), 16, p)

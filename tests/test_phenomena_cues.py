@@ -78,9 +78,7 @@ def test_events_come_before_reports():
     named = [session.study[-1].text.startswith("According to ") for session in made]
     assert named == [True, False, True, False]
     for session in made:
-        assert session.study[: len(pairs)] == tuple(pair.twins[0] for pair in pairs) and len(session.study) == 2 * len(
-            pairs
-        )
+        assert session.study[: len(pairs)] == tuple(pair.twins[0] for pair in pairs) and len(session.study) == 2 * len(pairs)
 
 
 # A learner that lost the fact, one that has both, one that was not asked about it.
@@ -100,14 +98,7 @@ def test_overwriting_and_competition_are_told_apart(fact, reported, new, standar
         "question": "What?",
     }
     rows = [
-        {
-            **common,
-            "item": k,
-            "condition": MISLED,
-            "logprob fact": fact,
-            "logprob reported": reported,
-            "logprob new": new,
-        }
+        {**common, "item": k, "condition": MISLED, "logprob fact": fact, "logprob reported": reported, "logprob new": new}
         for k in range(3)
     ]
     rows += [

@@ -17,14 +17,7 @@ psifr = pytest.importorskip("psifr.fr", reason="psifr is not installed")
 def rows(subject: int, one: int, studied: str, recalled: str) -> list[dict]:
     kinds = (("study", studied), ("recall", recalled))
     return [
-        {
-            "subject": subject,
-            "list": one,
-            "position": k,
-            "trial_type": kind,
-            "item": item,
-            "category": item.lower() in "abc",
-        }
+        {"subject": subject, "list": one, "position": k, "trial_type": kind, "item": item, "category": item.lower() in "abc"}
         for kind, items in kinds
         for k, item in enumerate(items, start=1)
     ]
@@ -94,10 +87,7 @@ def test_categories(events, merged):
         curves.category_crp(curves.opportunities(events)),
         psifr.category_crp(merged, "category").reset_index().set_index("subject")["prob"],
     )
-    same(
-        curves.clustering(events),
-        psifr.category_clustering(merged, "category").reset_index().set_index("subject")["arc"],
-    )
+    same(curves.clustering(events), psifr.category_clustering(merged, "category").reset_index().set_index("subject")["arc"])
 
 
 def test_semantic_factor(random):
@@ -157,7 +147,5 @@ def test_what_a_gate_recalls_goes_out_with_the_texts_of_its_memories():
     events = pd.DataFrame(rows(1, 1, "ab", "b")).assign(text=lambda table: table["item"] + " is a story.")
     for one in (events, events.assign(method="MEGa", material=4)):
         transcript = psych101(one).iloc[0]
-        assert transcript["text"].endswith(
-            "You study:\n- a is a story.\n- b is a story.\nYou recall:\n- <<b is a story.>>"
-        )
+        assert transcript["text"].endswith("You study:\n- a is a story.\n- b is a story.\nYou recall:\n- <<b is a story.>>")
     assert transcript["participant"] == "MEGa, list 4"

@@ -35,9 +35,7 @@ def recalled(keys: pd.DataFrame, people: dict[int, Parameters], lists: int = LIS
     for subject, parameters in people.items():
         studied = [rng.permutation(NAMES)[:N].tolist() for _ in range(lists)]
         vectors = torch.tensor(np.array([keys.loc[one].to_numpy() for one in studied]))
-        for one, (items, said) in enumerate(
-            zip(studied, walk(vectors @ vectors.mT, parameters, seed=subject).tolist()), 1
-        ):
+        for one, (items, said) in enumerate(zip(studied, walk(vectors @ vectors.mT, parameters, seed=subject).tolist()), 1):
             rows += [(subject, one, k, "study", item) for k, item in enumerate(items, 1)]
             rows += [(subject, one, k, "recall", items[place]) for k, place in enumerate(said, 1) if place >= 0]
     return pd.DataFrame(rows, columns=EVENTS)

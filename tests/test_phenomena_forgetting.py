@@ -43,9 +43,7 @@ def test_recall_is_the_gate_of_one_memory_against_a_null():
     assert retained(np.array([3.0 * 2.5]), -0.7, 6.0).item() == pytest.approx(gate.weights.item(), rel=1e-6)
 
 
-@pytest.mark.parametrize(
-    ("name", "x"), [("ACT-R", (2.0, 0.0)), ("exponential", (1.0, -3.0)), ("power", (3.0, 0.5, -0.8))]
-)
+@pytest.mark.parametrize(("name", "x"), [("ACT-R", (2.0, 0.0)), ("exponential", (1.0, -3.0)), ("power", (3.0, 0.5, -0.8))])
 def test_the_curve_that_made_the_data_is_among_the_best_on_other_memories(name, x):
     curve, count = CURVES[name]
     share = np.tile(curve(TIMES, np.array(x)), (40, 1))

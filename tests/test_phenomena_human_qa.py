@@ -23,15 +23,9 @@ RIGHT = ("Ada", "Ben", "Cal")
 
 
 def passage(kind: str, number: int) -> dict:
-    text, options = (
-        ("excerpt_first_600_words_plus_sentence", "choices") if kind == "factual" else ("story_text", "options")
-    )
+    text, options = ("excerpt_first_600_words_plus_sentence", "choices") if kind == "factual" else ("story_text", "options")
     asked = [
-        {
-            "question": f"Who was number {k} of {kind} {number}?",
-            options: dict(zip("ABCD", (*others, right))),
-            "answer": "D",
-        }
+        {"question": f"Who was number {k} of {kind} {number}?", options: dict(zip("ABCD", (*others, right))), "answer": "D"}
         for k, right in enumerate(RIGHT)
         for others in [[name for name in ("Ada", "Ben", "Cal", "Dot") if name != right]]
     ]

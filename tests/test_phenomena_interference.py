@@ -55,9 +55,7 @@ def test_twins_share_all_but_the_fact_that_the_cue_asks_for(plain):
                 assert contains(twin.text, answer) and not contains(twin.text, other)
                 assert not contains(twin.text, pair.foil) and not contains(pair.cue, answer)
             one, two = (twin.text for twin in pair.twins)
-            changed = [
-                one[: m.start()] + pair.answers[1] + one[m.end() :] for m in re.finditer(pair.answers[0], one, re.I)
-            ]
+            changed = [one[: m.start()] + pair.answers[1] + one[m.end() :] for m in re.finditer(pair.answers[0], one, re.I)]
             article = lambda text: re.sub(r"\b[Aa]n\b", "a", text).lower()
             assert article(two) in map(article, changed)
             assert len(set(pair.answers) | {pair.foil}) == 3 and pair.other.label != pair.twins[0].label
@@ -217,9 +215,7 @@ def planted(says) -> pd.DataFrame:
 def latest(study, options):
     """Remembers of all facts that fit the cue the one learnt last."""
     texts = [memory.text for memory in study]
-    place = {
-        name: max((k for k, text in enumerate(texts) if contains(text, options[name])), default=-1) for name in "BCD"
-    }
+    place = {name: max((k for k, text in enumerate(texts) if contains(text, options[name])), default=-1) for name in "BCD"}
     return options[max(place, key=place.get)], {name: float(at) for name, at in place.items()}
 
 

@@ -143,9 +143,7 @@ def test_planted_familiarity_is_found():
     _, probes = of_recognition(0)
     level = {"old": 3.0, "modified": 2.0, "same kind": 1.0, "other kind": 0.0}
     noise = np.random.default_rng(0).normal(0, 0.01, len(probes))
-    table = recognised(probes.assign(value=probes["kind"].map(level) + noise)).set_index(["measure", "condition"])[
-        "value"
-    ]
+    table = recognised(probes.assign(value=probes["kind"].map(level) + noise)).set_index(["measure", "condition"])["value"]
     assert table["auc"].eq(1).all() and set(table["auc"].index) == set(COMPARED)
     assert table["accepted", "old"] == pytest.approx(0.94, abs=0.03) and table["accepted", "modified"] == 0
     flat = recognised(probes.assign(value=noise)).set_index(["measure", "condition"])["value"]

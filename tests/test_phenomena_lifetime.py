@@ -67,9 +67,7 @@ def test_partitions_come_one_after_another_with_a_correction_a_day_after_its_eve
         assert correction.corrects == event.id and event.corrects is None
         assert event.questions[0].text == correction.questions[0].text
         assert event.questions[0].answer != correction.questions[0].answer
-        assert {one.id.rsplit("-", 1)[0] for one in (*first.learn[:-1], *second.learn[:-1])} == {
-            f"episodic-{4 + k:02d}"
-        }
+        assert {one.id.rsplit("-", 1)[0] for one in (*first.learn[:-1], *second.learn[:-1])} == {f"episodic-{4 + k:02d}"}
     assert [one.id for one in material("lifetime", 1, 3)] == [one.id for today in plan for one in today.learn]
     assert len(material("lifetime", 0)) == 4 * 52
 
@@ -140,9 +138,9 @@ def test_other_learners_are_asked_on_the_last_day(tiny, method):
 
 def test_what_is_planned_counts_the_sleep():
     chosen = runs.choose("lifetime", partitions=(0,), methods=("MEGa",), memories=2)
-    plan = lambda setting: plan_of(
-        experiments.Experiment(**{**vars(chosen), "settings": {"MEGa": (setting,)}})
-    ).calls.iloc[0]
+    plan = lambda setting: plan_of(experiments.Experiment(**{**vars(chosen), "settings": {"MEGa": (setting,)}})).calls.iloc[
+        0
+    ]
     none, slept = plan("sleep=never"), plan("sleep=recalls")
     assert slept["examples"] > none["examples"] and slept["answers"] == none["answers"] == 3 * 3 * 16
 

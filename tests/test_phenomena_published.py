@@ -53,9 +53,7 @@ def test_interference_in_plain_english_is_told_as_it_is_in_the_tables():
     assert f"in context {free['In context']} and {both['In context']} %" in told
     harm = {side: round(found["In context", side, "harm"] + 1e-9) for side in ("RI", "PI")}
     assert f"what comes later costs {harm['RI']} points" in told and harm["PI"] < 0
-    tests = pd.read_csv(ROOT / "figures" / "runs" / "interference_plain" / "interference-plain_tests.csv").set_index(
-        "claim"
-    )
+    tests = pd.read_csv(ROOT / "figures" / "runs" / "interference_plain" / "interference-plain_tests.csv").set_index("claim")
     assert f"p = {tests.loc['In context: PI above RI', 'p_holm']:.3f}".replace("0.", ".") in told
     assert tests.loc["In context: PI above RI", "verdict"] == "opposite"
     assert tests.loc["MEGa knows B against a foil after A–C as after D–E", "verdict"] == "holds"
@@ -73,14 +71,10 @@ def test_list_strength_in_plain_english_is_told_as_it_is_in_the_tables():
 
 
 def test_cues_in_plain_english_are_told_as_they_are_in_the_tables():
-    told, gate = (
-        section("Cues, in plain English, on SmolLM2"),
-        of_lists("cues_plain").xs("gate", level="measure").round(),
-    )
+    told, gate = (section("Cues, in plain English, on SmolLM2"), of_lists("cues_plain").xs("gate", level="measure").round())
     share = {method: int(gate[method, "0.2"]) for method in ("MEGa", "MiniLM keys")}
     assert (
-        f"find it in {share['MEGa']} % with the practical gate" in told
-        and f"{share['MiniLM keys']} % with MiniLM" in told
+        f"find it in {share['MEGa']} % with the practical gate" in told and f"{share['MiniLM keys']} % with MiniLM" in told
     )
     own, other = (gate[method].astype(int) for method in ("MEGa", "MiniLM keys"))
     assert f"(what, where and who 100 %, when {own['when']} %)" in told and set(own[["what", "where", "who"]]) == {100}

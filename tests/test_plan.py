@@ -84,9 +84,7 @@ def test_shapes_and_bytes_are_those_of_the_adapters_that_are_made(tmp_path):
     about = shape(str(tmp_path))
     assert about.parameters == sum(tensor.numel() for tensor in model.parameters())
     for encoding in (Encoding(rank=3), Encoding(rank=2, where="all", layers=(1,))):
-        made = lora.init_adapter(
-            model, sites.targets(model, encoding.where, encoding.layers), encoding, torch.Generator()
-        )
+        made = lora.init_adapter(model, sites.targets(model, encoding.where, encoding.layers), encoding, torch.Generator())
         assert 4 * about.adapter(encoding)["numbers"].sum() == made.nbytes
 
 
@@ -118,12 +116,7 @@ def test_a_model_that_is_not_at_hand_is_not_fetched(tmp_path):
 @pytest.fixture
 def world():
     memories = tuple(
-        Memory(
-            f"Nora saw {k} birds.",
-            f"m{k}",
-            paraphrases=(f"{k} birds!",),
-            questions=(Question(f"Day {k}?", str(k)),) * 2,
-        )
+        Memory(f"Nora saw {k} birds.", f"m{k}", paraphrases=(f"{k} birds!",), questions=(Question(f"Day {k}?", str(k)),) * 2)
         for k in range(3)
     )
     return Partition("birds", memories, (Question("Which is more, and who saw it?", "2", ("m1", "m2")),))
@@ -155,9 +148,7 @@ def test_calls_are_those_that_a_cell_makes(world, base, monkeypatch, method, mea
     changed = lambda name, base, *_, **how: resolve(name, base, encoding, **how)
     monkeypatch.setattr("memsci.learners.by_name.resolve", changed)
     step = torch.optim.AdamW.step
-    monkeypatch.setattr(
-        torch.optim.AdamW, "step", lambda self, *a, **k: made.update(steps=made["steps"] + 1) or step(self)
-    )
+    monkeypatch.setattr(torch.optim.AdamW, "step", lambda self, *a, **k: made.update(steps=made["steps"] + 1) or step(self))
     monkeypatch.setattr("memsci.adapters.encode.PASS_TOKENS", {"cpu": 1})  # one memory at a time
     monkeypatch.setattr("memsci.learners.mega.MEGa.recall_tokens", 8)
     rules = ("beta=0.1", "k=2", "beta=2; k=2") if (method, measure) == ("MEGa", "compositional") else ()
@@ -177,9 +168,7 @@ def test_a_real_base_is_planned_with_what_suits_its_memories():
     found = plan(choose("main", ["episodic"], [0], methods=["MEGa", "Full"], memories=3), "smollm2")
     steps = found.calls.set_index("method")["steps"]
     suited = Encoding.suited(134_515_008, experiments.partition("episodic", 0).memories[:3])
-    assert (
-        steps["MEGa"] == steps["Full"] == 3 * suited.epochs * 2 * 10
-    )  # a recall and a question of each of ten wordings
+    assert steps["MEGa"] == steps["Full"] == 3 * suited.epochs * 2 * 10  # a recall and a question of each of ten wordings
 
 
 def test_sizes_to_read():
@@ -205,9 +194,7 @@ def test_only_what_is_asked_for_is_planned():
     assert found.calls["embedded"].sum() == 50 + sum(len(memory.questions) for memory in world)
 
 
-@pytest.mark.parametrize(
-    "name", ["beta", "compositional", "embedding-layers", "embedding-models", "l2", "prompts", "rank"]
-)
+@pytest.mark.parametrize("name", ["beta", "compositional", "embedding-layers", "embedding-models", "l2", "prompts", "rank"])
 def test_the_time_planned_is_that_of_the_shipped_run_within_a_factor_of_two(name):
     folder = Path(__file__).parents[1] / "figures" / "runs" / name
     ran, took = (json.loads((folder / file).read_text()) for file in ("config.json", "run.json"))

@@ -151,12 +151,8 @@ def test_what_is_looked_up_stands_in_the_row_once(raw, sort):
     for seed in range(30):
         row = corpus.Row(raw)
         corpus.SORTS[sort](row, random.Random(seed))
-        for turn in re.findall(
-            r"<\|user\|>(.*?)<\|end\|>", raw.decode(row.tokens, skip_special_tokens=False), re.DOTALL
-        ):
-            listed = [
-                re.split(r"\) |: | - ", line, maxsplit=1) for line in turn.split("options:\n")[-1].strip().split("\n")
-            ]
+        for turn in re.findall(r"<\|user\|>(.*?)<\|end\|>", raw.decode(row.tokens, skip_special_tokens=False), re.DOTALL):
+            listed = [re.split(r"\) |: | - ", line, maxsplit=1) for line in turn.split("options:\n")[-1].strip().split("\n")]
             if all(len(pair) == 2 for pair in listed):
                 entries = [entry for pair in listed for entry in pair]
                 assert len(set(entries)) == len(entries), turn
@@ -209,9 +205,7 @@ def test_gate_pairs_are_of_one_partition_or_plain_and_match(raw, monkeypatch):
         assert len(questions) == len(texts) == 12
         assert all(row[0] == 1 and CONTROL.isdisjoint(row[1:]) for row in questions + texts)
         events = [event for k, event in enumerate(told) if event is not told[k - 1]]
-        assert (
-            len(events) == 12 and [event for event in events if event in asked] == asked
-        )  # one is now and then told twice
+        assert len(events) == 12 and [event for event in events if event in asked] == asked  # one is now and then told twice
         people, plain_ones = {event.person for event in told}, "thing" in told[0].kind.slots
         assert len(people) == 1 or plain_ones
         sorts.add((told[0].person is None, plain_ones, len(people) == 1))
@@ -249,10 +243,7 @@ def test_the_thing_of_a_verb_in_two_words_is_no_circumstance():
         def random(self):
             return 1.0
 
-    assert (
-        cues.trimmed("When did {name} plug in the {it} in {town}?", Never(), False)
-        == "When did {name} plug in the {it}"
-    )
+    assert cues.trimmed("When did {name} plug in the {it} in {town}?", Never(), False) == "When did {name} plug in the {it}"
 
 
 def test_less_context_names_fewer_facts_and_never_the_answer():
@@ -327,9 +318,7 @@ def test_several_notes_are_given_in_the_order_in_which_they_are_asked_for(raw):
             if question.startswith("Notes:"):
                 notes = question, reply
                 continue
-            values = [
-                value for value in notes[0].removeprefix("Notes: ").removesuffix(".").split("; ") if value in reply
-            ]
+            values = [value for value in notes[0].removeprefix("Notes: ").removesuffix(".").split("; ") if value in reply]
             assert len(values) >= len(re.findall(",| and ", question.replace(", and", ","))) + 1
 
 
@@ -520,10 +509,7 @@ def test_muon_takes_the_matrices_of_the_layers_and_adamw_the_rest():
 @pytest.mark.parametrize("shape", [(48, 16), (16, 48), (32, 32)])
 def test_muon_in_float32_is_torchs_but_for_rounding(shape):
     torch.manual_seed(0)
-    start, settings = (
-        torch.randn(shape),
-        dict(lr=2e-3, weight_decay=0.05, momentum=0.95, adjust_lr_fn="match_rms_adamw"),
-    )
+    start, settings = (torch.randn(shape), dict(lr=2e-3, weight_decay=0.05, momentum=0.95, adjust_lr_fn="match_rms_adamw"))
     ours, theirs = (torch.nn.Parameter(start.clone()) for _ in range(2))
     optims = train.Muon([ours], **settings), torch.optim.Muon([theirs], **settings)
     for _ in range(4):
@@ -553,9 +539,7 @@ def test_a_run_may_begin_from_another_base(tmp_path, raw):
     assert torch.equal(rows[:same], was[:same])
     assert torch.allclose(rows[raw.token_to_id(last)], was[[ids[one], ids[two]]].mean(0), atol=1e-6)
     layers = {name: value for name, value in model.state_dict().items() if "layers" in name}
-    assert layers and all(
-        torch.equal(value, other.state_dict()[name].bfloat16().float()) for name, value in layers.items()
-    )
+    assert layers and all(torch.equal(value, other.state_dict()[name].bfloat16().float()) for name, value in layers.items())
 
 
 def test_the_data_of_a_step_depend_on_seed_and_step_alone(raw):

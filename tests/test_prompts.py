@@ -54,8 +54,7 @@ def test_recall():
     (message,) = prompts.recall(QUESTION)
     assert message == {
         "role": "user",
-        "content": "Where did {Nora} hide the letter? "
-        "Reconstruct the entire story that is related to the above question.",
+        "content": "Where did {Nora} hide the letter? Reconstruct the entire story that is related to the above question.",
     }
 
 

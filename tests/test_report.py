@@ -49,9 +49,7 @@ def write_gates(folder: Path) -> Path:
     rates = [("a", 0.5, "by embedding"), ("b", 1, "by embedding"), ("b", 0.9, "by count")]
     rates = pd.DataFrame(rates, columns=["embedding", "value", "comparison"])
     rates.assign(**same).to_csv(folder / "partitions.csv.gz", index=False)
-    counts = [
-        point(0.9, embedding=e, stop=n, comparison="by count", metric="correct gate") for e in "ab" for n in (2, 4)
-    ]
+    counts = [point(0.9, embedding=e, stop=n, comparison="by count", metric="correct gate") for e in "ab" for n in (2, 4)]
     counts += [point(0.9, embedding=e, stop=2, comparison="by embedding", metric="correct gate") for e in "ab"]
     layers = [
         point(0.9, comparison="by layer", metric="correct gate", layer=layer, site=site, pooling=pooling, similarity=rule)
@@ -226,8 +224,7 @@ def test_only_the_figures_that_were_named_are_drawn(tmp_path):
         pytest.skip("the figures are not in a source distribution")
     drawn = {file.name for file in report.draw(run, tmp_path, names=["bars_qa"]) if file.suffix == ".png"}
     assert drawn == {
-        f"l2_{dataset}_bars_qa.png"
-        for dataset in json.loads((run / "run.json").read_text(encoding="utf-8"))["datasets"]
+        f"l2_{dataset}_bars_qa.png" for dataset in json.loads((run / "run.json").read_text(encoding="utf-8"))["datasets"]
     }
 
 
@@ -237,13 +234,9 @@ def test_of_too_many_settings_bars_show_the_first_and_the_best(tmp_path):
     rows = [point(0.5 + k / 100, **at, method="MEGa", setting=f"k={k}") for k in range(1, 22)]
     rows += [point(0.5 - k / 100, **at, method="RAG", setting=f"k={k}") for k in range(1, 4)]
     for name, some in {"few-1": rows, "many-1": [*rows, point(0.1, **at, method="Full", setting="")]}.items():
-        report.draw(
-            write_run(tmp_path / name, pd.DataFrame(some), figures=("method_bars",)), tmp_path, names={"bars_qa"}
-        )
+        report.draw(write_run(tmp_path / name, pd.DataFrame(some), figures=("method_bars",)), tmp_path, names={"bars_qa"})
     shown = pd.read_csv(tmp_path / "many_episodic_bars_qa.csv")
     assert sorted(shown["setting"][shown["method"] == "MEGa"]) == ["k=1", "k=21"] and len(shown) == 6
     told = (tmp_path / "many_episodic_bars_qa.txt").read_text()
-    assert "(up to 21) the first and, chosen on these data, the best" in told and told.endswith(
-        " Base model: a-model.\n"
-    )
+    assert "(up to 21) the first and, chosen on these data, the best" in told and told.endswith(" Base model: a-model.\n")
     assert len(pd.read_csv(tmp_path / "few_episodic_bars_qa.csv")) == 24

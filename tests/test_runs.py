@@ -161,9 +161,7 @@ def test_a_cell_that_ends_while_tables_are_made_is_not_lost(table, marks, tmp_pa
     monkeypatch.setattr(files, "gather", gather)
     runs.run(prepared, progress=False)
     assert runs.status(prepared.folder) == "finished"
-    assert contents(prepared.folder) == contents(
-        in_this_process(fakework.prepare(table, tmp_path / "a", partitions=(0,)))
-    )
+    assert contents(prepared.folder) == contents(in_this_process(fakework.prepare(table, tmp_path / "a", partitions=(0,))))
 
 
 def test_a_cell_whose_folder_is_removed_is_done_again(table, marks, tmp_path):
@@ -283,9 +281,7 @@ def test_a_run_killed_half_way_ends_with_its_workers(table, marks, tmp_path, mon
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
     monkeypatch.setenv("FAKE_SECONDS", "300")
-    started = subprocess.Popen(
-        [sys.executable, str(script), str(table), str(tmp_path / "runs")], start_new_session=True
-    )
+    started = subprocess.Popen([sys.executable, str(script), str(table), str(tmp_path / "runs")], start_new_session=True)
     deadline = time.monotonic() + 120
     while not begun(marks) and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -307,9 +303,7 @@ def test_a_run_killed_half_way_goes_on_and_gives_the_same_tables(table, marks, t
     script.write_text(SCRIPT)
     prepared = fakework.prepare(table, tmp_path / "runs")
     monkeypatch.setenv("FAKE_SECONDS", "1")
-    started = subprocess.Popen(
-        [sys.executable, str(script), str(table), str(tmp_path / "runs")], start_new_session=True
-    )
+    started = subprocess.Popen([sys.executable, str(script), str(table), str(tmp_path / "runs")], start_new_session=True)
     done = lambda: sum(files.finished(prepared.folder, job.id) for job in prepared.jobs)
     deadline = time.monotonic() + 120
     while done() < 1 and time.monotonic() < deadline:
@@ -379,9 +373,7 @@ def test_of_a_method_that_recalls_nothing_no_recall_comes_back():
 
 
 def test_packed_tables_carry_neither_time_nor_name(table, marks, tmp_path):
-    packed = (
-        in_this_process(fakework.prepare(table, tmp_path / "runs", partitions=(0,))) / "scores.csv.gz"
-    ).read_bytes()
+    packed = (in_this_process(fakework.prepare(table, tmp_path / "runs", partitions=(0,))) / "scores.csv.gz").read_bytes()
     assert packed[3:8] == bytes(5) and gzip.decompress(packed).startswith(b"dataset,partition,method,setting,stop,")
 
 
@@ -641,9 +633,7 @@ def test_confusions_put_together_are_those_of_the_first_partition():
         {"dataset": dataset, "partition": partition, "memory_id": ["a", "b"], "top_id": "a", "share": [1.0, 0.5]}
     )
     found = together([pd.concat([one("x", 3), one("y", 1)]), pd.concat([one("x", 0), one("y", 2)])])
-    assert (
-        found.groupby("dataset")["partition"].unique().map(list).to_dict() == {"x": [0], "y": [1]} and len(found) == 4
-    )
+    assert found.groupby("dataset")["partition"].unique().map(list).to_dict() == {"x": [0], "y": [1]} and len(found) == 4
 
 
 def shipped_content(out: Path) -> dict[str, bytes]:

@@ -24,9 +24,7 @@ from memsci.store.compress import compress
 from memsci.store.record import Remembered
 from memsci.store.store import Store
 
-STORIES = [
-    Memory(f"{name} hid the {thing}.", id=name.lower()) for name, thing in (("Nora", "letter"), ("Omar", "kite"))
-]
+STORIES = [Memory(f"{name} hid the {thing}.", id=name.lower()) for name, thing in (("Nora", "letter"), ("Omar", "kite"))]
 QUERY = "Who hid the kite?"
 
 
@@ -56,11 +54,7 @@ def unchecked(store: Store, id: str, adapter: Adapter) -> None:
 
 # Adapters of another base
 
-FOREIGN = {
-    "more layers": {"layers": 3},
-    "another width": {"width": 48},
-    "another architecture": {"architecture": "GPT2"},
-}
+FOREIGN = {"more layers": {"layers": 3}, "another width": {"width": 48}, "another architecture": {"architecture": "GPT2"}}
 
 
 @pytest.mark.parametrize("how", FOREIGN)

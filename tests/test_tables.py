@@ -62,9 +62,7 @@ class Odd:
                 rows.append([*known, *(cell for pair in asked for cell in pair)])
             else:
                 for k, pair in enumerate(asked):
-                    rows.append(
-                        [*(known if self.form == "long" or k == 0 else [one.id, None, None, *known[3:]]), *pair]
-                    )
+                    rows.append([*(known if self.form == "long" or k == 0 else [one.id, None, None, *known[3:]]), *pair])
         return [*header, *forms[self.form]], rows
 
     def write(self, folder: Path):
@@ -186,13 +184,7 @@ WITHOUT_LINES = {"blank rows", "a title above", "columns without a name"}
 BINARY = {"Excel", "a DataFrame", "ids as the index", "JSON Lines", "Parquet"}
 ONE_OF = [
     {"long form", "long form by ids", "numbered questions", "no text"},
-    {
-        "a header twice",
-        "a header in German",
-        "all headers in German",
-        "a slip in a header",
-        "a name that responses have",
-    },
+    {"a header twice", "a header in German", "all headers in German", "a slip in a header", "a name that responses have"},
     {"semicolons and decimal commas", "tabs", "bars"},
     {"UTF-8 with its mark", "UTF-16", "cp1250"},
     {"CR", "CRLF"},
@@ -263,10 +255,7 @@ def file(tmp_path, content: str | bytes, name: str = "m.csv", encoding: str = "u
         ("text,question,answer\nA.,Who?,\n", "Row 2, column 'answer': the cell is empty"),
         ("text,question\nA.,Who?\n", "column 'question' and no column 'answer'"),
         ("text,question,answer\nA.,Who?,Ann\n,When?,May\n", "Row 3 has neither text nor id"),
-        (
-            "text,id,question,answer\nA.,a,Who?,Ann\nB.,a,When?,May\n",
-            "Row 2 and Row 3 are about one memory, and differ",
-        ),
+        ("text,id,question,answer\nA.,a,Who?,Ann\nB.,a,When?,May\n", "Row 2 and Row 3 are about one memory, and differ"),
         ("text,question,answer\nA.,Who?,Ann\nA.,Who?,Ann\n", "not once for every participant"),
         ("text,question,answer\nA.,,\nA.,,\n", "Row 2, row 3 are about one memory and ask nothing"),
         ("text,question_1,answer_1\nA.,Who?,\n", "Row 2, column 'answer_1': the cell is empty"),
@@ -340,10 +329,7 @@ def test_questions_are_read_by_id_or_by_text(tmp_path):
     assert (one.id, one.text) == (None, "A.")
     for given, says in (
         (pd.DataFrame({"question": ["Who?"], "answer": ["A"]}), "no column 'id' and none 'text'.*'question': 'id'"),
-        (
-            pd.DataFrame({"id": ["a", None], "question_1": ["W?"] * 2, "answer_1": ["A"] * 2}),
-            "Row 2.*neither id nor text",
-        ),
+        (pd.DataFrame({"id": ["a", None], "question_1": ["W?"] * 2, "answer_1": ["A"] * 2}), "Row 2.*neither id nor text"),
         (pd.DataFrame({"id": ["a"], "question": ["Who?"], "answer": [None]}), "Row 1.*a question needs its answer"),
         (pd.DataFrame({"id": ["a"], "text": ["A."]}), "The table asks nothing"),
         (["Who?"], "a file or a DataFrame, not list"),
@@ -500,9 +486,7 @@ def test_extra_columns_come_through_the_store(mind, tmp_path):
                 one.unlink()
             catalogue.rmdir()
     told = json.loads((tmp_path / "store" / "memories" / plain / "memory.json").read_text())
-    assert (
-        "extra" not in told and json.loads((tmp_path / "store" / "memories" / "b" / "memory.json").read_text())["extra"]
-    )
+    assert "extra" not in told and json.loads((tmp_path / "store" / "memories" / "b" / "memory.json").read_text())["extra"]
 
 
 def test_extra_columns_come_to_responses_and_scores(mind):
@@ -511,17 +495,11 @@ def test_extra_columns_come_to_responses_and_scores(mind):
     mind.encode(FRAME, progress=False)
     said = evaluate.ask(mind, FRAME)
     assert list(said) == [*evaluate.RESPONSE, "condition", "rating", "kind"]
-    assert (
-        said["condition"].tolist() == ["near", "near", "far"] * 2
-        and said["kind"].tolist() == ["cue", "free", "cue"] * 2
-    )
+    assert said["condition"].tolist() == ["near", "near", "far"] * 2 and said["kind"].tolist() == ["cue", "free", "cue"] * 2
     assert said.equals(evaluate.ask(mind, evaluate.probes(table(FRAME))))
     scores = evaluate.score(said.assign(method="MEGa"), embed=lambda texts: [[1.0, len(text)] for text in texts])
     logprob = scores[scores["metric"] == "logprob"]
-    assert (
-        logprob["condition"].tolist() == said["condition"].tolist()
-        and logprob["kind"].tolist() == said["kind"].tolist()
-    )
+    assert logprob["condition"].tolist() == said["condition"].tolist() and logprob["kind"].tolist() == said["kind"].tolist()
     assert len(evaluate.summary(scores)) == 2
 
 
@@ -529,9 +507,7 @@ def test_names_of_responses_and_scores_are_reserved():
     from memsci import evaluate
 
     row = dict.fromkeys(evaluate.RESPONSE, ["a"]) | {"position": 1, "logprob": 0.0, "tokens": 1, "method": "MEGa"}
-    scores = evaluate.score(
-        pd.DataFrame({**row, "way": "direct", "gate": "own"}), embed=lambda texts: [[1.0]] * len(texts)
-    )
+    scores = evaluate.score(pd.DataFrame({**row, "way": "direct", "gate": "own"}), embed=lambda texts: [[1.0]] * len(texts))
     assert RESERVED >= {*evaluate.RESPONSE, *evaluate.KEYS, *scores}
 
 

@@ -51,10 +51,7 @@ def test_the_reference_is_read_once_per_base_and_again_if_damaged(base, small, m
 
 def test_mega_takes_it_and_old_keys_stay(base):
     mind = memsci.MEGa(
-        base,
-        embedding=SETTINGS,
-        gate=GateRule(similarity="cosine", beta=30),
-        encoding=memsci.Encoding(rank=2, epochs=1),
+        base, embedding=SETTINGS, gate=GateRule(similarity="cosine", beta=30), encoding=memsci.Encoding(rank=2, epochs=1)
     )
     mind.encode([memsci.Memory("Nora hid the letter.", "a")], progress=False)
     before = mind.store.keys().clone()

@@ -34,9 +34,7 @@ from memsci.widgets.gate_probe import BARS  # noqa: E402
 from memsci.widgets.gates import Gates  # noqa: E402
 
 MEMORIES = [
-    Memory(
-        "Nora hid the letter in the piano.", id="m", label="Nora & the letter", questions=[("Where is it?", "Piano")]
-    ),
+    Memory("Nora hid the letter in the piano.", id="m", label="Nora & the letter", questions=[("Where is it?", "Piano")]),
     Memory("On 3 May Omar found a red kite.", id="c", label="Omar's kite", questions=[("What did Omar find?", "Kite")]),
     Memory("Ada sang twice.", id="x", label="Ada <sings>", questions=[("Who sang?", "Ada")]),
 ]
@@ -112,9 +110,7 @@ def shown(probe: GateProbe) -> dict[str, float]:
 
 def test_names_are_loaded_when_they_are_used():
     assert dir(widgets) == sorted(widgets.__all__)
-    assert {"GateProbe", "HeatMap", "GateBars", "MemoryEditor", "InterferenceExplorer", "RecallWalk"} == set(
-        widgets.__all__
-    )
+    assert {"GateProbe", "HeatMap", "GateBars", "MemoryEditor", "InterferenceExplorer", "RecallWalk"} == set(widgets.__all__)
     with pytest.raises(AttributeError, match="no attribute 'Dial'"):
         widgets.Dial  # noqa: B018
 
@@ -169,10 +165,7 @@ def test_the_map_of_a_mind_is_its_gates(mind):
 def test_the_map_as_text():
     made = HeatMap([[0.25, 0.75], [1.0, 0.0]], ["Who?", "Where?"], ["Ann", "Bob"])
     assert repr(made) == (
-        "2 queries, 2 memories\n"
-        " query label  weight  margin\n"
-        "  Who?   Bob  0.7500  0.5000\n"
-        "Where?   Ann  1.0000  1.0000"
+        "2 queries, 2 memories\n query label  weight  margin\n  Who?   Bob  0.7500  0.5000\nWhere?   Ann  1.0000  1.0000"
     )
     made.selected = [1, 0]
     assert repr(made).endswith("\nselected: Where? / Ann")
@@ -299,9 +292,7 @@ def test_the_probe_shows_the_gate_of_the_mind(mind, probe):
     probe.query = "Who else?"
     assert probe.wait(WAIT) and probe.bars.marked == [] and probe._pick.value == ""
     probe._pick.value = "Where is it?"
-    assert (
-        probe.wait(WAIT) and probe.query == "Where is it?" and shown(probe) == dict(zip(frame["id"], frame["weight"]))
-    )
+    assert probe.wait(WAIT) and probe.query == "Where is it?" and shown(probe) == dict(zip(frame["id"], frame["weight"]))
 
 
 @pytest.mark.parametrize("beta", [0.0, 2**-3.25, 1.0, 128.0, math.inf, 0.3])
@@ -403,9 +394,7 @@ def test_text_plain_is_the_numbers(mind, probe):
     ]
     for line, row in zip(lines[3:6], table.itertuples(), strict=True):
         assert line.strip() == f"{row.label} {row.score:.4f}  {row.weight:.4f}"
-    assert lines[6].startswith(
-        f"Most open: {table['label'][0]} ({table['weight'][0]:.4f}), ahead of {table['label'][1]}"
-    )
+    assert lines[6].startswith(f"Most open: {table['label'][0]} ({table['weight'][0]:.4f}), ahead of {table['label'][1]}")
     assert lines[6].endswith(f" by {probe.margin:.4f}.")
     assert lines[7] == f"Entropy {probe.entropy:.4f} nats (0: one memory alone; 1.0986: all alike)."
     assert lines[8] == "Sum of weights 1.0000."

@@ -308,9 +308,7 @@ def test_the_chart_is_a_picture_with_its_numbers_in_words():
     drawn = loss_chart([3.456, 1.2, 0.04], 5, 'A "<b>" & c')
     picture = ElementTree.fromstring(drawn)
     assert picture.get("role") == "img"
-    assert picture.get("aria-label") == (
-        "Loss of 'A \"<b>\" & c' in nats per token after each epoch: 3.46, 1.20, 0.04."
-    )
+    assert picture.get("aria-label") == ("Loss of 'A \"<b>\" & c' in nats per token after each epoch: 3.46, 1.20, 0.04.")
     points = [tuple(map(float, pair.split(","))) for pair in picture.find("polyline").get("points").split()]
     across, down = zip(*points)
     assert len(points) == 3 and list(across) == sorted(across) and list(down) == sorted(down)

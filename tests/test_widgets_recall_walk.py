@@ -157,10 +157,7 @@ def test_of_many_changes_the_last_is_drawn(shown):
         shown.change(tau=tau)
     np.testing.assert_allclose(
         own(shown.curves, NOW, "spc"),
-        [
-            (walk(SCORES.expand(WALKS, N, N), replace(GIVEN, tau=0.5), 5) == k).any(dim=1).double().mean()
-            for k in range(N)
-        ],
+        [(walk(SCORES.expand(WALKS, N, N), replace(GIVEN, tau=0.5), 5) == k).any(dim=1).double().mean() for k in range(N)],
     )
     assert "τ = 0.5: " in shown._charts.value and "memsci-stale" not in shown._charts._dom_classes
 
@@ -194,9 +191,7 @@ def recalls(n: int, lists: int = 3) -> pd.DataFrame:
 def test_people_of_lists_of_another_length_are_not_drawn_beside():
     short = RecallWalk(ITEMS[:6], SCORES[:6, :6], GIVEN)
     assert set(short.curves["source"]) == {NOW, ZERO}
-    assert "lists of 10, 15, 16, 20, 30, 40 words, this list has 6" in short._note.value and "none are drawn" in repr(
-        short
-    )
+    assert "lists of 10, 15, 16, 20, 30, 40 words, this list has 6" in short._note.value and "none are drawn" in repr(short)
     ten = RecallWalk(ITEMS[:10], SCORES[:10, :10], GIVEN)
     people = phenomena.human("free_recall").query("measure == 'pfr, 10 words'")
     assert own(ten.curves, PEOPLE, "pfr").tolist() == people["value"].tolist() and "Murdock 1962" in repr(ten)

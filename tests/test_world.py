@@ -60,9 +60,7 @@ def stated(value: str, text: str) -> bool:
 # --- kinds ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "setting, kind", [pytest.param(*pair, id=f"{pair[0]}-{pair[1].name}") for pair in KINDS + PLAIN]
-)
+@pytest.mark.parametrize("setting, kind", [pytest.param(*pair, id=f"{pair[0]}-{pair[1].name}") for pair in KINDS + PLAIN])
 def test_kind_keeps_the_rules_of_the_format(setting, kind):
     assert check.problems(kind, setting, set(stories.pool_names())) == []
 

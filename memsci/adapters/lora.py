@@ -73,9 +73,7 @@ def init_adapter(model: nn.Module, paths: Sequence[str], encoding: Encoding, gen
     deltas = {}
     for path in paths:
         width_in, width_out = _widths(model.get_submodule(path))
-        A = (torch.rand(encoding.rank, width_in, generator=generator, dtype=torch.float32) * 2 - 1) / math.sqrt(
-            width_in
-        )
+        A = (torch.rand(encoding.rank, width_in, generator=generator, dtype=torch.float32) * 2 - 1) / math.sqrt(width_in)
         deltas[path] = (A, torch.zeros(width_out, encoding.rank, dtype=torch.float32))
     transposed = all(is_transposed(model.get_submodule(path)) for path in paths)
     alpha = encoding.rank if encoding.alpha is None else encoding.alpha

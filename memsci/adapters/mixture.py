@@ -66,9 +66,7 @@ def mixture(model: nn.Module, stack: Stack, weights: Tensor, passes: int = 0) ->
     most, any_ = int(open_.sum(dim=1).max()) if open_.numel() else 0, open_.any(dim=0)
     if not most:
         block = _hooked(model, {})
-    elif (
-        len(weights) > 1 and ROW_COST * most < int(any_.sum()) and rows * most * stack.nbytes / len(stack) <= ROW_BYTES
-    ):
+    elif len(weights) > 1 and ROW_COST * most < int(any_.sum()) and rows * most * stack.nbytes / len(stack) <= ROW_BYTES:
         # Each row's open memories first; what fills up the shorter rows has gate 0.
         which = open_.byte().argsort(dim=1, descending=True, stable=True)[:, :most].to(stack.scales.device)  # [b, k]
         gains = weights.to(stack.scales).gather(1, which) * stack.scales[which]  # [b, k]

@@ -47,13 +47,10 @@ _FROM_INPUT = "'-' reads them from the standard input, one a line."
 def ask(
     store: STORE,
     question: Annotated[list[str], Argument(help=f"Questions; more context helps the gate. {_FROM_INPUT}")],
-    via_recall: Annotated[
-        bool, Option("--via-recall", help="Recall first, then answer from the recall (iRAG).")
-    ] = False,
+    via_recall: Annotated[bool, Option("--via-recall", help="Recall first, then answer from the recall (iRAG).")] = False,
     k: K = None,
     in_parts: Annotated[
-        bool,
-        Option("--in-parts", help="Put each part of a question ('Who …, and what …?') by itself; join the answers."),
+        bool, Option("--in-parts", help="Put each part of a question ('Who …, and what …?') by itself; join the answers.")
     ] = False,
     unknown: UNKNOWN = None,
     beta: BETA = None,
@@ -63,9 +60,7 @@ def ask(
     """Answer questions from the memories in a store."""
     asked = _lines(question)
     if k is not None and not via_recall:
-        raise MemsciError(
-            "--k says how many memories are recalled before the answer. Give it together with --via-recall."
-        )
+        raise MemsciError("--k says how many memories are recalled before the answer. Give it together with --via-recall.")
     mind = open_store(store, base, beta, epsilon, k)
     said = {} if unknown is None else {"unknown": unknown}
     reply = lambda some: mind.answer(some, via_recall=via_recall, in_parts=in_parts, **said)
@@ -123,8 +118,7 @@ def test(
     sheet: SHEET = None,
     column: COLUMN = None,
     by: Annotated[
-        str | None,
-        Option(help="An extra column of the memories or questions, such as condition: scores by its values."),
+        str | None, Option(help="An extra column of the memories or questions, such as condition: scores by its values.")
     ] = None,
     out: Annotated[Path | None, Option(help="CSV file for all questions, answers and scores.", **FILE)] = None,
     k: K = None,
@@ -143,9 +137,7 @@ def test(
     for name in (asked := names(method)):
         check_in("--method", name, METHODS)
     if out is not None and out.suffix.lower() == ".json":
-        raise MemsciError(
-            f"{out} is where the settings are written to. Name the table of the answers otherwise: x.csv."
-        )
+        raise MemsciError(f"{out} is where the settings are written to. Name the table of the answers otherwise: x.csv.")
     for file in (out, out and out.with_suffix(".json")):
         terminal.make_room(file)
     how = how_to_read(sep, encoding, decimal, sheet, column)
@@ -209,9 +201,7 @@ def _lines(given: Sequence[str]) -> list[str]:
         terminal.note("One question a line; Ctrl+D ends.")
     lines = [line for one in given for line in (sys.stdin if one == "-" else [one])]
     if not (asked := [line.strip() for line in lines if line.strip()]):
-        raise MemsciError(
-            "No question was given. Write it in quotes, or '-' to read questions from the standard input."
-        )
+        raise MemsciError("No question was given. Write it in quotes, or '-' to read questions from the standard input.")
     return asked
 
 
@@ -236,9 +226,7 @@ def _say_each(
                 terminal.say(question, style="bold")
             terminal.say(" ".join(said.split("\n")) if several else said)
             if alone:
-                terminal.note(
-                    f"The gate is closed to {short(question)}: no memory is like it, and the base speaks alone."
-                )
+                terminal.note(f"The gate is closed to {short(question)}: no memory is like it, and the base speaks alone.")
         if several and start + BATCH < len(asked):
             terminal.note(f"{start + len(some)} of {len(asked)} …")
 
@@ -247,9 +235,7 @@ def _shut(mind: memsci.MEGa, store: Path, recalling: bool) -> Callable[[Sequence
     """What tells to which questions the gate is closed; of a store without memories that is told now, and not of each."""
     if len(mind):
         return lambda some: mind.closed(some, recalling)
-    terminal.note(
-        f"No memory is in {store} yet: the base speaks alone. 'memsci encode TABLE --store {store}' writes some."
-    )
+    terminal.note(f"No memory is in {store} yet: the base speaks alone. 'memsci encode TABLE --store {store}' writes some.")
     return None
 
 
@@ -264,9 +250,7 @@ def _recited(found: pd.DataFrame) -> str:
     return f"{few} recite the whole memory, right or wrong: look at the answers (--out)." if count else ""
 
 
-def _with_questions(
-    store: Store, table: Path | None, read: Callable[[], list[Memory]]
-) -> Sequence[Memory | Remembered]:
+def _with_questions(store: Store, table: Path | None, read: Callable[[], list[Memory]]) -> Sequence[Memory | Remembered]:
     """The memories with their questions: of a table, which must be those of the store, or what the store keeps."""
     if table is None:
         from memsci.lifetime.correct import standing

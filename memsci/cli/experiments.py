@@ -61,9 +61,7 @@ def run(
     processes: Annotated[
         int | None, Option(help="Cells at a time. Default: one per GPU or core; required on a cluster.")
     ] = None,
-    threads: Annotated[
-        int | None, Option(help="Threads of a process. Default: cores / processes; on a cluster 1.")
-    ] = None,
+    threads: Annotated[int | None, Option(help="Threads of a process. Default: cores / processes; on a cluster 1.")] = None,
     cluster: Annotated[str | None, Option(help="Run on Dask: tcp://HOST:PORT, local, slurm, pbs or lsf.")] = None,
     job: Annotated[
         list[str] | None,
@@ -205,8 +203,7 @@ def figures(
     folder: RUNS = Path("runs"),
     to: Annotated[Path, Option(help="Folder for the figures.", **FOLDER)] = Path("figures"),
     size: Annotated[
-        str,
-        Option(help="print, slide; for a journal column (90 mm) or page (190 mm), with a caption beside each figure."),
+        str, Option(help="print, slide; for a journal column (90 mm) or page (190 mm), with a caption beside each figure.")
     ] = "print",
 ) -> None:
     """Draw the figures of a run again from its tables; no model is needed."""

@@ -26,9 +26,7 @@ def in_options(message: str) -> str:
     pairs = lambda found: " ".join(f"--column '{name}={meaning}'" for name, meaning in _PAIR.findall(found[1]))
     message = re.sub(r"columns=\{([^}]*)\}", pairs, message)
     message = message.replace("again=True", "--again")
-    return re.sub(
-        r"(?<![\w.(])([a-z_]+)=('[^']*')", lambda found: f"--{found[1].replace('_', '-')} {found[2]}", message
-    )
+    return re.sub(r"(?<![\w.(])([a-z_]+)=('[^']*')", lambda found: f"--{found[1].replace('_', '-')} {found[2]}", message)
 
 
 class _Program(TyperGroup):
@@ -78,9 +76,7 @@ EXAMPLES = {
         "memsci encode memories.csv --store my-memories",
         "memsci encode memories.xlsx --store my-memories --base meta-llama/Llama-3.1-8B-Instruct --keep-text",
     ),
-    memories.update: (
-        'memsci update my-memories talent-show "Aunt Vera, not Olivia, sang at the talent show in Bergen."',
-    ),
+    memories.update: ('memsci update my-memories talent-show "Aunt Vera, not Olivia, sang at the talent show in Bergen."',),
     memories.questions: (
         "memsci questions my-memories questions.csv",
         "memsci questions my-memories fragen.csv --column Frage=question --column Antwort=answer",
@@ -113,10 +109,7 @@ EXAMPLES = {
     experiments.list_runs: ("memsci runs", "memsci runs --experiments"),
     experiments.score: ("memsci score main-01", "memsci score main-01 --judge o3-mini"),
     experiments.publish: ("memsci publish main-01 figures/runs/main",),
-    experiments.harness: (
-        "memsci harness --tasks mmlu_law,mmlu_art --limit 50",
-        "memsci harness my-memories --to mmlu.csv",
-    ),
+    experiments.harness: ("memsci harness --tasks mmlu_law,mmlu_art --limit 50", "memsci harness my-memories --to mmlu.csv"),
     experiments.figures: ("memsci figures main-01 --to figures", "memsci figures main-01 --to figures --size column"),
 }
 for _command, _lines in EXAMPLES.items():

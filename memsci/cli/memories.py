@@ -83,8 +83,7 @@ def encode(
     seed: SEED = 0,
     keep_text: Annotated[bool, Option("--keep-text", help="Keep the texts in the store too.")] = False,
     calibrate: Annotated[
-        bool,
-        Option("--calibrate", help="Then fit the gate, so that it closes to questions about none of these memories."),
+        bool, Option("--calibrate", help="Then fit the gate, so that it closes to questions about none of these memories.")
     ] = False,
     sep: SEP = None,
     encoding: ENCODING = None,
@@ -95,8 +94,7 @@ def encode(
         bool, Option("--no-questions", help="Do not keep the questions, which 'memsci test' would ask.")
     ] = False,
     no_check: Annotated[
-        bool,
-        Option("--no-check", help=f"Do not put {CHECKED} of the questions to the base first, with the text before it."),
+        bool, Option("--no-check", help=f"Do not put {CHECKED} of the questions to the base first, with the text before it.")
     ] = False,
 ) -> None:
     """Encode the memories of a table into adapters, and keep them in a store; repeat the command to resume."""
@@ -138,8 +136,7 @@ def update(
     id: Annotated[str, Argument(help="Id of the memory, as 'memsci info STORE' shows it.")],
     text: Annotated[str, Argument(help="The new text, in quotes.")],
     question: Annotated[
-        list[str] | None,
-        Option(help="A question about the new text; again for a further one. Those of the old text go."),
+        list[str] | None, Option(help="A question about the new text; again for a further one. Those of the old text go.")
     ] = None,
     answer: Annotated[list[str] | None, Option(help="Its answer, one for each question.")] = None,
     base: BASE = None,
@@ -152,9 +149,7 @@ def update(
         raise MemsciError(
             f"{len(asked)} questions and {len(known)} answers were given: give one --answer for each --question."
         )
-    questions = memsci.Memory(
-        text, questions=list(zip(asked, known))
-    ).questions  # refused now, not once a model is loaded
+    questions = memsci.Memory(text, questions=list(zip(asked, known))).questions  # refused now, not once a model is loaded
     mind = open_store(store, base)
     with terminal.stoppable(lambda: f"{id} is as it was"):
         done = mind.update(id, text, questions)
@@ -163,9 +158,7 @@ def update(
 
 def questions(
     store: STORE,
-    table: Annotated[
-        Path, Argument(help="Table with question and answer, and the id (or the text) of the memory.", **FILE)
-    ],
+    table: Annotated[Path, Argument(help="Table with question and answer, and the id (or the text) of the memory.", **FILE)],
     again: Annotated[
         bool, Option("--again", help="Put them in the place of those that are kept of these memories, not beside them.")
     ] = False,
@@ -213,9 +206,7 @@ def compress(
     store: STORE,
     target: Annotated[Path, Argument(help="Folder of the new store; nothing may be there.", **FOLDER)],
     rank: Annotated[int | None, Option(help="Largest rank of a map; --energy may need fewer.")] = None,
-    energy: Annotated[
-        float, Option(help="Fraction of the squared singular values to keep, also with --rank.")
-    ] = ENERGY,
+    energy: Annotated[float, Option(help="Fraction of the squared singular values to keep, also with --rank.")] = ENERGY,
     dtype: Annotated[str, Option(help=f"Precision of the numbers: {', '.join(STORED)}.")] = FLOAT8,
 ) -> None:
     """Copy all memories of a store into a smaller one; the store itself stays as it is."""

@@ -36,9 +36,7 @@ FOLDER: dict[str, Any] = {"parser": _folder, "metavar": "FOLDER"}
 FILE: dict[str, Any] = {"parser": _file, "metavar": "FILE"}
 
 STORE = Annotated[Path, Argument(help="Folder of a store, as written by 'memsci encode'.", **FOLDER)]
-BASE = Annotated[
-    str | None, Option(help="Base model: a name on the hub or a folder. Default: the one named in the store.")
-]
+BASE = Annotated[str | None, Option(help="Base model: a name on the hub or a folder. Default: the one named in the store.")]
 RUN_BASE = Annotated[
     str | None,
     Option(
@@ -49,8 +47,7 @@ BETA = Annotated[
     float | None, Option(min=0.0, help="Inverse temperature β of the gate: 0 is uniform, inf the best memory alone.")
 ]
 EPSILON = Annotated[
-    float | None,
-    Option(min=0.0, max=1.0, help="Close the memories that together weigh no more than this: faster for many."),
+    float | None, Option(min=0.0, max=1.0, help="Close the memories that together weigh no more than this: faster for many.")
 ]
 K = Annotated[
     float | None,
@@ -64,7 +61,7 @@ UNKNOWN = Annotated[
     str | None,
     Option(
         help="What is said where the gate is closed, such as 'I do not remember.' Default: the base speaks alone, and a "
-        "line tells so.",
+        "line tells so."
     ),
 ]
 COLUMN = Annotated[
@@ -90,13 +87,9 @@ def how_to_read(
     """How a table is read, as these options say it, for `memsci.data.table`."""
     how = {"sep": sep, "encoding": encoding, "decimal": decimal, "sheet": sheet}
     pairs = [one.rpartition("=")[::2] for one in column or ()]
-    if wrong := [
-        given for given, (name, meaning) in zip(column or (), pairs) if not (name.strip() and meaning.strip())
-    ]:
+    if wrong := [given for given, (name, meaning) in zip(column or (), pairs) if not (name.strip() and meaning.strip())]:
         raise MemsciError(f"--column takes NAME=MEANING, such as 'Frage=question'; {wrong[0]!r} was given.")
-    return {name: value for name, value in how.items() if value is not None} | (
-        {"columns": dict(pairs)} if pairs else {}
-    )
+    return {name: value for name, value in how.items() if value is not None} | ({"columns": dict(pairs)} if pairs else {})
 
 
 def read(table: Path, how: dict[str, Any]) -> list[Memory]:

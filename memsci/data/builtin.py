@@ -46,14 +46,10 @@ def builtin(setting: str = "episodic", partition: int = 0) -> Partition:
     """
     check_in("setting", setting, grammar.SETTINGS)
     if partition not in range(split.PARTITIONS):
-        raise MemsciError(
-            f"partition must be a whole number from 0 to {split.PARTITIONS - 1}; {partition!r} was given."
-        )
+        raise MemsciError(f"partition must be a whole number from 0 to {split.PARTITIONS - 1}; {partition!r} was given.")
     rng = random.Random(f"told {setting} {partition}")
     events = split.held_out(setting, partition)
-    memories = tuple(
-        _memory(event, f"{setting}-{partition:02d}-{index:02d}", rng) for index, event in enumerate(events)
-    )
+    memories = tuple(_memory(event, f"{setting}-{partition:02d}-{index:02d}", rng) for index, event in enumerate(events))
     return Partition(f"{setting}-{partition:02d}", memories, tuple(_compose(events, memories, rng)))
 
 

@@ -121,9 +121,7 @@ def _folder(folder: str | Path | None) -> Path:
 
 def _item(title: str, asked: dict, options: str) -> QuizItem:
     letters = sorted(asked[options])
-    return QuizItem(
-        title, asked["question"], tuple(asked[options][one] for one in letters), letters.index(asked["answer"])
-    )
+    return QuizItem(title, asked["question"], tuple(asked[options][one] for one in letters), letters.index(asked["answer"]))
 
 
 def _plain(question: str) -> str:

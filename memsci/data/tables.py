@@ -35,26 +35,11 @@ FIRST = 10  # rows among which the header is looked for
 LIKE = 0.88  # that a name is like a known one, from which on it is taken for a slip
 # What columns are called elsewhere: never taken for those of `KNOWN`, as one's own may be called so, but asked about.
 ELSEWHERE = {
-    **dict.fromkeys(
-        ("frage", "pregunta", "domanda", "vraag", "pergunta", "fråga", "spørgsmål", "spørsmål"), "question"
-    ),
+    **dict.fromkeys(("frage", "pregunta", "domanda", "vraag", "pergunta", "fråga", "spørgsmål", "spørsmål"), "question"),
     **dict.fromkeys(("fragen", "preguntas", "domande", "vragen", "perguntas"), "questions"),
+    **dict.fromkeys(("antwort", "réponse", "reponse", "respuesta", "risposta", "antwoord", "resposta", "svar"), "answer"),
     **dict.fromkeys(
-        ("antwort", "réponse", "reponse", "respuesta", "risposta", "antwoord", "resposta", "svar"), "answer"
-    ),
-    **dict.fromkeys(
-        (
-            "texte",
-            "texto",
-            "testo",
-            "tekst",
-            "erinnerung",
-            "gedächtnis",
-            "souvenir",
-            "recuerdo",
-            "ricordo",
-            "herinnering",
-        ),
+        ("texte", "texto", "testo", "tekst", "erinnerung", "gedächtnis", "souvenir", "recuerdo", "ricordo", "herinnering"),
         "text",
     ),
 }
@@ -310,9 +295,7 @@ def _decoded(content: bytes, encoding: str | None) -> str:
     try:
         text = content.decode(encoding)
     except LookupError:
-        raise MemsciError(
-            f"{encoding!r} is no encoding. Common ones: 'utf-8', 'utf-16', 'cp1252', 'mac_roman'."
-        ) from None
+        raise MemsciError(f"{encoding!r} is no encoding. Common ones: 'utf-8', 'utf-16', 'cp1252', 'mac_roman'.") from None
     except UnicodeError as error:
         start = getattr(error, "start", 0)
         seen = content[max(0, start - 20) : start + 20].decode("cp1252", "replace").replace("\n", " ")
@@ -321,9 +304,7 @@ def _decoded(content: bytes, encoding: str | None) -> str:
             f"UTF-8), or give its encoding: with encoding='cp1252' (Windows, Western Europe) the place reads {seen!r}."
         ) from None
     if text.count("\0") > len(text) / 4:
-        raise MemsciError(
-            "every other character is null, as in UTF-16: save it as UTF-8, or give encoding='utf-16-le'."
-        )
+        raise MemsciError("every other character is null, as in UTF-16: save it as UTF-8, or give encoding='utf-16-le'.")
     return text.removeprefix("\ufeff")
 
 
@@ -371,22 +352,14 @@ def _excel(path: Path, how: How) -> Cells:
         with path.open("rb") as file:
             # All as it stands: no header is renamed, and "NA" may be a name.
             book = pd.read_excel(
-                file,
-                sheet_name=None,
-                header=None,
-                dtype=object,
-                keep_default_na=False,
-                na_values=[""],
-                engine="openpyxl",
+                file, sheet_name=None, header=None, dtype=object, keep_default_na=False, na_values=[""], engine="openpyxl"
             )
     except ImportError:
         raise MemsciError(
             "reading a workbook needs the package openpyxl: pip install openpyxl, or save the sheet as CSV UTF-8."
         ) from None
     except (zipfile.BadZipFile, KeyError, ValueError, TypeError, SyntaxError) as error:
-        raise MemsciError(
-            f"not a well-formed Excel workbook ({error}). Save it anew as .xlsx or as CSV UTF-8."
-        ) from None
+        raise MemsciError(f"not a well-formed Excel workbook ({error}). Save it anew as .xlsx or as CSV UTF-8.") from None
     if how.sheet is not None:
         check_in("sheet", how.sheet, book)
         book = {how.sheet: book[how.sheet]}
@@ -478,9 +451,7 @@ def _frame(frame: pd.DataFrame, how: How) -> Cells:
         header.append(name)
         columns.append(list(frame.iloc[:, k]))
     labels = [f" (index {label!r})" for label in frame.index.tolist()]
-    return Cells(
-        header, [list(row) for row in zip(*columns)], [f"Row {k}{one}" for k, one in enumerate(labels, start=1)]
-    )
+    return Cells(header, [list(row) for row in zip(*columns)], [f"Row {k}{one}" for k, one in enumerate(labels, start=1)])
 
 
 _READERS: dict[str, Callable[..., Cells]] = {
@@ -612,9 +583,7 @@ def _columns(cells: Cells, needs: tuple[str, ...]) -> dict[int, str]:
                 f"instance my_{name}."
             )
     for name in [name for name in names if name.startswith(("question", "answer"))]:
-        other = (
-            name.replace("question", "answer") if name.startswith("question") else name.replace("answer", "question")
-        )
+        other = name.replace("question", "answer") if name.startswith("question") else name.replace("answer", "question")
         if name != "questions" and other not in names:
             raise MemsciError(f"The table has a column {name!r} and no column {other!r}: they come in pairs. Add it.")
     if needs == ("text",) and "text" not in names:
@@ -649,9 +618,7 @@ def _grouped(rows: Sequence[dict], names: Sequence[str]) -> list[list[int]]:
     groups: dict[int, list[int]] = {}
     owner: dict[tuple[str, str], int] = {}
     for k, row in enumerate(rows):
-        keys = [("id", row.get("id", "").casefold())] * ("id" in row) + [("text", _key(row.get("text")))] * (
-            "text" in row
-        )
+        keys = [("id", row.get("id", "").casefold())] * ("id" in row) + [("text", _key(row.get("text")))] * ("text" in row)
         if not keys:
             raise MemsciError(
                 f"{names[k]} has neither text nor id, so it is unknown which memory it belongs to. Repeat one of them in "
@@ -709,9 +676,7 @@ def _questions(memory: dict, read: Read, group: Sequence[int]) -> tuple[list[Any
 
 def _memory(memory: dict, read: Read, group: Sequence[int]) -> Memory:
     questions, own = _questions(memory, read, group)
-    wordings = [
-        value for name, value in sorted(memory.items(), key=lambda one: _place(one[0])) if "paraphrase_" in name
-    ]
+    wordings = [value for name, value in sorted(memory.items(), key=lambda one: _place(one[0])) if "paraphrase_" in name]
     given = {name: value for name, value in memory.items() if name in (*COLUMNS, *RARE)}
     given["paraphrases"] = [*memory.get("paraphrases", ()), *wordings]
     return Memory(**given, questions=questions, extra=own)
@@ -725,9 +690,7 @@ def _pairs(where: str, row: dict, numbered: bool) -> list[tuple[Any, Any]]:
     for question in sorted(numbers, key=_place):
         answer = question.replace("question", "answer")
         if missing := [name for name in (question, answer) if name not in row]:
-            raise MemsciError(
-                f"{where}, column {missing[0]!r}: the cell is empty; a question needs its answer. Fill it in."
-            )
+            raise MemsciError(f"{where}, column {missing[0]!r}: the cell is empty; a question needs its answer. Fill it in.")
         pairs.append((row[question], row[answer]))
     return pairs
 
@@ -739,9 +702,7 @@ def _place(name: str) -> int:
 
 def _key(value: Any) -> Any:
     """By what two cells are the same: words, whatever the space between them."""
-    return (
-        " ".join(value.split()) if isinstance(value, str) else value if isinstance(value, numbers.Real) else repr(value)
-    )
+    return " ".join(value.split()) if isinstance(value, str) else value if isinstance(value, numbers.Real) else repr(value)
 
 
 def _listed(names: Sequence[str], most: int = 10) -> str:

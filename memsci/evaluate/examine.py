@@ -107,9 +107,7 @@ def marks(examined: pd.DataFrame, by: str | None = None) -> pd.DataFrame:
         low, high = share_interval(means["qa"].mean(), len(means))
         row = {"method": method} | ({} if by is None else {by: value[0]})
         row |= {"QA %": 100 * means["qa"].mean(), "low": 100 * low, "high": 100 * high}
-        row |= {
-            METRICS[k].column: METRICS[k].factor * means[k].mean() for k in means if k != "qa" and METRICS[k].column
-        }
+        row |= {METRICS[k].column: METRICS[k].factor * means[k].mean() for k in means if k != "qa" and METRICS[k].column}
         found.append({**row, "questions": len(rows), "memories": len(means)})
     return pd.DataFrame(found)
 
@@ -117,9 +115,7 @@ def marks(examined: pd.DataFrame, by: str | None = None) -> pd.DataFrame:
 def marks_by_memory(examined: pd.DataFrame) -> pd.DataFrame:
     """One row per memory of a table of `examine`: id, label, questions, and how many of them each method answered right."""
     right = examined.pivot_table("qa", ["memory_id", "label"], "method", "sum", sort=False).astype(int)
-    asked = (
-        examined.groupby(["memory_id", "label", "method"], sort=False).size().groupby(level=[0, 1], sort=False).first()
-    )
+    asked = examined.groupby(["memory_id", "label", "method"], sort=False).size().groupby(level=[0, 1], sort=False).first()
     table = right[list(examined["method"].unique())].rename_axis(columns=None)
     table.insert(0, "questions", asked)
     return table.reset_index().rename(columns={"memory_id": "id"})

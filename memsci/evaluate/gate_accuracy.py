@@ -73,8 +73,7 @@ def by_embedding(base: Base | None, memories: Sequence[Memory], embeddings: Embe
     asked = questions(memories)
     vectors = _vectors(base, memories, asked, embeddings)
     return pd.concat(
-        [_best(base, name, *embeddings[name], *vectors[name], memories, asked) for name in embeddings],
-        ignore_index=True,
+        [_best(base, name, *embeddings[name], *vectors[name], memories, asked) for name in embeddings], ignore_index=True
     )
 
 

@@ -88,9 +88,7 @@ class _Model:
         rows = list(asked)
         results: list[tuple[float, bool]] = [(0.0, False)] * len(requests)
         run = lambda group: generate.weigh(
-            self._learner.base,
-            [rows[i].prompt for i in group],
-            [[target for _, target in asked[rows[i]]] for i in group],
+            self._learner.base, [rows[i].prompt for i in group], [[target for _, target in asked[rows[i]]] for i in group]
         )
         for i, weighed in self._run(rows, run, "weighing", disable_tqdm):
             for (k, _), weight in zip(asked[rows[i]], weighed, strict=True):
@@ -305,12 +303,7 @@ def ask(
         if wording == "paper":
             _reword(task)
     outcome = _lm_eval("evaluator").evaluate(
-        model,
-        loaded,
-        limit=limit,
-        bootstrap_iters=0,
-        apply_chat_template=chat,
-        fewshot_as_multiturn=True,
+        model, loaded, limit=limit, bootstrap_iters=0, apply_chat_template=chat, fewshot_as_multiturn=True
     )
     tables = []
     for name, task in loaded["tasks"].items():
@@ -330,9 +323,7 @@ def mmlu(learner: Learner, tasks: str | Sequence[str] = "mmlu", limit: int | Non
     asked = ask(learner, tasks, limit, **how)
     by_subject = asked.groupby(["task", "subject", "protocol"], sort=False)["correct"]
     table = by_subject.agg(n="size", correct="sum", accuracy="mean").reset_index()
-    table = table.assign(
-        method=learner.name, metric="knowledge", higher_is_better=METRICS["knowledge"].higher_is_better
-    )
+    table = table.assign(method=learner.name, metric="knowledge", higher_is_better=METRICS["knowledge"].higher_is_better)
     columns = ["method", "subject", "metric", "n", "correct", "accuracy", "protocol", "higher_is_better"]
     return table[columns].astype({"correct": int})
 

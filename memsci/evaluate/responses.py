@@ -34,9 +34,7 @@ def probes(memories: Any, per_memory: int | None = QUESTIONS) -> pd.DataFrame:
     `memories` is whatever `memsci.data.table` takes, or what a store keeps of them, ``mind.store.records``; original is
     then None for those whose text it does not keep.
     """
-    kept = isinstance(memories, Records) or (
-        isinstance(memories, list) and isinstance((*memories, None)[0], Remembered)
-    )
+    kept = isinstance(memories, Records) or (isinstance(memories, list) and isinstance((*memories, None)[0], Remembered))
     memories = memories if kept else table(memories)
     asked = [
         {"memory_id": memory.id, "question": question.text, "target": question.answer, "original": memory.text}
@@ -137,9 +135,7 @@ def ask(
     about = [ids.split() for ids in asked["memory_id"]]
     position = {id: place for place, id in enumerate(learner.learnt, start=1)}
     if lacking := [id for ids in about for id in ids if id not in position]:
-        raise MemsciError(
-            f"{learner.name} has not learnt the memory {lacking[0]!r}. Let it learn what it is asked about."
-        )
+        raise MemsciError(f"{learner.name} has not learnt the memory {lacking[0]!r}. Let it learn what it is asked about.")
     ways = ways if learner.recalls else [way for way in ways if way.startswith("direct")]
     if not ways:
         raise MemsciError(f"{learner.name} recalls nothing, so it cannot be asked after a recall. Ask it directly.")
@@ -157,10 +153,7 @@ def ask(
     )
     rows = pd.concat([rows, asked[[name for name in asked if name not in RESPONSE]]], axis=1)
     tables = []
-    for apart, some in (
-        (False, [way for way in ways if way in WAYS]),
-        (True, [way for way in ways if way in IN_PARTS]),
-    ):
+    for apart, some in ((False, [way for way in ways if way in WAYS]), (True, [way for way in ways if way in IN_PARTS])):
         if not some:
             continue
         parts = Parts(questions, apart)
@@ -174,9 +167,7 @@ def ask(
             how["recalled"] = recalled if way.startswith("recall first") else None
             weighed = _weigh(learner, parts, targets, how)
             answers = map(join, parts.by_question(learner.answer(parts.questions, **how)))
-            tables.append(
-                known.assign(way=way, answer=list(answers), logprob=weighed["logprob"], tokens=weighed["tokens"])
-            )
+            tables.append(known.assign(way=way, answer=list(answers), logprob=weighed["logprob"], tokens=weighed["tokens"]))
     return pd.concat(tables, ignore_index=True)[[*RESPONSE, *(name for name in asked if name not in RESPONSE)]]
 
 

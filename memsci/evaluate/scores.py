@@ -65,9 +65,7 @@ def score(
         if metric.measure is None or table is None:
             continue
         values = metric.measure(table, vectors)
-        scored = table.loc[
-            values.index, [key for key in KEYS if key in table] if metric.of == "group" else table.columns
-        ]
+        scored = table.loc[values.index, [key for key in KEYS if key in table] if metric.of == "group" else table.columns]
         protocol = protocol_of(metric, table) + (f" Embedding: {embedding}." if metric.embeds else "")
         scores.append(_long(scored, name, values, protocol))
     return pd.concat([part for part in scores if len(part)], ignore_index=True)

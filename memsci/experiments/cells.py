@@ -22,13 +22,7 @@ from memsci.models.base import Base, load, without_bars
 from memsci.phenomena import experiment as phenomena
 
 KINDS = ("single", "compositional")  # of questions that a setting of the measure "beta" may put
-OPENS = {
-    "beta": 1.0,
-    "similarity": "inner",
-    "top_k": None,
-    "epsilon": 0.0,
-    "closes": None,
-}  # of no account in a true gate
+OPENS = {"beta": 1.0, "similarity": "inner", "top_k": None, "epsilon": 0.0, "closes": None}  # of no account in a true gate
 Report = Callable[[int, int], None]  # steps done and all steps of a cell
 Tables = dict[str, pd.DataFrame]
 
@@ -107,9 +101,7 @@ def run_cell(
     return {name: pd.concat(tables, ignore_index=True) for name, tables in made.items() if tables}
 
 
-def learner_settings(
-    cell: Cell, world: Partition, base_name: str, layers: int, size: int | None = None
-) -> dict[str, Any]:
+def learner_settings(cell: Cell, world: Partition, base_name: str, layers: int, size: int | None = None) -> dict[str, Any]:
     """All settings of the cell's learner of this partition, on a base of this name with so many layers and parameters, as
     plain values; {} if none learns."""
     if cell.measure == "gates":

@@ -230,9 +230,7 @@ class Design:
         made = [*COLUMNS, *["item"] * (self._item != "item"), *["condition"] * (self._settings is not None)]
         if taken := [name for name in made if name in names]:
             hint = " Or is it what counterbalances them: item='item'?" if taken[0] == "item" else ""
-            raise MemsciError(
-                f"The materials have a column {taken[0]!r}, which the design makes itself: rename it.{hint}"
-            )
+            raise MemsciError(f"The materials have a column {taken[0]!r}, which the design makes itself: rename it.{hint}")
         wanted = [name for name in (self._column if self._settings is None else None, self._item) if name is not None]
         for name in wanted:
             lacking = [one.label for one in self.materials if name not in one.extra]
@@ -242,9 +240,7 @@ class Design:
                     "that is meant (conditions=…, item=…)."
                 )
             if lacking:
-                raise MemsciError(
-                    f"{len(lacking)} memories have no {name!r}, such as {lacking[0]!r}. Fill the column in."
-                )
+                raise MemsciError(f"{len(lacking)} memories have no {name!r}, such as {lacking[0]!r}. Fill the column in.")
         if self._settings is not None and (len(self._settings) < 2 or not all(self._settings)):
             raise MemsciError(f"conditions must be two or more, each with a name; {list(self._settings)} was given.")
 

@@ -164,19 +164,9 @@ def _try_scoring(tasks: Sequence[Task]) -> None:
     single = any(memory.questions for memory in world)
     asked = evaluate.probes(world) if single else evaluate.compositional_probes(world)
     right = asked.head(1).assign(
-        dataset=cell.dataset,
-        partition=0,
-        setting="",
-        stop=1,
-        position=1,
-        way="direct",
-        gate="own",
-        logprob=-1.0,
-        tokens=1,
+        dataset=cell.dataset, partition=0, setting="", stop=1, position=1, way="direct", gate="own", logprob=-1.0, tokens=1
     )
-    right = right.assign(
-        recalled=right["original"], answer=right["target"], top_id=right["memory_id"].str.split().str[0]
-    )
+    right = right.assign(recalled=right["original"], answer=right["target"], top_id=right["memory_id"].str.split().str[0])
     known = dict.fromkeys(task.cell.method for task in tasks)
     scores = evaluate.score(pd.concat([right.assign(method=name) for name in known], ignore_index=True))
     unit_means(scores, ["method", "metric"])

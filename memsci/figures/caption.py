@@ -80,9 +80,7 @@ def caption(
     if displaced:
         said.append(f"Drawn a few points up or down, as they coincide with others: {', '.join(displaced)}.")
     if paper:
-        said.append(
-            "The paper's values are of another base model (Llama-3.1-8B), judge and embedding: compare the orders."
-        )
+        said.append("The paper's values are of another base model (Llama-3.1-8B), judge and embedding: compare the orders.")
     return " ".join(said)
 
 

@@ -281,9 +281,7 @@ def number_axis(ax: Axes, values: Sequence[float], name: str) -> dict[float, flo
         if not marks or abs(at - scale(places[marks[-1]])) >= 0.06 * span:
             marks.append(value)
     ax.set_xticks([places[value] for value in marks], ["∞" if value == np.inf else f"{value:g}" for value in marks])
-    for at in ([low - step / 2] if 0.0 in places and logarithmic else []) + (
-        [high + step / 2] if np.inf in places else []
-    ):
+    for at in ([low - step / 2] if 0.0 in places and logarithmic else []) + ([high + step / 2] if np.inf in places else []):
         ax.annotate(
             "//", (back(at), 0), xycoords=ax.get_xaxis_transform(), ha="center", va="center", annotation_clip=False,
             zorder=5, bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},
@@ -313,9 +311,7 @@ def legend(ax: Axes, notes: Sequence[Artist] = (), below: int = 0) -> None:
     figure as narrow as a column, below all."""
     handles = [*ax.get_legend_handles_labels()[0], *notes]
     figure = ax.figure
-    narrow = mpl.rcParams["figure.figsize"][0] < NARROW and isinstance(
-        figure.get_layout_engine(), ConstrainedLayoutEngine
-    )
+    narrow = mpl.rcParams["figure.figsize"][0] < NARROW and isinstance(figure.get_layout_engine(), ConstrainedLayoutEngine)
     if narrow and len(figure.axes) == 1:
         entries = [one.get_label().split("\n") for one in handles]
         columns = 1 if max(len(line) for entry in entries for line in entry) > LONG else 2

@@ -149,17 +149,13 @@ def confusion(
     named = list(dict.fromkeys([*shares["memory_id"], *shares["top_id"]]))
     ids = named if ids is None else list(ids)
     if lacking := [id for id in named if id not in ids]:
-        raise MemsciError(
-            f"ids must name every memory of the table, and {lacking[0]!r} is not among the {len(ids)} given."
-        )
+        raise MemsciError(f"ids must name every memory of the table, and {lacking[0]!r} is not among the {len(ids)} given.")
     grid = shares.pivot(index="memory_id", columns="top_id", values="share").reindex(index=ids, columns=ids).fillna(0)
     edge, ticks = len(ids) + 0.5, _numbers(len(ids))
     with draw.canvas(ax, title, size, across=0.72, down=1.15) as ax:
         # A power scale: a third of the questions of one memory must be seen beside a diagonal of ones.
         scale = mpl.colors.PowerNorm(0.6, 0, 1)
-        image = ax.imshow(
-            grid.to_numpy(), cmap="Blues", norm=scale, extent=(0.5, edge, edge, 0.5), interpolation="nearest"
-        )
+        image = ax.imshow(grid.to_numpy(), cmap="Blues", norm=scale, extent=(0.5, edge, edge, 0.5), interpolation="nearest")
         bar = ax.figure.colorbar(image, ax=ax, shrink=0.7, ticks=[0, 0.1, 0.33, 0.67, 1])
         bar.set_label("share of the questions (%)")
         bar.ax.yaxis.set_major_formatter(draw.per_cent)

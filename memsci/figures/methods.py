@@ -227,15 +227,11 @@ def sweep(
     frame = chosen(draw.rows_of(curves, metric, "method", "setting"), metric, methods)
     parts = [values_of(text) for text in frame["setting"].fillna("")]
     if not any(setting in one for one in parts):
-        raise MemsciError(
-            f"No row has the setting {setting!r}; settings of the table: {sorted(set(frame['setting']))}."
-        )
+        raise MemsciError(f"No row has the setting {setting!r}; settings of the table: {sorted(set(frame['setting']))}.")
     values = pd.Series([one.pop(setting, None) for one in parts], frame.index, dtype=object)
     frame = frame.assign(value=pd.to_numeric(values, errors="coerce"))
     if (words := values[values.notna() & frame["value"].isna()]).size:
-        raise MemsciError(
-            f"{setting!r} is not a number in all rows, such as {words.iloc[0]!r}: draw `method_bars` instead."
-        )
+        raise MemsciError(f"{setting!r} is not a number in all rows, such as {words.iloc[0]!r}: draw `method_bars` instead.")
     frame["setting"] = ["; ".join(f"{name}={value}" for name, value in one.items()) for one in parts]
     frame, looks = series(frame.dropna(subset="value"))
     with draw.canvas(ax, title, size) as ax:

@@ -20,9 +20,7 @@ LINKS = {  # by kind of edge; an edge of several kinds has a line for each
 }
 
 
-def memory_graph(
-    graph: nx.Graph, ax: Axes | None = None, *, title: str = "", size: str = "print", seed: int = 0
-) -> Axes:
+def memory_graph(graph: nx.Graph, ax: Axes | None = None, *, title: str = "", size: str = "print", seed: int = 0) -> Axes:
     """Draw what `memsci.MEGa.graph` gives: memories that much connects lie near one another.
 
     Parameters

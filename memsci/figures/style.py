@@ -114,12 +114,7 @@ def cycle(names: Iterable[str]) -> dict[str, dict[str, Any]]:
 
 
 def save(
-    ax: Axes | Figure,
-    stem: str | Path,
-    table: pd.DataFrame | None = None,
-    *,
-    size: str = "print",
-    caption: str = "",
+    ax: Axes | Figure, stem: str | Path, table: pd.DataFrame | None = None, *, size: str = "print", caption: str = ""
 ) -> list[Path]:
     """Write a figure as PNG and PDF, with the table it was drawn from and its caption beside it; the figure is closed.
 

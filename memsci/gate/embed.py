@@ -152,8 +152,7 @@ def weighted(settings: Embedding, cues: Tensor, keys: Tensor) -> tuple[Tensor, T
     count = (keys[:, -WORDS:] > 0).sum(dim=0)
     rarity = torch.where(count > 0, ((1 + len(keys)) / (1 + count)).log() + 1, 0.0)  # [WORDS]
     return tuple(
-        torch.cat([rows[:, :-WORDS], normalize(rows[:, -WORDS:] * rarity, dim=1) * length], dim=1)
-        for rows in (cues, keys)
+        torch.cat([rows[:, :-WORDS], normalize(rows[:, -WORDS:] * rarity, dim=1) * length], dim=1) for rows in (cues, keys)
     )
 
 
@@ -355,9 +354,7 @@ def _sentence(name: str, device: torch.device) -> Embedder:
 def _words() -> Embedder:
     from sklearn.feature_extraction.text import HashingVectorizer  # slow to import, and only this kind needs it
 
-    hashed = HashingVectorizer(
-        n_features=WORDS, ngram_range=(1, 2), alternate_sign=False, stop_words="english", norm=None
-    )
+    hashed = HashingVectorizer(n_features=WORDS, ngram_range=(1, 2), alternate_sign=False, stop_words="english", norm=None)
 
     def embed(texts: Sequence[str]) -> Tensor:
         if not texts:

@@ -245,12 +245,7 @@ class Learner(ABC):
         if unknown is not None:
             made = _recalls(recalled, queries)
             tell = lambda rows, gate: self.answer(
-                [queries[row] for row in rows],
-                via_recall,
-                beta,
-                gate,
-                made and [made[row] for row in rows],
-                max_new_tokens,
+                [queries[row] for row in rows], via_recall, beta, gate, made and [made[row] for row in rows], max_new_tokens
             )
             after = bool(via_recall) or recalled is not None
             return _like(query, self._unless_closed(queries, unknown, after, beta, gate, tell))
@@ -383,9 +378,7 @@ class Learner(ABC):
             return [prompts.qa(text) for text in queries]
         return [prompts.irag(text, recall) for text, recall in zip(queries, recalled, strict=True)]
 
-    def _asked(
-        self, queries, via_recall, beta, gate, recalled, passes: int = 0
-    ) -> tuple[list[prompts.Messages], Within]:
+    def _asked(self, queries, via_recall, beta, gate, recalled, passes: int = 0) -> tuple[list[prompts.Messages], Within]:
         """The conversations that end in each question, and what they run within."""
         if (via_recall or recalled is not None) and not self.recalls:
             raise MemsciError(f"{self.name} recalls nothing, so it cannot answer from a recall. Ask it directly.")

@@ -214,9 +214,7 @@ def _at_rest(model: torch.nn.Module) -> None:
     model.zero_grad(set_to_none=True)
 
 
-def _examples(
-    base: Base, memories: list[Memory], encoding: Encoding, seed: int
-) -> tuple[list[int], dict[str, Examples]]:
+def _examples(base: Base, memories: list[Memory], encoding: Encoding, seed: int) -> tuple[list[int], dict[str, Examples]]:
     """Tokens of the prompt, and what is learnt of each memory, by its id."""
     prompt = base.chat(prompts.encoding(encoding.prompt))
     if encoding.study != "text":

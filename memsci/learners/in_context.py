@@ -51,9 +51,7 @@ class InContext(Learner, method="In context"):
         """The right texts and no others: for each question that of this id, or those of several."""
         about = [several(one, "id") for one in ([ids] if isinstance(ids, str) else ids)]
         if unknown := [id for one in about for id in one if id not in self.learnt]:
-            raise MemsciError(
-                f"{self.name} has not learnt the memory {unknown[0]!r}. Let it learn what it is asked about."
-            )
+            raise MemsciError(f"{self.name} has not learnt the memory {unknown[0]!r}. Let it learn what it is asked about.")
         rows = torch.tensor([[1 / len(one) if id in one else 0.0 for id in self.learnt] for one in about])
         return Gate(rows, rows, tuple(self.learnt), tuple(self.learnt), math.nan)
 

@@ -561,13 +561,9 @@ class MEGa(Learner, method="MEGa"):
         strengths = []
         for id in ids:
             # The store knows seconds: what is younger counts as one second old.
-            hours = (
-                ages[id] if id in ages else [max((now - datetime.fromisoformat(stored[id])).total_seconds(), 1) / 3600]
-            )
+            hours = ages[id] if id in ages else [max((now - datetime.fromisoformat(stored[id])).total_seconds(), 1) / 3600]
             learnt = sorted(-float(x) for x in hours)
-            strengths.append(
-                activation.activation(learnt, 0.0, self.rule.activation, self.rule.decay, self.rule.spacing)
-            )
+            strengths.append(activation.activation(learnt, 0.0, self.rule.activation, self.rule.decay, self.rule.spacing))
         return torch.tensor(strengths, dtype=torch.float64)
 
     def _places(self, ids: Iterable[str]) -> torch.Tensor:
@@ -677,9 +673,7 @@ class MEGa(Learner, method="MEGa"):
             return None
         found = self._opened(queries, turns, beta, gate, None)
         meant = gate is not None or self.rule.sparse or math.isinf(found.beta)  # else a weight of 0 is a very small one
-        each = [
-            ids or [None] for ids in softmax.best(found, k, closed=meant)
-        ]  # where all are closed, the base speaks once
+        each = [ids or [None] for ids in softmax.best(found, k, closed=meant)]  # where all are closed, the base speaks once
         alone = self.gate_by_hand([{} if id is None else {id: 1.0} for ids in each for id in ids])
         return [row for row, ids in enumerate(each) for _ in ids], alone
 

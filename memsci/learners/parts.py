@@ -85,9 +85,7 @@ class Parts:
         if gate is None or not self._apart:
             return gate
         if len(gate.weights) != self._count:
-            raise MemsciError(
-                f"The gate given has {len(gate.weights)} rows; {self._count}, one a question, are needed."
-            )
+            raise MemsciError(f"The gate given has {len(gate.weights)} rows; {self._count}, one a question, are needed.")
         return replace(gate, scores=gate.scores[self.rows], weights=gate.weights[self.rows])
 
     def by_question(self, values: Sequence) -> list[list]:

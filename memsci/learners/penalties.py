@@ -101,9 +101,7 @@ def _copies(parameters: Sequence[Tensor]) -> list[Tensor]:
     return [tensor.detach().clone() for tensor in parameters]
 
 
-def _weighted(
-    parameters: Sequence[Tensor], origin: Sequence[Tensor], weights: Sequence[Tensor] | None = None
-) -> Tensor:
+def _weighted(parameters: Sequence[Tensor], origin: Sequence[Tensor], weights: Sequence[Tensor] | None = None) -> Tensor:
     """Σ_j w_j (θ_j − θ'_j)²; weights of 1 if none are given."""
     total = torch.zeros((), device=parameters[0].device)
     for k, (tensor, start) in enumerate(zip(parameters, origin, strict=True)):

@@ -100,19 +100,14 @@ def said(mind: Any, probes: pd.DataFrame, via_recall: bool = False, gate: Gate |
         there = rows[name].notna().to_numpy()
         truths = rows[name].where(there, rows["new"]).tolist()
         weighed = mind.logprob(asked, truths, recalled=recalled, **how)
-        says = [
-            contains(answer, truth) if known else None for answer, truth, known in zip(rows["answer"], truths, there)
-        ]
+        says = [contains(answer, truth) if known else None for answer, truth, known in zip(rows["answer"], truths, there)]
         rows[f"says {name}"] = pd.array(says, dtype="boolean")
         rows[f"nats {name}"] = np.where(there, weighed["logprob"] / weighed["tokens"], np.nan)
     return rows
 
 
 def corrected(
-    mind: Any,
-    probes: pd.DataFrame,
-    gains: Sequence[float | None] = GAINS,
-    ways: Sequence[str] = ("direct", "recall first"),
+    mind: Any, probes: pd.DataFrame, gains: Sequence[float | None] = GAINS, ways: Sequence[str] = ("direct", "recall first")
 ) -> pd.DataFrame:
     """Who wins, a memory or its correction, by the gain of the gate.
 
@@ -165,8 +160,7 @@ def grades(base: Base, facts: Sequence[Fact]) -> pd.DataFrame:
             "memory_id": [one.memory.id for one in facts],
             "nats": nats,
             "says known": pd.array(
-                [None if one.known is None else contains(said, one.known) for one, said in zip(facts, answers)],
-                "boolean",
+                [None if one.known is None else contains(said, one.known) for one, said in zip(facts, answers)], "boolean"
             ),
             "grade": np.where(novel, "novel", np.where(strong, "strong", "weak")),
         }

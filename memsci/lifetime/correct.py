@@ -21,9 +21,7 @@ from memsci.store.store import Store
 pd = later("pandas")
 
 
-def update(
-    mind: Any, id: str, text: str | Memory, questions: Sequence[Any] = (), progress: bool = True
-) -> pd.DataFrame:
+def update(mind: Any, id: str, text: str | Memory, questions: Sequence[Any] = (), progress: bool = True) -> pd.DataFrame:
     """Put a new text in the place of a memory's: the same id and place in the order, a new adapter and a new key.
 
     The new one is trained first and then put there in one step. Whatever interrupts this, the old one stands whole.

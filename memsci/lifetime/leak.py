@@ -59,10 +59,7 @@ def leak(mind: Any, memories: Any, per_memory: int | None = None) -> pd.DataFram
     tables = []
     for state in STATES:
         gate = mind.gate_by_hand(weights[state])
-        answers, weighed = (
-            mind.answer(questions, gate=gate),
-            mind.logprob(questions, rows["target"].tolist(), gate=gate),
-        )
+        answers, weighed = (mind.answer(questions, gate=gate), mind.logprob(questions, rows["target"].tolist(), gate=gate))
         best = [max(one, key=one.get) if one else None for one in weights[state]]
         tables.append(
             rows.assign(

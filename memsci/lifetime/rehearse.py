@@ -105,9 +105,7 @@ def alike(one: str, other: str) -> bool:
     >>> alike("On 3 May Nora hid it.", "Nora hid it on 3 May."), alike("Nora hid it on 3 May.", "Nora hid it in May.")
     (True, False)
     """
-    return all(
-        set(_FACT.findall(x)) <= set(re.findall(r"\w[\w’'.,:-]*\w|\w", y)) for x, y in ((one, other), (other, one))
-    )
+    return all(set(_FACT.findall(x)) <= set(re.findall(r"\w[\w’'.,:-]*\w|\w", y)) for x, y in ((one, other), (other, one)))
 
 
 def share(said: str, text: str) -> float:

@@ -174,9 +174,7 @@ def fold(mind: Any, path: str | os.PathLike[str]) -> Path:
     """
     name = largest(mind)
     if name is None:
-        raise MemsciError(
-            "No memories share an adapter yet, so there is nothing to add to the base. Let some sleep first."
-        )
+        raise MemsciError("No memories share an adapter yet, so there is nothing to add to the base. Let some sleep first.")
     adapter = mind.store.adapter(next(one.id for one in mind.store.records if one.shared == name))
     model = copy.deepcopy(mind.base.model)
     merge(model, adapter)

@@ -60,9 +60,7 @@ def sleep(
     """
     settings = settings or slow.Sleep()
     if not hasattr(policy, "choose"):
-        raise MemsciError(
-            f"Who sleeps is told by a policy, such as Oldest(10) or Chosen([id, …]); {policy!r} was given."
-        )
+        raise MemsciError(f"Who sleeps is told by a policy, such as Oldest(10) or Chosen([id, …]); {policy!r} was given.")
     new = list(dict.fromkeys(policy.choose(mind)))
     records = {one.id: one for one in mind.store.records}
     for id in new:
@@ -128,9 +126,7 @@ def change_over(
     return words
 
 
-def changes(
-    mind: Any, words: Mapping[str, float], least: float, before: Mapping[str, float], begun: float
-) -> pd.DataFrame:
+def changes(mind: Any, words: Mapping[str, float], least: float, before: Mapping[str, float], begun: float) -> pd.DataFrame:
     """The table of what was done, see `sleep`."""
     after = sizes(mind)
     labels = {one.id: one.label for one in mind.store.records}

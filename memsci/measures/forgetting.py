@@ -69,9 +69,7 @@ def bin_lags(values: pd.DataFrame, firsts: Sequence[int] = BINS) -> pd.DataFrame
     """
     check_columns("The table of values", ["lag"], values.columns)
     if values["lag"].isna().any() or (values["lag"] < firsts[0]).any():
-        raise MemsciError(
-            f"Every row needs a lag of {firsts[0]} or more to stand in a bin. Choose the rows that have one."
-        )
+        raise MemsciError(f"Every row needs a lag of {firsts[0]} or more to stand in a bin. Choose the rows that have one.")
     lags = values["lag"].to_numpy(int)
     ends = np.append(np.array(firsts[1:], int) - 1, lags.max(initial=0))
     places = np.searchsorted(firsts, lags, side="right") - 1

@@ -229,9 +229,7 @@ def _read_cache(path: Path) -> dict[str, bool]:
     try:
         lines = path.read_bytes().splitlines() if path.exists() else []
     except OSError as error:
-        raise MemsciError(
-            f"The verdicts in {path} cannot be read ({error}). Give a file that can be, or none."
-        ) from None
+        raise MemsciError(f"The verdicts in {path} cannot be read ({error}). Give a file that can be, or none.") from None
     for line in lines:
         try:
             row = json.loads(line)
@@ -250,6 +248,4 @@ def _append(path: Path, row: dict[str, Any]) -> None:
                 file.write(b"\n")
             file.write(json.dumps(row).encode() + b"\n")
     except OSError as error:
-        raise MemsciError(
-            f"A verdict could not be written to {path} ({error}). See that it may be written to."
-        ) from error
+        raise MemsciError(f"A verdict could not be written to {path} ({error}). See that it may be written to.") from error

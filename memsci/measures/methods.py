@@ -16,9 +16,7 @@ from memsci.measures import plugins
 pd = later("pandas")
 
 WAYS = ("direct", "recall first")  # prompting modes: the question alone, or after the learner's own recall (iRAG)
-IN_PARTS = tuple(
-    f"{way}, in parts" for way in WAYS
-)  # the same, each part of a question put by itself (*not in the paper*)
+IN_PARTS = tuple(f"{way}, in parts" for way in WAYS)  # the same, each part of a question put by itself (*not in the paper*)
 CHOICES = ("letter", "text")  # how a quiz is put: its options by letters (the paper), or each as the text of a reply
 GATES = ("own", "true")  # what the learner's gate opens, or the right memory alone
 

@@ -189,9 +189,7 @@ def _random_pairs(rows: pd.DataFrame, embed: Embed) -> pd.Series:
 
 
 _BY_LETTER = "the most probable next token among the option letters is the right one"
-_BY_TEXT = (
-    "the option that is the most probable reply to the bare question (log p divided by its bytes) is the right one"
-)
+_BY_TEXT = "the option that is the most probable reply to the bare question (log p divided by its bytes) is the right one"
 
 
 @metric(
@@ -347,9 +345,7 @@ def correct_gate(target_ids: Iterable[str | Sequence[str]], top_ids: Iterable[st
     return np.array([top in several for several, top in zip(about, tops, strict=True)], dtype=bool)
 
 
-def gate_confusion(
-    target_ids: Iterable[str | Sequence[str]], top_ids: Iterable[str], ids: Sequence[str]
-) -> pd.DataFrame:
+def gate_confusion(target_ids: Iterable[str | Sequence[str]], top_ids: Iterable[str], ids: Sequence[str]) -> pd.DataFrame:
     """Which memory the gate opens most for questions about each memory: the gate's confusion matrix, [n, n].
 
     Parameters
@@ -379,9 +375,7 @@ def gate_confusion(
     for target, top in zip(targets, tops):
         about = [target] if isinstance(target, str) else list(target)
         if unknown := [id for id in (*about, top) if id not in counts.index]:
-            raise MemsciError(
-                f"There is no memory {unknown[0]!r} among the {len(known)} ids: give the ids of all memories."
-            )
+            raise MemsciError(f"There is no memory {unknown[0]!r} among the {len(known)} ids: give the ids of all memories.")
         for id in about:
             counts.loc[id, top] += 1 / len(about)
     sums = counts.sum(axis=1)

@@ -206,11 +206,7 @@ def tested(compared: pd.DataFrame, values: pd.DataFrame) -> pd.DataFrame:
         adjusted = holm(tests["p"])
         tests.insert(tests.columns.get_loc("p") + 1, "p adjusted", adjusted)
         about = group[[*by, "better", "worse", "paper difference"]].reset_index(drop=True)
-        cases = [
-            about["paper difference"] == 0,
-            adjusted >= LEVEL,
-            tests["difference"] > 0,
-        ]  # better is better in the paper
+        cases = [about["paper difference"] == 0, adjusted >= LEVEL, tests["difference"] > 0]  # better is better in the paper
         order = np.select(cases, ["a tie in the paper", "open", "the paper's"], "the other")
         parts.append(pd.concat([about, tests.assign(order=order)], axis=1))
     return pd.concat(parts, ignore_index=True)

@@ -184,9 +184,7 @@ def within_table(
         )
     n, k = wide.shape
     if k < 2:
-        raise MemsciError(
-            f"There is one condition only, {wide.columns[0]!r}: there is nothing to compare within units."
-        )
+        raise MemsciError(f"There is one condition only, {wide.columns[0]!r}: there is nothing to compare within units.")
     own = wide.sub(wide.mean(axis=1), axis=0) + wide.to_numpy().mean()
     error = own.std(ddof=1) * np.sqrt(k / (k - 1) / n) * stdtrit(n - 1, (1 + confidence) / 2) if n > 1 else np.nan
     means = wide.mean()
@@ -305,9 +303,7 @@ def sign_flip(differences: Sequence[float], seed: int = 0) -> float:
             sums = np.concatenate([sums + value, sums - value])
         return float((np.abs(sums) >= observed).mean())
     draw = np.random.default_rng(seed)
-    count = sum(
-        int((np.abs(draw.choice([-1.0, 1.0], (FLIPS // 100, len(d))) @ d) >= observed).sum()) for _ in range(100)
-    )
+    count = sum(int((np.abs(draw.choice([-1.0, 1.0], (FLIPS // 100, len(d))) @ d) >= observed).sum()) for _ in range(100))
     return (1 + count) / (1 + FLIPS)
 
 
@@ -389,9 +385,7 @@ def _columns(names: str | Sequence[str]) -> list[str]:
 
 def _check_free(by: list[str], made: list[str]) -> None:
     if taken := [name for name in by if name in made]:
-        raise MemsciError(
-            f"A column to group by cannot be called {taken[0]!r}: the result has one of that name. Rename it."
-        )
+        raise MemsciError(f"A column to group by cannot be called {taken[0]!r}: the result has one of that name. Rename it.")
 
 
 def _check_confidence(confidence: float) -> None:

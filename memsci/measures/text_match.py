@@ -51,15 +51,7 @@ _UNIT = {written: unit for unit, forms in _WRITTEN.items() for written in forms.
 
 _ARTICLES = {"a", "an", "the"}
 _BREAKS = {",", ";"}
-_ORDER = {
-    "1th",
-    "last",
-    "earlier",
-    "earliest",
-    "later",
-    "latest",
-    "sooner",
-}  # what a question of order in time asks for
+_ORDER = {"1th", "last", "earlier", "earliest", "later", "latest", "sooner"}  # what a question of order in time asks for
 # Letters that Unicode does not take apart into a plain letter and a mark.
 _LETTERS = str.maketrans({"ø": "o", "ł": "l", "đ": "d", "æ": "ae", "œ": "oe", "ı": "i", "þ": "th", "ð": "d"})
 
@@ -290,9 +282,7 @@ def _ranges(words: list[str]) -> list[str]:
 # Sentences
 
 # Before a name: the full stop never ends a sentence. With a capital only, for "fig" and "gen" are words too.
-_TITLES = set(
-    "Dr Mr Mrs Ms Prof Rev Hon Gen Col Maj Capt Cmdr Lt Sgt Pvt Gov Sen Rep Pres Messrs Mme Mlle Fig Vol".split()
-)
+_TITLES = set("Dr Mr Mrs Ms Prof Rev Hon Gen Col Maj Capt Cmdr Lt Sgt Pvt Gov Sen Rep Pres Messrs Mme Mlle Fig Vol".split())
 _INSIDE = set("vs cf approx ca nos pp".split())
 # May stand at the end of a sentence: the next word decides.
 _EITHER = set("st mt ft jr sr inc ltd co corp etc al dept ave rd blvd bros jan feb aug sept oct nov dec".split())

@@ -99,9 +99,7 @@ def logprob(
     rows = [base.chat(turn) for turn in turns]
     replies = [[base.reply(one, end=False) for one in ([some] if isinstance(some, str) else some)] for some in answers]
     if all(len(some) == 1 for some in replies):
-        run = lambda k: [
-            [total] for total in generate.logprob(base, _take(rows, k), [replies[i][0] for i in k])[0].tolist()
-        ]
+        run = lambda k: [[total] for total in generate.logprob(base, _take(rows, k), [replies[i][0] for i in k])[0].tolist()]
     else:
         run = lambda k: generate.alternatives(base, _take(rows, k), _take(replies, k))
     scored = _in_batches(rows, within, run)

@@ -187,9 +187,7 @@ def alternatives(base: Base, prompts: Prompts, targets: Sequence[Prompts]) -> li
     list of b lists of float
     """
     if len(prompts) != len(targets):
-        raise MemsciError(
-            f"{len(prompts)} prompts and {len(targets)} lists of targets were given; give one per prompt."
-        )
+        raise MemsciError(f"{len(prompts)} prompts and {len(targets)} lists of targets were given; give one per prompt.")
     most, longest = (max(map(size, targets), default=0) for size in (len, lambda some: max(map(len, some), default=0)))
     _check(base, prompts, longest)
     found: list[list[float]] = [[] for _ in prompts]
@@ -197,9 +195,7 @@ def alternatives(base: Base, prompts: Prompts, targets: Sequence[Prompts]) -> li
         return found
     ids, mask = base.pad(prompts, left=True)
     with exclusive(base.model):
-        read = base.model(
-            input_ids=ids, attention_mask=mask, use_cache=True, logits_to_keep=1, **_positions(base, mask)
-        )
+        read = base.model(input_ids=ids, attention_mask=mask, use_cache=True, logits_to_keep=1, **_positions(base, mask))
     cache = getattr(read, "past_key_values", None)  # a recurrent model has another
     first = read.logits[:, -1].float().log_softmax(dim=-1)
     kept = _can_be_hidden(base, cache) and ids.shape[1] + longest <= base.window
@@ -278,9 +274,7 @@ def weigh(
         For each target its log probability, and whether it is the greedy continuation: what :func:`generate` would say.
     """
     if len(prompts) != len(targets):
-        raise MemsciError(
-            f"{len(prompts)} prompts and {len(targets)} lists of targets were given; give one per prompt."
-        )
+        raise MemsciError(f"{len(prompts)} prompts and {len(targets)} lists of targets were given; give one per prompt.")
     heads = []
     for k, several in enumerate(targets):
         shared = {tuple(target[:-1]) for target in several}

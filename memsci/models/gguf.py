@@ -122,9 +122,7 @@ def check(path: Path) -> None:
             _walk(file, path.stat().st_size)
     except (_Malformed, struct.error) as error:
         reason = str(error) if isinstance(error, _Malformed) else "it ends in the middle of its header"
-        raise MemsciError(
-            f"{path} is no whole GGUF file: {reason}. It may be cut or altered: download it again."
-        ) from None
+        raise MemsciError(f"{path} is no whole GGUF file: {reason}. It may be cut or altered: download it again.") from None
 
 
 class _Malformed(Exception):

@@ -141,8 +141,7 @@ def _chosen(maps: dict[str, str], where: str) -> dict[str, str]:
     known = {
         path: name
         for path, name in maps.items()
-        if _in_attention(name)
-        or (name.count(".") <= 1 and name.rsplit(".", 1)[-1] in UP + DOWN)  # no expert of several
+        if _in_attention(name) or (name.count(".") <= 1 and name.rsplit(".", 1)[-1] in UP + DOWN)  # no expert of several
     }
     wanted = lambda name: where == "all" or (where == "attention") == _in_attention(name)
     return {path: name for path, name in known.items() if wanted(name)}

@@ -48,9 +48,7 @@ def unwritable(base: Base, texts: Iterable[str]) -> list[list[str]]:
     [['Łucja']]
     """
     texts = list(texts)
-    read = [
-        base.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False) for text in texts
-    ]
+    read = [base.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False) for text in texts]
     dead: set[int] = set()
     used = sorted({i for one in read for i in one["input_ids"]})
     if base.name in OWN and used:

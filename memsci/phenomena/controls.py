@@ -186,9 +186,7 @@ def _ask_each(method: str, base: Base, sessions, seed: int, recall: bool, report
     for order, one in _studied(learner(method, base, seed), orders, 0):
         done += one.fresh
         report(min(done, total), total)
-        probes = [
-            (number, place, probe) for number in asked[order] for place, probe in enumerate(sessions[number].probes)
-        ]
+        probes = [(number, place, probe) for number in asked[order] for place, probe in enumerate(sessions[number].probes)]
         rows = [(number, sessions[number].condition, method, place, probe.item) for number, place, probe in probes]
         told = _respond(one.learner, [(probe, (probe.question,)) for _, _, probe in probes], recall)
         tables.append(_table(rows, told))

@@ -176,13 +176,7 @@ def _draw(result: Phenomenon, size: str) -> Figure:
         axes[0].set_ylim(0, 1.05)
         drawn = (
             (axes[1], "index", look("MEGa"), "MEGa", "familiarity: 0 other lures, 1 studied"),
-            (
-                axes[2],
-                "association",
-                figures.PEOPLE,
-                "people: association",
-                "chance that a word calls the lure up",
-            ),
+            (axes[2], "association", figures.PEOPLE, "people: association", "chance that a word calls the lure up"),
         )
         for ax, column, how, title, label in drawn:
             ax.plot(dots[column], dots["false recall"], **how | {"linestyle": ""}, markersize=3)
@@ -209,9 +203,7 @@ def _claims(method: str) -> list[Claim]:
             by_construction=meaning,
         ),
         Claim(f"{method}: and than the list's own words left out", "above left out", of, 0.5, by_construction=meaning),
-        Claim(
-            f"{method}: lists are ordered as people's false recall", "index", of, {"measure": "false recall"}, "ordered"
-        ),
+        Claim(f"{method}: lists are ordered as people's false recall", "index", of, {"measure": "false recall"}, "ordered"),
         Claim(f"{method}: and as people's false recognition", "index", of, {"measure": "false recognition"}, "ordered"),
     ]
 

@@ -122,9 +122,7 @@ def measured(probes: pd.DataFrame) -> pd.DataFrame:
         other = "place_fan" if side == "person_fan" else "person_fan"
         # Given the other fan: the mean over its three levels of the slope per fact.
         slopes = [np.polyfit(part[side], part["value"], 1)[0] for _, part in rows.groupby(other)]
-        by_fan.append(
-            {"condition": f"{kind}, {side.removesuffix('_fan')}", "measure": "slope", "value": np.mean(slopes)}
-        )
+        by_fan.append({"condition": f"{kind}, {side.removesuffix('_fan')}", "measure": "slope", "value": np.mean(slopes)})
     return pd.concat([told, found, pd.DataFrame([whole, *by_fan])], ignore_index=True)
 
 
@@ -137,9 +135,7 @@ def _measure(method: str, base: Base, number: int, seed: int, report: Report) ->
         logs = (gate.beta * gate.scores).log_softmax(dim=1)
         best = gate.scores.argmax(dim=1)
         strength = logs.gather(1, best[:, None])[:, 0]
-        tables.append(
-            measured(probes.assign(strength=strength.tolist(), best=best.tolist())).assign(method=finder.name)
-        )
+        tables.append(measured(probes.assign(strength=strength.tolist(), best=best.tolist())).assign(method=finder.name))
     return pd.concat(tables, ignore_index=True)
 
 

@@ -116,9 +116,7 @@ def apart(ax: Axes) -> None:
         ax.set_xticks(ax.get_xticks(), names, rotation=30, ha="right", rotation_mode="anchor")
 
 
-def over(
-    ax: Axes, means: pd.DataFrame, x: str, title: str, looks: Mapping[str, Mapping[str, Any]] | None = None
-) -> list:
+def over(ax: Axes, means: pd.DataFrame, x: str, title: str, looks: Mapping[str, Mapping[str, Any]] | None = None) -> list:
     """A line per method, or per value of the column series, over a number, with its band; what the legend says of all."""
     if looks is None:
         looks = {name: look(name) for name in sorted(means["method"].unique(), key=order)}

@@ -158,9 +158,7 @@ class Fits:
         for k, (subject, own) in enumerate(rows.groupby("subject", sort=False).indices.items()):
             given = self.parameters(model, POOLED if self.table["subject"].iloc[0] == POOLED else subject)
             for places, _, scores in self.material.batches(own):
-                drawn = walk(
-                    scores.repeat(copies, 1, 1), replace(given, **changes), seed=hash((seed, k, scores.shape[1]))
-                )
+                drawn = walk(scores.repeat(copies, 1, 1), replace(given, **changes), seed=hash((seed, k, scores.shape[1])))
                 for place, said in zip(places, drawn.reshape(copies, len(places), -1).transpose(0, 1)):
                     walks[place] = said
         return events_of(rows, walks)
@@ -191,13 +189,10 @@ class Fits:
         if alone not in models:
             without = looks(self.simulate(models[-1], seed, copies, tau=0.0)).assign(source=alone)
             shown = pd.concat([shown, without], ignore_index=True)
-        means = mean_table(shown, ["source", "measure", "condition"], unit="subject").rename(
-            columns={"source": "series"}
-        )
+        means = mean_table(shown, ["source", "measure", "condition"], unit="subject").rename(columns={"source": "series"})
         drawn = [name for name in models if name != alone]
         looked = {alone: look("MEGa")} | {
-            name: variant(look("MEGa"), k, len(drawn) + 1) | {"marker": "s^Do"[k - 1]}
-            for k, name in enumerate(drawn, 1)
+            name: variant(look("MEGa"), k, len(drawn) + 1) | {"marker": "s^Do"[k - 1]} for k, name in enumerate(drawn, 1)
         }
         with style(size):
             width, height = mpl.rcParams["figure.figsize"]

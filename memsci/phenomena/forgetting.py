@@ -91,9 +91,7 @@ def _likelihood(p: np.ndarray, share: np.ndarray) -> float:
 
 def _fit(curve: Curve, count: int, times: np.ndarray, share: np.ndarray) -> np.ndarray:
     """The parameters of greatest likelihood, from several starts."""
-    starts = [
-        np.array(one[:count]) for one in ((2.0, -3.0, -1.0), (2.0, 0.0, 0.0), (0.0, -5.0, -2.0), (3.0, -1.0, -1.0))
-    ]
+    starts = [np.array(one[:count]) for one in ((2.0, -3.0, -1.0), (2.0, 0.0, 0.0), (0.0, -5.0, -2.0), (3.0, -1.0, -1.0))]
     cost = lambda x: -_likelihood(curve(times, np.clip(x, -20, 20)), share)
     found = [minimize(cost, start, method="Nelder-Mead", options={"maxiter": 2000, "fatol": 1e-9}) for start in starts]
     return np.clip(min(found, key=lambda one: one.fun).x, -20, 20)
@@ -129,8 +127,7 @@ def measured(own: np.ndarray, lures: np.ndarray, seed: int = 0) -> pd.DataFrame:
         curves = np.stack([retained(own, activation([0.0], t, w) - first[w], null) for t in times], axis=1)
         means = curves.mean(axis=0)
         rows += [
-            {"condition": f"w = {w:g}, {name}", "measure": "retained", "value": value}
-            for name, value in zip(DELAYS, means)
+            {"condition": f"w = {w:g}, {name}", "measure": "retained", "value": value} for name, value in zip(DELAYS, means)
         ]
         rows.append({"condition": f"w = {w:g}", "measure": "loss", "value": means[0] - means[-1]})
     drawn = np.random.default_rng(seed).binomial(DRAWS, curves) / DRAWS
@@ -171,9 +168,7 @@ def _draw(result: Phenomenon, size: str) -> Figure:
     weight, delay = (kept["condition"].str.split(", ", n=1).str[k] for k in (0, 1))
     kept = kept.assign(series=kept["method"] + ", " + weight, hours=delay.map(DELAYS))
     looks = {
-        f"{method}, w = {w:g}": look(method) | {"linestyle": line}
-        for method in methods
-        for w, line in zip(WEIGHTS, ":-")
+        f"{method}, w = {w:g}": look(method) | {"linestyle": line} for method in methods for w, line in zip(WEIGHTS, ":-")
     }
     with style(size):
         figure, axes = figures.panels(3, size, 10.5, 3.2)

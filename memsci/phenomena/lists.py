@@ -121,12 +121,7 @@ def _claims(method: str) -> list[Claim]:
             by_construction=True,
         ),
         Claim(
-            f"{method}: recognition is worse among 200 than among 10",
-            "auc",
-            at(200),
-            short,
-            "less",
-            by_construction=True,
+            f"{method}: recognition is worse among 200 than among 10", "auc", at(200), short, "less", by_construction=True
         ),
         Claim(f"{method}: recognition among 50 is within .05 of that among 10", "auc", at(50), short, "equal"),
     ]

@@ -72,9 +72,7 @@ def told(event: Event, id: str, seed: str, paraphrases: int = PARAPHRASES) -> Me
     """
     draw = random.Random(seed)
     text, *others = stories.wordings(event, draw, 1 + paraphrases)
-    asked = tuple(
-        Question(one.text, one.answer) for one in stories.questions(event, random.Random(f"{seed} questions"))
-    )
+    asked = tuple(Question(one.text, one.answer) for one in stories.questions(event, random.Random(f"{seed} questions")))
     return Memory(text, id, event.kind.label, tuple(others), asked)
 
 
@@ -156,13 +154,7 @@ def _tells(one: Pair, other: Pair) -> bool:
 
 
 def _pair(
-    kind: grammar.Kind,
-    unlike: grammar.Kind,
-    who: Person,
-    another: Person,
-    draw: random.Random,
-    id: str,
-    paraphrases: int,
+    kind: grammar.Kind, unlike: grammar.Kind, who: Person, another: Person, draw: random.Random, id: str, paraphrases: int
 ) -> Pair:
     """One pair, drawn again until no text tells what another does: frames have words of their own."""
     for _ in range(DRAWS):
@@ -179,7 +171,5 @@ def _pair(
         texts = twins[0].text, twins[1].text, other.text, cue
         places = [[contains(text, value) for text in texts] for value in (*answers, foil)]
         if places == [[True, False, False, False], [False, True, False, False], [False] * 4]:
-            return Pair(
-                cue, twins, answers, foil, other, tuple(with_fact(first, slot, one, id) for one in (*answers, foil))
-            )
+            return Pair(cue, twins, answers, foil, other, tuple(with_fact(first, slot, one, id) for one in (*answers, foil)))
     raise ValueError(f"no pair of the kind {kind.name!r} could be drawn")

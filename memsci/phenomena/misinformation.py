@@ -124,11 +124,7 @@ def measured(responses: pd.DataFrame) -> pd.DataFrame:
             "answer": right and not other,
             "reported": other and not right,
         }
-        if (
-            isinstance(one["recalled"], str)
-            and one["condition"] == MISLED
-            and contains(one["recalled"], one["reported"])
-        ):
+        if isinstance(one["recalled"], str) and one["condition"] == MISLED and contains(one["recalled"], one["reported"]):
             values["sourced"] = contains(one["recalled"], one["source"])
         told = {name: one[name] for name in ABOUT_IT}
         rows += [
@@ -146,12 +142,7 @@ def measured(responses: pd.DataFrame) -> pd.DataFrame:
     table = pd.DataFrame(rows)
     means = table.astype({"value": float}).groupby(["method", "measure", "condition"])["value"].mean().unstack()
     losses = [
-        {
-            "method": method,
-            "condition": f"{test}{mark}",
-            "measure": "loss",
-            "value": at[CONTROL + mark] - at[MISLED + mark],
-        }
+        {"method": method, "condition": f"{test}{mark}", "measure": "loss", "value": at[CONTROL + mark] - at[MISLED + mark]}
         for (method, test), at in means.iterrows()
         if test in ("standard", "modified", "answer")
         for mark in ("", NO_SOURCE)

@@ -107,14 +107,10 @@ def _of_trials(result: Phenomenon, experiment: str) -> pd.DataFrame:
     texts = []
     for (method, number), own in trials.groupby(["method", "list"], sort=False):
         memories = {memory.id: memory.text for memory in material(result.name, int(number))}
-        parts = [
-            "You learn short texts. Then you are asked about them: you answer, or tell the whole text that is meant."
-        ]
+        parts = ["You learn short texts. Then you are asked about them: you answer, or tell the whole text that is meant."]
         for studied, asked in own.groupby("studied", sort=False):
             learnt = "\n".join(f"- {memories[id]}" for id in studied.split())
-            said = [
-                f"{one.question}\nYou {one.reply} {_choice(one.response)}." for one in asked.itertuples(index=False)
-            ]
+            said = [f"{one.question}\nYou {one.reply} {_choice(one.response)}." for one in asked.itertuples(index=False)]
             parts.append(f"You learn:\n{learnt}\n\n" + "\n\n".join(said))
         text = "\n\n".join(parts)
         texts.append({"text": text, "experiment": experiment, "participant": f"{method}, list {number}"})

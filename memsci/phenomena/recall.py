@@ -137,9 +137,7 @@ def free_recall(
     mind = MEGa(base, embedding=embedding, gate=rule, seed=seed)
     rule = mind.rule
     if math.isinf(rule.beta):
-        raise MemsciError(
-            "The walk draws from the gate, so the rule's beta must be finite. Give a large number instead."
-        )
+        raise MemsciError("The walk draws from the gate, so the rule's beta must be finite. Give a large number instead.")
     tables, recalls = [], []
     for place, number in enumerate(tqdm(numbers, desc="free recall", unit="list", disable=not progress)):
         memories = studied(number, n, categories, seed)
@@ -418,9 +416,7 @@ CLAIMS = (
         _SHUFFLED,
         by_construction=True,  # the measure is made of the very likenesses that lead the walk
     ),
-    Claim(
-        "People's context brings neighbours in time together", "temporal factor", _CONTEXT, 0.5, by_construction=True
-    ),
+    Claim("People's context brings neighbours in time together", "temporal factor", _CONTEXT, 0.5, by_construction=True),
     Claim("People's context begins late in the list", "late first", _CONTEXT, 0.25, by_construction=True),
     Claim("Kinds come together in people's context, too", "arc", _CONTEXT, by_construction=True),
 )

@@ -109,13 +109,7 @@ def measured(known: pd.DataFrame) -> pd.DataFrame:
         for k, (hit, alarm) in enumerate(detection.operating_points(old, new, CRITERIA), start=1):
             counts = (("hit", hit, len(old)), ("false alarm", alarm, len(new)))
             told += [
-                {
-                    "condition": f"{condition} {k}",
-                    "measure": name,
-                    "value": share,
-                    "actual": round(share * n),
-                    "possible": n,
-                }
+                {"condition": f"{condition} {k}", "measure": name, "value": share, "actual": round(share * n), "possible": n}
                 for name, share, n in counts
             ]
     criterion = np.quantile(scores["story", "old"], 1 - ACCEPTED)

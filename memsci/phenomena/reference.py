@@ -44,9 +44,7 @@ def human(phenomenon: str, unchecked: bool = False) -> pd.DataFrame:
     [{'value': 0.701, 'n': 126, 'checked': 'computed'}]
     """
     file = FOLDER / f"{phenomenon}.toml"
-    rows = (
-        parse(phenomenon, file.read_text(encoding="utf-8")) if file.is_file() else pd.DataFrame(columns=list(COLUMNS))
-    )
+    rows = parse(phenomenon, file.read_text(encoding="utf-8")) if file.is_file() else pd.DataFrame(columns=list(COLUMNS))
     return rows if unchecked else rows[rows["checked"] != "memory"].reset_index(drop=True)
 
 
@@ -55,15 +53,11 @@ def _parsed(phenomenon: str, text: str) -> tuple[dict, ...]:
     rows = []
     for entry in tomllib.loads(text).get("value", []):
         if wrong := [name for name in _NEEDED if name not in entry] + sorted(set(entry) - set(COLUMNS)):
-            raise MemsciError(
-                f"human/{phenomenon}.toml: a value lacks, or has the unknown field, {wrong[0]!r}: {entry}."
-            )
+            raise MemsciError(f"human/{phenomenon}.toml: a value lacks, or has the unknown field, {wrong[0]!r}: {entry}.")
         check_in(f"checked of {entry['measure']!r} in human/{phenomenon}.toml", entry["checked"], CHECKED)
         conditions, values = (_list(entry[name]) for name in ("condition", "value"))
         if len(conditions) != len(values):
-            raise MemsciError(
-                f"human/{phenomenon}.toml: {len(conditions)} conditions and {len(values)} values: {entry}."
-            )
+            raise MemsciError(f"human/{phenomenon}.toml: {len(conditions)} conditions and {len(values)} values: {entry}.")
         rows += [
             {**entry, "phenomenon": phenomenon, "condition": str(condition), "value": float(value)}
             for condition, value in zip(conditions, values)

@@ -18,15 +18,7 @@ from matplotlib.figure import Figure
 
 from memsci.errors import MemsciError, check_columns, check_in
 from memsci.files import appearing, as_path, read_json, write_json
-from memsci.measures.statistics import (
-    FEWEST_UNITS,
-    holm,
-    mean_table,
-    rank_agreement,
-    sign_flip,
-    unit_means,
-    within_table,
-)
+from memsci.measures.statistics import FEWEST_UNITS, holm, mean_table, rank_agreement, sign_flip, unit_means, within_table
 from memsci.phenomena import figures, reference
 
 COLUMNS = (
@@ -39,13 +31,7 @@ LEVEL = 0.05  # of all tests of a phenomenon together
 _TEXT = (
     "phenomenon", "method", "condition", "item", "measure", "protocol", "studied", "question", "response",
 )  # fmt: skip
-_OF_RECALLS = (
-    "recall",
-    "recalled",
-    "cued",
-    "gain",
-    "sourced",
-)  # measures of a whole recall; the others are of an answer
+_OF_RECALLS = ("recall", "recalled", "cued", "gain", "sourced")  # measures of a whole recall; the others are of an answer
 _NUMBERS = ("value", "actual", "possible")
 
 
@@ -123,11 +109,7 @@ ABOUT: dict[str, About] = {}
 
 
 def about(
-    name: str,
-    title: str,
-    claims: Iterable[Claim] = (),
-    draw: Callable[[Phenomenon, str], Figure] | None = None,
-    **how: Any,
+    name: str, title: str, claims: Iterable[Claim] = (), draw: Callable[[Phenomenon, str], Figure] | None = None, **how: Any
 ) -> About:
     """Enter a phenomenon: its title, what it claims, how it is drawn; `how`: other attributes of `About`."""
     ABOUT[name] = About(name, title, tuple(claims), draw, **how)

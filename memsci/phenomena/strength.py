@@ -278,14 +278,9 @@ def _claims() -> list[Claim]:
         Claim("MEGa: no list-strength effect in cued recall", *ratio("cued recall"), "equal", by_construction=True),
         # No two memories of a list are of a kind: no strength that is put in can cross the margins between their keys.
         Claim(
-            "MEGa with activation: none in cued recall either",
-            *ratio("cued recall, w = 1"),
-            "equal",
-            by_construction=True,
+            "MEGa with activation: none in cued recall either", *ratio("cued recall, w = 1"), "equal", by_construction=True
         ),
-        Claim(
-            "MEGa: no list-strength effect in free recall", *ratio("free recall, w = 0"), "equal", by_construction=True
-        ),
+        Claim("MEGa: no list-strength effect in free recall", *ratio("free recall, w = 0"), "equal", by_construction=True),
         Claim("MEGa with activation: one in free recall", *ratio("free recall, w = 1"), by_construction=True),
     ]
 

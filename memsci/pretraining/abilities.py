@@ -79,9 +79,7 @@ class Examiner:
         """The model's greedy replies."""
         return generate.generate(self.base, [self.base.chat(turn) for turn in turns], tokens, BATCH)
 
-    def correct(
-        self, turns: list[prompts.Messages], truths: Sequence[str], questions: Sequence[str] | None = None
-    ) -> float:
+    def correct(self, turns: list[prompts.Messages], truths: Sequence[str], questions: Sequence[str] | None = None) -> float:
         """Right answers in %."""
         questions = questions or [""] * len(truths)
         return 100 * sum(map(judge, self.says(turns), truths, questions)) / len(truths)
@@ -99,9 +97,7 @@ def reading(of: Examiner) -> Iterator[Row]:
         yield Row(ability, of.correct(turns, truths), "%", of.guess, must, len(asked))
     for context, must in (("half", ">= 90"), ("hardly", "")):
         rng = random.Random(f"report {context}")
-        about = [
-            (m, e, cues.cue(e, rng.randrange(4), rng, context)) for m, e in zip(of.memories, of.events, strict=True)
-        ]
+        about = [(m, e, cues.cue(e, rng.randrange(4), rng, context)) for m, e in zip(of.memories, of.events, strict=True)]
         turns = [prompts.irag(cue.text, memory.text) for memory, _, cue in about]
         ability = f"reads its own recall, asked with {context} {'the' if context == 'half' else 'any'} context"
         yield Row(ability, of.correct(turns, [cue.answer for *_, cue in about]), "%", of.guess, must, len(about))
@@ -111,9 +107,7 @@ def held_out_kinds(of: Examiner) -> Iterator[Row]:
     """Answers about plain events whose action, thing and consequences occur in no training row."""
     rng = random.Random("report plain")
     told = [plain.event(rng, held_out=True) for _ in range(PLAIN_EVENTS)]
-    asked = [
-        (stories.tell(e, rng), cues.cue(e, rng.randrange(len(e.kind.questions)), rng, plainly=True), e) for e in told
-    ]
+    asked = [(stories.tell(e, rng), cues.cue(e, rng.randrange(len(e.kind.questions)), rng, plainly=True), e) for e in told]
     guesses = [plain.value(e.kind.slots[cue.slot], rng, True) == cue.answer for _, cue, e in asked for _ in range(50)]
     turns = [prompts.rag(cue.text, text) for text, cue, _ in asked]
     value, chance = of.correct(turns, [cue.answer for _, cue, _ in asked]), 100 * sum(guesses) / len(guesses)
@@ -146,10 +140,7 @@ def sentences(held_out: bool) -> list[str]:
 def words_right(said: Sequence[str], truths: Sequence[str]) -> float:
     """Words of the true texts that were said, in order, in %."""
     right = [
-        sum(
-            block.size
-            for block in difflib.SequenceMatcher(None, one.split(), other.split(), False).get_matching_blocks()
-        )
+        sum(block.size for block in difflib.SequenceMatcher(None, one.split(), other.split(), False).get_matching_blocks())
         for one, other in zip(said, truths, strict=True)
     ]
     return 100 * sum(right) / sum(len(truth.split()) for truth in truths)
@@ -181,9 +172,7 @@ def knowledge(of: Examiner, quiz_items: int = 50) -> Iterator[Row]:
     items = data.quiz("test", quiz_items)
     asked = [of.base.chat(prompts.mmlu(i.subject, i.question, i.options)) for i in items]
     chosen = generate.choose(of.base, asked, batch_size=BATCH)
-    table = pd.DataFrame(
-        {"subject": [i.subject for i in items], "correct": [c == i.answer for c, i in zip(chosen, items)]}
-    )
+    table = pd.DataFrame({"subject": [i.subject for i in items], "correct": [c == i.answer for c, i in zip(chosen, items)]})
     ability = "knows: quiz in unseen phrasings, macro over four subjects"
     yield Row(ability, 100 * macro_accuracy(table), "%", 25.0, ">= 90", len(items))
     for subject, group in table.groupby("subject"):

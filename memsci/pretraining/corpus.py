@@ -86,9 +86,7 @@ def mixture(progress: float) -> dict[str, float]:
     return [shares for start, shares in PHASES if start <= progress][-1]
 
 
-def rows(
-    tokenizer: Tokenizer, rng: random.Random, count: int, progress: float = 0.0
-) -> tuple[torch.Tensor, torch.Tensor]:
+def rows(tokenizer: Tokenizer, rng: random.Random, count: int, progress: float = 0.0) -> tuple[torch.Tensor, torch.Tensor]:
     """``count`` rows of the mixture: tokens and weights, see `laid`."""
     shares, made = mixture(progress), []
     for sort in rng.choices(list(shares), list(shares.values()), k=count):

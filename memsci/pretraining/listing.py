@@ -11,20 +11,7 @@ from ..world import knowledge, split, stories
 from .row import Row
 
 # Pools whose values are mostly single tokens, as are the options of the quiz.
-SHORT_POOLS = (
-    "number",
-    "age",
-    "town",
-    "friend",
-    "animal",
-    "bird",
-    "color",
-    "month",
-    "instrument",
-    "job",
-    "country",
-    "year",
-)
+SHORT_POOLS = ("number", "age", "town", "friend", "animal", "bird", "color", "month", "instrument", "job", "country", "year")
 
 
 def notes(row: Row, rng: random.Random) -> None:
@@ -151,8 +138,6 @@ def exam(row: Row, rng: random.Random, phrasings: str = "train", beside_options:
     while row.room > 0:
         fact = rng.choice(facts)
         if len(row.tokens) > 1 and rng.random() < 0.3:
-            row.chat(
-                [{"role": "user", "content": knowledge.question(fact, phrasings, rng)}], fact.answer, (fact.answer,)
-            )
+            row.chat([{"role": "user", "content": knowledge.question(fact, phrasings, rng)}], fact.answer, (fact.answer,))
         question = knowledge.question(fact, "beside_options" if rng.random() < beside_options else phrasings, rng)
         four_options(row, rng, subject, question, *knowledge.options(fact, rng))

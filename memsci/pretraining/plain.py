@@ -106,9 +106,7 @@ def event(rng: random.Random, who: Person | None = None, held_out: bool = False)
     phrases = lambda: [rng.choice(table["phrase"]) for _, table in rng.sample(around, len(around))]
     opening = [_opening(past, phrases(), rng) for _ in range(5)]
     closing = [
-        ", and ".join(
-            _lower(rng.choice(table["sentences"]), k) for k, table in enumerate(rng.sample(after, len(after)))
-        )
+        ", and ".join(_lower(rng.choice(table["sentences"]), k) for k, table in enumerate(rng.sample(after, len(after))))
         for _ in range(5)
     ]
     core, did = f"{{name}} {past} the {{it}}", f"did {{name}} {base} the {{it}}"

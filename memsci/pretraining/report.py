@@ -103,9 +103,7 @@ def card(base: Base, table: pd.DataFrame, run: dict, partitions: Sequence[int], 
     config = base.model.config
     lines = ["| ability | value | target | chance | n |", "| --- | --- | --- | --- | --- |"]
     for row in table.itertuples():
-        lines.append(
-            f"| {row.ability.strip()} | {row.value:.1f} {row.unit} | {row.must} | {row.chance:.1f} | {row.n} |"
-        )
+        lines.append(f"| {row.ability.strip()} | {row.value:.1f} {row.unit} | {row.must} | {row.chance:.1f} | {row.n} |")
     begun = f"from the weights of {Path(run['start']).name}" if run.get("start") else "from scratch"
     return CARD.format(
         **run,
@@ -137,9 +135,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model", nargs="?", help="folder or hub name; default: the shipped model")
     parser.add_argument("--out", type=Path, help="CSV to write")
-    parser.add_argument(
-        "--card", type=Path, help="folder of the training run (run.json); writes README.md beside the model"
-    )
+    parser.add_argument("--card", type=Path, help="folder of the training run (run.json); writes README.md beside the model")
     parser.add_argument("--name", default="memsci/base-2", help="name of the model in its card")
     parser.add_argument("--store", action="store_true", help="store the everyday sentences too (minutes)")
     parser.add_argument("--partitions", type=int, nargs="+", default=[16, 17, 18, 19])

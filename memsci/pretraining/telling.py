@@ -92,9 +92,7 @@ def which_first(events: Sequence[Event], rng: random.Random) -> tuple[str, str, 
     """Which of one person's two events came first, the reply and the answer, if both tell a year or an age and have
     labels that differ."""
     for pool, frames in _COMPARED.items():
-        times = [
-            next((int(e.facts[slot]) for slot, drawn in e.kind.slots.items() if drawn == pool), None) for e in events
-        ]
+        times = [next((int(e.facts[slot]) for slot, drawn in e.kind.slots.items() if drawn == pool), None) for e in events]
         labels = [event.kind.label for event in events]
         if None in times or times[0] == times[1] or labels[0] in labels[1] or labels[1] in labels[0]:
             continue

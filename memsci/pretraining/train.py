@@ -269,11 +269,7 @@ def train(out: Path, recipe: Recipe, checkpoint_minutes: float = 5.0, minutes: f
                 optim.zero_grad()
             if step % 20 == 0:
                 row = dict(
-                    step=step,
-                    loss=float(loss.detach()),
-                    gate=float(accuracy),
-                    norm=float(norm),
-                    seconds=round(elapsed(), 1),
+                    step=step, loss=float(loss.detach()), gate=float(accuracy), norm=float(norm), seconds=round(elapsed(), 1)
                 )
                 log.write(json.dumps(row) + "\n")
                 log.flush()

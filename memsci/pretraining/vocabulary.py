@@ -61,9 +61,7 @@ def build(events: int = 20000, seed: int = 0) -> Tokenizer:
 @cache
 def seldom(tokenizer: Tokenizer, events: int = 1000) -> tuple[int, ...]:
     """The third of all tokens that training's text has least often, control tokens left out."""
-    found = Counter(
-        id for text in text_sample(events, 1) for id in tokenizer.encode(text, add_special_tokens=False).ids
-    )
+    found = Counter(id for text in text_sample(events, 1) for id in tokenizer.encode(text, add_special_tokens=False).ids)
     return tuple(sorted(range(len(CONTROL), tokenizer.get_vocab_size()), key=lambda id: found[id])[: VOCABULARY // 3])
 
 
@@ -72,9 +70,7 @@ def pieces(tokenizer: Tokenizer, text: str, rng: random.Random) -> list[int]:
     letters = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False).pre_tokenize_str(text)[0][0]
     ids, start = [], 0
     while start < len(letters):
-        ends = [
-            end for end in range(start + 1, len(letters) + 1) if tokenizer.token_to_id(letters[start:end]) is not None
-        ]
+        ends = [end for end in range(start + 1, len(letters) + 1) if tokenizer.token_to_id(letters[start:end]) is not None]
         end = rng.choice(ends)
         ids.append(tokenizer.token_to_id(letters[start:end]))
         start = end

@@ -67,11 +67,7 @@ def training() -> tuple[str, ...]:
 
 def beyond_the_world(pool: tuple[str, ...]) -> tuple[str, ...]:
     """Those words of ``pool`` that occur neither in the world's files nor in those of the plain events."""
-    folders = [
-        resources.files(__package__),
-        resources.files(world),
-        *(resources.files(world) / s for s in grammar.SETTINGS),
-    ]
+    folders = [resources.files(__package__), resources.files(world), *(resources.files(world) / s for s in grammar.SETTINGS)]
     files = [file for folder in folders for file in folder.iterdir() if file.name.endswith(".toml")]
     used = {found for file in files for found in re.findall("[a-z]+", file.read_text(encoding="utf-8").lower())}
     return tuple(word for word in pool if word not in used)

@@ -98,9 +98,7 @@ def connected(
             try:
                 client = distributed.Client(cluster, timeout=30)
             except (OSError, ValueError) as error:
-                raise MemsciError(
-                    f"No scheduler answers at {cluster} ({error}). Is it running, the port open?"
-                ) from None
+                raise MemsciError(f"No scheduler answers at {cluster} ({error}). Is it running, the port open?") from None
             with client:
                 yield client, lambda: None
             return
@@ -108,9 +106,7 @@ def connected(
             yield client, lambda: _scale(scheduler, cluster, workers)
 
 
-def started(
-    cluster: str, workers: int, threads: int, options: Mapping[str, Any] | None = None
-) -> AbstractContextManager:
+def started(cluster: str, workers: int, threads: int, options: Mapping[str, Any] | None = None) -> AbstractContextManager:
     """A cluster that is begun now."""
     check_cluster(cluster)
     options = dict(options or {})

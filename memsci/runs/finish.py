@@ -28,10 +28,7 @@ def _finish(folder: Path, about: dict[str, Any]) -> None:
     cells = [(cell["id"], cell["label"]) for cell in about["cells"]]
     done = files.gather(folder, [cell_id for cell_id, _ in cells])
     # The protocol of each of a million scores would be most of the table.
-    scores, gates = (
-        files.table(folder, "scores", without=["protocol"]),
-        files.table(folder, "gates", without=["question"]),
-    )
+    scores, gates = (files.table(folder, "scores", without=["protocol"]), files.table(folder, "gates", without=["question"]))
     if scores is not None:
         told = files.distinct(folder, "scores", ["metric", "protocol"]).groupby("metric", sort=False, observed=True)
         about["protocol"] = {metric: " | ".join(several) for metric, several in told["protocol"]}
@@ -52,9 +49,7 @@ def _finish(folder: Path, about: dict[str, Any]) -> None:
         # From the file, so that whoever has the file finds the same curves to the last digit.
         files.write_table(folder, "curves", curves(values))
     seconds = [files.about_cell(folder, one)["seconds"] if one in done else None for one, _ in cells]
-    table = pd.DataFrame(cells, columns=["cell", "label"]).assign(
-        finished=lambda t: t["cell"].isin(done), seconds=seconds
-    )
+    table = pd.DataFrame(cells, columns=["cell", "label"]).assign(finished=lambda t: t["cell"].isin(done), seconds=seconds)
     files.write_table(folder, "cells", table)
     about["seconds"] = round(float(table["seconds"].sum()), 1)
     about["status"] = "finished" if table["finished"].all() else "unfinished"

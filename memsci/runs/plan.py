@@ -47,10 +47,7 @@ ANSWER_TOKENS = 8
 QUIZ_TOKENS = 110
 GATE_TOKENS = 20
 READINGS = {"by layer": 3, "by embedding": 11, "by count": 11}  # measured: texts are longer, and all is compared
-RESPONSE_BYTES, QUIZ_BYTES = (
-    800,
-    100,
-)  # of a response or a quiz item with its scores, packed, in its cell and in the run
+RESPONSE_BYTES, QUIZ_BYTES = (800, 100)  # of a response or a quiz item with its scores, packed, in its cell and in the run
 
 # Published shapes, for planning without a download. Each gives the published number of parameters (tests/test_plan.py).
 _LLAMA = {"model_type": "llama", "num_attention_heads": 32, "num_key_value_heads": 8, "vocab_size": 128256}
@@ -148,9 +145,7 @@ class Shape:
             row = rows.setdefault(name, [f"{encoding.rank} × {width_in}", f"{width_out} × {encoding.rank}", 0, 0])
             row[2] += 1
             row[3] += encoding.rank * (width_in + width_out)
-        return pd.DataFrame(
-            [(name, *row) for name, row in rows.items()], columns=["map", "A", "B", "layers", "numbers"]
-        )
+        return pd.DataFrame([(name, *row) for name, row in rows.items()], columns=["map", "A", "B", "layers", "numbers"])
 
 
 @dataclass(frozen=True)
@@ -242,9 +237,7 @@ def plan(experiment: Experiment, base: str | None = None, seed: int = 0, quiz_it
     widest = max(own, key=lambda one: one.numbers, default=None)
     largest = max((one.memories * one.numbers * _width(one.encoding.dtype) for one in own), default=0)
     disk = RESPONSE_BYTES * int(table["scored"].sum()) + QUIZ_BYTES * int(table["quiz"].sum())
-    sizes = {
-        (task.cell.dataset, n): len(world) for task in tasks for n, world in zip(task.cell.partitions, task.partitions)
-    }
+    sizes = {(task.cell.dataset, n): len(world) for task in tasks for n, world in zip(task.cell.partitions, task.partitions)}
     p = about.parameters
     facts = {
         "base": f"{about.name}, {p / 1e6:,.1f} million parameters: {size(4 * p)} in float32, {size(2 * p)} in bfloat16",
@@ -256,9 +249,7 @@ def plan(experiment: Experiment, base: str | None = None, seed: int = 0, quiz_it
         "VRAM": f"up to {size(held['VRAM'].max())} for each process on a GPU",
     }
     if disk:
-        facts["disk"] = (
-            f"about {size(disk)} of tables; while MEGa learns also {size(largest)} of adapters for each process"
-        )
+        facts["disk"] = f"about {size(disk)} of tables; while MEGa learns also {size(largest)} of adapters for each process"
     if widest is not None:
         facts["adapter"] = f"{widest.numbers:,} numbers for each memory, {size(4 * widest.numbers)} in float32"
     return Plan(table, widest and widest.adapter, held, facts)
@@ -381,9 +372,7 @@ def seconds(work: Planned, about: Shape, machine: Machine) -> float:
     passes = 3 * calls.steps
     read = (calls.recalls + calls.answers + calls.scored) * (PROMPT_TOKENS + text / 2) + calls.quiz * QUIZ_TOKENS
     said = calls.recalls * text + calls.answers * ANSWER_TOKENS
-    operations += 2 * (p + mixed) * (read + said) + 2 * p * calls.embedded * GATE_TOKENS * READINGS.get(
-        work.method.name, 1
-    )
+    operations += 2 * (p + mixed) * (read + said) + 2 * p * calls.embedded * GATE_TOKENS * READINGS.get(work.method.name, 1)
     turns = calls.recalls / BATCH * text * 1.3 + calls.answers / BATCH * ANSWER_TOKENS * 2 + calls.scored / BATCH
     turns += calls.quiz / BATCH + calls.embedded / 16
     moved += turns * bytes_each * (p + mixed)

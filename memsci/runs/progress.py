@@ -65,10 +65,7 @@ def follow(events: Generator[tuple], prepared: Prepared, todo: int, processes: i
     left = TimeLeft(prepared.expected, {job.id: job.cell.method for job in prepared.left})
     total, processes, failures = len(prepared.jobs), min(processes, todo), {}
     done = total - todo
-    with (
-        closing(events),
-        _bars(console, progress, prepared.folder.name, total) as (bars, whole),
-    ):  # workers end with events
+    with closing(events), _bars(console, progress, prepared.folder.name, total) as (bars, whole):  # workers end with events
         tasks: dict[str, TaskID] = {}
         for kind, *what in events:
             if kind == "end":

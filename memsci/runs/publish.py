@@ -39,11 +39,7 @@ def publish(folder: Path, out: Path, add: bool = False) -> list[Path]:
         raise MemsciError(f"{folder} is {about['status']}. Only a finished run is published: run it to its end first.")
     about |= files.made(folder, [cell["id"] for cell in about["cells"]])
     _check_publishable(folder, config, about["commits"])
-    for private in (
-        "machine",
-        "failed",
-        "commit",
-    ):  # the commit is that of the folder; what counts are those of the cells
+    for private in ("machine", "failed", "commit"):  # the commit is that of the folder; what counts are those of the cells
         about.pop(private, None)
     if (base := Path(about["base"]["name"])).is_absolute():
         about["base"]["name"] = base.name
@@ -87,9 +83,7 @@ def _check_publishable(folder: Path, config: Mapping[str, Any], commits: list[st
 def _check_alike(out: Path, earlier: Mapping[str, Any], config: Mapping[str, Any]) -> None:
     """Raise unless the two runs differ in their partitions alone, and have none in common."""
     if "by count" in config["experiment"]["methods"]:
-        raise MemsciError(
-            "This run measures all its partitions together, so others cannot be added. Run it on all of them."
-        )
+        raise MemsciError("This run measures all its partitions together, so others cannot be added. Run it on all of them.")
     sides = [_flat({key: value for key, value in one.items() if key != "data"}) for one in (earlier, config)]
     names = dict.fromkeys([*sides[0], *sides[1]])
     for name in sorted(names, key=lambda name: not name.startswith("experiment.")):  # which tells people most

@@ -128,9 +128,7 @@ def draw(
                 beside = "paper" in one.table and bool(one.table["paper"].notna().any())
                 under = caption(shows, one.table, one.metric, displaced=displaced(ax.figure), paper=beside)
                 under = " ".join(filter(None, (under, one.note, model)))
-                drawn += save(
-                    ax, out / _slug([experiment, results.dataset, *one.name]), one.table, size=size, caption=under
-                )
+                drawn += save(ax, out / _slug([experiment, results.dataset, *one.name]), one.table, size=size, caption=under)
     return drawn
 
 
@@ -301,9 +299,7 @@ def method_bars(results: Results) -> Iterator[Drawing]:
         table, note = _few_settings(_shown(rows, metric))
         # The paper's knowledge is of MMLU, which is another measure than that of the built-in world.
         beside = paper.beside(table, results.paper_table) if results.paper_table and metric != "knowledge" else table
-        yield Drawing(
-            ("bars", metric), metric, _asked(table), beside, partial(methods.method_bars, metric=metric), note
-        )
+        yield Drawing(("bars", metric), metric, _asked(table), beside, partial(methods.method_bars, metric=metric), note)
         recalled = rows.loc[rows["way"] == "recall first", "method"]
         if metric not in WAYLESS and set(recalled) - {"MEGa"}:
             both, note = _few_settings(rows[rows["method"].isin(recalled)])

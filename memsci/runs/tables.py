@@ -101,12 +101,8 @@ def together(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """
     found = pd.concat(tables, ignore_index=True)
     if "value" not in found:
-        return found[found["partition"] == found.groupby("dataset")["partition"].transform("min")].reset_index(
-            drop=True
-        )
-    group = found.groupby(
-        [name for name in found if name not in ("partition", "value")], sort=False, dropna=False
-    ).ngroup()
+        return found[found["partition"] == found.groupby("dataset")["partition"].transform("min")].reset_index(drop=True)
+    group = found.groupby([name for name in found if name not in ("partition", "value")], sort=False, dropna=False).ngroup()
     over = pd.factorize(found["over"])[0] if "over" in found else group
     return _counted(found.iloc[np.lexsort([found["partition"], group, over])].reset_index(drop=True))
 

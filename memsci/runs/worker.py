@@ -99,9 +99,7 @@ def work(job: Job) -> Outcome:
         return Outcome("done", seconds)
 
 
-def scored(
-    tables: Mapping[str, pd.DataFrame], judges: Sequence[Any] = (), embed: Any = None
-) -> dict[str, pd.DataFrame]:
+def scored(tables: Mapping[str, pd.DataFrame], judges: Sequence[Any] = (), embed: Any = None) -> dict[str, pd.DataFrame]:
     """The tables with their scores, unless they have some or there is nothing to score; no model is needed.
 
     What is scored is what stands in the files, so that it can be scored again with the same result. Judges come beside the

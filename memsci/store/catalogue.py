@@ -130,9 +130,7 @@ class Catalogue:
         """By id of each memory that corrects others, their ids; see `memsci.store.record.Remembered`."""
         query = "SELECT slot, id, about FROM memories WHERE slot < ? AND about LIKE '%\"corrects\"%' ORDER BY slot"
         found = ((slot, id, json.loads(about)) for slot, id, about in self._ask(query, (self._slots,)))
-        return {
-            id: tuple(about["corrects"]) for slot, id, about in found if "corrects" in about and not self._is_dead(slot)
-        }
+        return {id: tuple(about["corrects"]) for slot, id, about in found if "corrects" in about and not self._is_dead(slot)}
 
     def slots(self, indices: Sequence[int]) -> list[int]:
         """Slots of the memories at these indices in the order of adding."""

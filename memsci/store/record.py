@@ -172,9 +172,7 @@ def write_memory(
         save_peft(adapter, folder, base["name"])
     (folder / "key.safetensors").write_bytes(safetensors.torch.save({"key": record.key}))
     files = {}
-    for file in sorted(
-        [*folder.iterdir(), *(shared_folder(folder, record.shared).iterdir() if adapter is None else ())]
-    ):
+    for file in sorted([*folder.iterdir(), *(shared_folder(folder, record.shared).iterdir() if adapter is None else ())]):
         if durable:
             flush(file)
         files[file.name] = {"bytes": file.stat().st_size, "sha256": sha256(file)}
@@ -281,9 +279,7 @@ def damage(folder: Path, name: str | Path, what: str) -> MemsciError:
     )
 
 
-def _check_file(
-    folder: Path, name: str, expected: Mapping[str, Any], whole: bool = True, place: Path | None = None
-) -> None:
+def _check_file(folder: Path, name: str, expected: Mapping[str, Any], whole: bool = True, place: Path | None = None) -> None:
     """Compare one file with what memory.json says of it; `whole` = with its checksum, not its size alone.
 
     It lies in the memory's folder, or in another `place`.

@@ -125,9 +125,7 @@ class Store:
         """
         path = as_path(path)
         if not _has_base(header):
-            raise MemsciError(
-                f'The header of a store needs "base": {{"name": …, "fingerprint": …}}; {header!r} was given.'
-            )
+            raise MemsciError(f'The header of a store needs "base": {{"name": …, "fingerprint": …}}; {header!r} was given.')
         header = {"format": FORMAT, "versions": provenance.versions(("torch", "safetensors")), **header}
         if (folder := as_path(header["base"]["name"])).is_dir():
             header["base"] = {"path": str(folder), **header["base"]}
@@ -192,9 +190,7 @@ class Store:
     def nbytes(self) -> int:
         """Size of all adapters and keys on disk, in bytes; an adapter that memories share counts once."""
         shown = self._sync.whole
-        return shown.nbytes + sum(
-            file.stat().st_size for one in shown.shared for file in self._sync.shared(one).iterdir()
-        )
+        return shown.nbytes + sum(file.stat().st_size for one in shown.shared for file in self._sync.shared(one).iterdir())
 
     @property
     def cache_bytes(self) -> int:
@@ -586,8 +582,7 @@ class Store:
         folder = self._sync.memories / id
         if not folder.is_dir():
             raise MemsciError(
-                f"Memory {id!r} is gone from {self.path}: another process forgot it. Refresh the store, or open it "
-                "anew."
+                f"Memory {id!r} is gone from {self.path}: another process forgot it. Refresh the store, or open it anew."
             )
         return folder
 

@@ -65,17 +65,11 @@ class MemoryEditor(Panel):
         self._to_forget: str | None = None
 
         self.text_box = Textarea(
-            description="Text",
-            rows=3,
-            placeholder="A short paragraph: who did what, where and when.",
-            **wide(_NAME),
+            description="Text", rows=3, placeholder="A short paragraph: who did what, where and when.", **wide(_NAME)
         )
         self.label_box = Text(description="Label", placeholder="its name in lists; may be left out", **wide(_NAME))
         self.paraphrases_box = Textarea(
-            description="Paraphrases",
-            rows=3,
-            placeholder="The same in other words, one wording a line",
-            **wide(_NAME),
+            description="Paraphrases", rows=3, placeholder="The same in other words, one wording a line", **wide(_NAME)
         )
         self.questions_box = Textarea(
             description="Test questions",
@@ -98,8 +92,7 @@ class MemoryEditor(Panel):
             description="Question", placeholder="about one of the memories", ensure_option=False, **wide(_NAME)
         )
         self.ask_buttons = {
-            kind: Button(description=name, tooltip=TIPS[kind], layout=Layout(width="auto"))
-            for kind, name in SPOKEN.items()
+            kind: Button(description=name, tooltip=TIPS[kind], layout=Layout(width="auto")) for kind, name in SPOKEN.items()
         }
         self._said = HTML()
         super().__init__(
@@ -133,12 +126,7 @@ class MemoryEditor(Panel):
     # From cells
 
     def add(
-        self,
-        text: str,
-        label: str = "",
-        paraphrases: Sequence[str] = (),
-        id: str = "",
-        questions: Sequence[Any] = (),
+        self, text: str, label: str = "", paraphrases: Sequence[str] = (), id: str = "", questions: Sequence[Any] = ()
     ) -> str:
         """Write a memory, as *Encode* does, and wait until it is stored.
 

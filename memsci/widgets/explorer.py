@@ -342,9 +342,7 @@ def _read(run: pd.DataFrame | str | os.PathLike[str]) -> pd.DataFrame:
         folder = locate(str(run))
         run = run_table(folder, "partitions")
         if run is None:
-            raise MemsciError(
-                f"The run in {folder} has no table of its partitions yet. Finish it with memsci run first."
-            )
+            raise MemsciError(f"The run in {folder} has no table of its partitions yet. Finish it with memsci run first.")
     # A single score is of a question; a value of a partition is over something.
     of_scores = "over" not in run and "question" in run
     needed = (*_COLUMNS, *(["position", "memory_id", "subject"] if of_scores else ["over", "lag"]))

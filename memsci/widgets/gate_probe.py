@@ -11,18 +11,7 @@ from html import escape
 from typing import Any
 
 import pandas as pd
-from ipywidgets import (
-    HTML,
-    Accordion,
-    BoundedIntText,
-    Button,
-    Checkbox,
-    Dropdown,
-    Layout,
-    SelectionSlider,
-    Text,
-    VBox,
-)
+from ipywidgets import HTML, Accordion, BoundedIntText, Button, Checkbox, Dropdown, Layout, SelectionSlider, Text, VBox
 
 from memsci.config import KINDS, POOLINGS, SIMILARITIES, Embedding
 from memsci.errors import MemsciError, check_in
@@ -180,8 +169,7 @@ class GateProbe(Panel):
         self._own = Button(description="Own gate", tooltip="Back to the gate that the question itself opens")
         self._facts = HTML()
         self._buttons = {
-            kind: Button(description=name, tooltip=TIPS[kind], layout=Layout(width="auto"))
-            for kind, name in SPOKEN.items()
+            kind: Button(description=name, tooltip=TIPS[kind], layout=Layout(width="auto")) for kind, name in SPOKEN.items()
         }
         self._replies = HTML()
 

@@ -147,7 +147,5 @@ class HeatMap(AnyWidget):
         cell = list(proposal["value"])
         size = (len(self.rows), len(self.columns))
         if cell and not (len(cell) == 2 and all(isinstance(k, int) and 0 <= k < n for k, n in zip(cell, size))):
-            raise TraitError(
-                f"selected must be [row, column] in a map of {size[0]} × {size[1]} cells; {cell} was given."
-            )
+            raise TraitError(f"selected must be [row, column] in a map of {size[0]} × {size[1]} cells; {cell} was given.")
         return cell

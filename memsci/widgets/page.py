@@ -91,10 +91,7 @@ class Page(Panel):
         parts = [self.probe]
         if self.gate_map is not None:
             self.probe.follow(self.gate_map)
-            parts += [
-                HTML(f"<h2>Every question against every memory</h2>{_left_out(len(self.probe.mind))}"),
-                self.gate_map,
-            ]
+            parts += [HTML(f"<h2>Every question against every memory</h2>{_left_out(len(self.probe.mind))}"), self.gate_map]
         self._place.children = parts
 
 

@@ -111,11 +111,7 @@ class Panel(VBox):
                 self._quiet -= 1
 
     def run(
-        self,
-        work: Callable[[], Any],
-        then: Callable[[Any], Any] | None = None,
-        saying: str = "",
-        key: str | None = None,
+        self, work: Callable[[], Any], then: Callable[[Any], Any] | None = None, saying: str = "", key: str | None = None
     ) -> Future:
         """Do something in the background, then show what came of it.
 

@@ -44,11 +44,7 @@ _MORE = {
     "bound": ("γ", "what a recall brings back: 0 its own direction alone, 1 the whole context of its study", _SHARES),
     "primacy": ("φ_s", "how much more the first memory counts", tuple(k / 4 for k in range(41))),
     "decay": ("φ_d", "how fast that fades with position", tuple(k / 4 for k in range(41))),
-    "stop": (
-        "X₁",
-        "probability of recalling nothing at all",
-        (0, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1),
-    ),
+    "stop": ("X₁", "probability of recalling nothing at all", (0, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1)),
     "growth": ("X₂", "how fast stopping grows with each recall", tuple(k / 20 for k in range(-20, 41))),
 }
 _DIALS = _MAIN | _MORE
@@ -135,9 +131,7 @@ class RecallWalk(Panel):
         self._labels = [one.label if isinstance(one, Memory) else str(one) for one in items]
         n = len(self.items)
         if n < 2 or len(set(self.items)) < n:
-            raise MemsciError(
-                f"A list has at least two different items; {n} were given, {len(set(self.items))} different."
-            )
+            raise MemsciError(f"A list has at least two different items; {n} were given, {len(set(self.items))} different.")
         if scores is None:
             keys = embedder(None, Embedding(kind="sentence"))(texts).double()
             scores = keys @ keys.T
@@ -172,13 +166,9 @@ class RecallWalk(Panel):
         """
         parameters = fits.parameters(model, subject)
         mine = fits.material.rows
-        own = (
-            np.arange(len(mine)) if subject not in set(mine["subject"]) else np.flatnonzero(mine["subject"] == subject)
-        )
+        own = np.arange(len(mine)) if subject not in set(mine["subject"]) else np.flatnonzero(mine["subject"] == subject)
         if not 0 <= number < len(own):
-            raise MemsciError(
-                f"Subject {subject!r} studied {len(own)} lists, counted from 0; number {number} was given."
-            )
+            raise MemsciError(f"Subject {subject!r} studied {len(own)} lists, counted from 0; number {number} was given.")
         ((_, _, scores),) = fits.material.batches(own[[number]])
         events = fits.events[fits.events["subject"].isin(mine["subject"].iloc[own])]
         return cls(mine["items"].iloc[own[number]], scores[0], parameters, events, seed)
@@ -356,9 +346,7 @@ class RecallWalk(Panel):
         if values.pop("null") != -np.inf:
             raise MemsciError("The walk has no null: give parameters with null=-math.inf.")
         if not all(map(np.isfinite, values.values())):
-            raise MemsciError(
-                "Walks draw from the gate, so all parameters must be finite: give a large number instead."
-            )
+            raise MemsciError("Walks draw from the gate, so all parameters must be finite: give a large number instead.")
         return Parameters(**values)
 
     def _turned(self, _: object) -> None:
@@ -387,9 +375,7 @@ class RecallWalk(Panel):
         rows = pd.DataFrame({"subject": [*walks], "list": 1, "items": [tuple(self.items)] * len(walks)})
         made = looks(events_of(rows, [*walks.values()])).rename(columns={"subject": "source"})
         table = pd.concat([made, self._people], ignore_index=True)
-        table = table[table["measure"].isin(list(MEASURES))].assign(
-            condition=lambda rows: rows["condition"].astype(int)
-        )
+        table = table[table["measure"].isin(list(MEASURES))].assign(condition=lambda rows: rows["condition"].astype(int))
         place = {name: k for k, name in enumerate((*MEASURES, *_LOOKS))}
         by = [table["measure"].map(place), table["source"].map(place), table["condition"]]
         order = np.lexsort([one.to_numpy() for one in by[::-1]])
@@ -451,9 +437,7 @@ class RecallWalk(Panel):
                 told = f"{title[0].upper()}{title[1:]}: {'; '.join(names[name] for name in lines)}. See Numbers."
                 axis = "lag in the list" if measure == "lag crp" else "position in the list"
                 charts.append(chart(title, lines, _LOOKS, axis, told))
-        self._charts.value = (
-            f'<div class="memsci-legend">{legend}</div><div class="memsci-charts">{"".join(charts)}</div>'
-        )
+        self._charts.value = f'<div class="memsci-legend">{legend}</div><div class="memsci-charts">{"".join(charts)}</div>'
         about = f"Curves of {WALKS} walks through this list. {self._who}"
         self._note.value = f'<span class="memsci-soft">{escape(about)}</span>'
         wide = table.pivot(index=["measure", "condition"], columns="source", values="value")

@@ -39,9 +39,7 @@ def problems(kind: Kind, setting: str, pools: set[str]) -> list[str]:
                 say(f"{part}: unknown slots {sorted(slots_named - slots)}")
             if any(frame.count("{" + slot + "}") + frame.count("{a:" + slot + "}") > 1 for slot in slots_named):
                 for options in itertools.islice(expansions(frame), 4):
-                    if any(
-                        options.count("{" + slot + "}") + options.count("{a:" + slot + "}") > 1 for slot in slots_named
-                    ):
+                    if any(options.count("{" + slot + "}") + options.count("{a:" + slot + "}") > 1 for slot in slots_named):
                         say(f"{part}: a slot stands twice in {options!r}")
                         break
             for option in expansions(frame):
@@ -83,9 +81,7 @@ def problems(kind: Kind, setting: str, pools: set[str]) -> list[str]:
 def expansions(frame: str) -> list[str]:
     """The frame with its choices taken first, second, ... in step: enough to see every alternative once."""
     width = max((len(match.split("|")) for match in grammar._CHOICE.findall(frame)), default=1)
-    take = lambda index: grammar._CHOICE.sub(
-        lambda match: (alts := match[1].split("|"))[min(index, len(alts) - 1)], frame
-    )
+    take = lambda index: grammar._CHOICE.sub(lambda match: (alts := match[1].split("|"))[min(index, len(alts) - 1)], frame)
     return [take(index) for index in range(width)]
 
 
@@ -113,9 +109,7 @@ def main(paths: list[str]) -> int:
             except (KeyError, ValueError) as error:
                 print("PROBLEM", kind.name, repr(error))
                 continue
-            print(
-                f"\n{kind.label}: {sum(lengths) / 40:.0f} words ({min(lengths)} to {max(lengths)}), {distinct} wordings"
-            )
+            print(f"\n{kind.label}: {sum(lengths) / 40:.0f} words ({min(lengths)} to {max(lengths)}), {distinct} wordings")
             for _ in range(3):
                 print("  ", stories.tell(event, rng))
             for question in stories.questions(event, rng):

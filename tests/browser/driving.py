@@ -95,9 +95,7 @@ def lab(folder: Path, work: Path, theme: str = "JupyterLab Light") -> Iterator[s
     settings = work / "config" / "lab" / "user-settings" / "@jupyterlab" / "apputils-extension"
     settings.mkdir(parents=True)
     # The question whether to show news goes to the network, and stands before the notebook.
-    (settings / "notification.jupyterlab-settings").write_text(
-        json.dumps({"fetchNews": "false", "checkForUpdates": False})
-    )
+    (settings / "notification.jupyterlab-settings").write_text(json.dumps({"fetchNews": "false", "checkForUpdates": False}))
     (settings / "themes.jupyterlab-settings").write_text(json.dumps({"theme": theme}))
     token, port = secrets.token_urlsafe(16), free_port()
     environment = environment_of(work) | {"JUPYTER_TOKEN": token}
