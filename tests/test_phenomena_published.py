@@ -60,6 +60,25 @@ def test_interference_in_plain_english_is_told_as_it_is_in_the_tables():
     assert f"so that its {round(found['MEGa', 'RI', 'harm'])} points are which of two facts is said" in told
 
 
+def test_misinformation_in_plain_english_is_told_as_it_is_in_the_tables():
+    told, found = section("Misinformation, in plain English, on SmolLM2"), of_lists("misinformation_plain")
+    loss = found.xs("loss", level="measure")
+    assert f"costs MEGa {round(loss['MEGa', 'standard, no source'])} points of the standard test" in told
+    for method in ("MEGa", "In context"):
+        assert loss[method][["modified", "modified, no source"]].tolist() == [0, 0]
+    assert found["MEGa", "control", "modified"] == found["MEGa", "misled, no source", "modified"] == 100
+    assert f"a report costs {round(loss['MEGa', 'standard'])} points (0 to 10)" in told
+    half_up = lambda value: int(value + 0.5)
+    misled, free = (
+        [half_up(found["In context", c, "standard"]) for c in cs] for cs in (("misled", "misled, no source"), ("control",))
+    )
+    assert "chooses the original in {} and {} % of events".format(*misled) in told and free == [100]
+    assert f"hardly answer ({round(found['In context', 'control', 'answer'])} % of the controls)" in told
+    assert f"its {round(loss['RAG', 'modified, no source'])} points in the modified test" in told
+    base = [round(found["Base", "misled", test]) for test in ("standard", "modified")]
+    assert "prefers the original in {} and {} % of these events".format(*base) in told
+
+
 def test_list_strength_in_plain_english_is_told_as_it_is_in_the_tables():
     told, found = section("List strength, in plain English, on SmolLM2"), of_lists("list_strength_plain")["MEGa"]
     of = lambda task: [round(found[f"pure {strength}", task]) for strength in ("weak", "strong")]
