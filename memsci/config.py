@@ -152,6 +152,7 @@ class Encoding(Settings):
         _check_number("weight_decay", self.weight_decay, lambda x: x >= 0, "a number from 0 up")
         two = isinstance(self.betas, (tuple, list)) and len(self.betas) == 2
         _check("betas", self.betas, two, "two numbers in [0, 1)")
+        object.__setattr__(self, "betas", tuple(self.betas))
         for beta in self.betas:
             _check_number("betas", beta, lambda x: 0 <= x < 1, "two numbers in [0, 1)")
         check_in("where", self.where, PLACES)

@@ -206,9 +206,14 @@ def check_text(what: str, value: Any) -> None:
         )
 
 
+def is_id(id: Any) -> bool:
+    """Whether this can be the id of a memory."""
+    return isinstance(id, str) and _ID.fullmatch(id) is not None
+
+
 def check_id(id: Any) -> None:
     """Refuse an id that cannot be the name of a folder, or would be a path out of the store."""
-    if not isinstance(id, str) or not _ID.fullmatch(id):
+    if not is_id(id):
         raise MemsciError(
             f"{id!r} cannot be the id of a memory: it also names a folder, so use 1 to 100 letters, digits, '_', '-' "
             "or '.', with no '.' at either end."

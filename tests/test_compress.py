@@ -209,10 +209,12 @@ def mind(base, tmp_path):
 
 
 def test_a_compressed_store_opens_answers_forgets_and_goes_on(mind, base, tmp_path):
+    begun = "2026-01-02T03:04:05+00:00"
+    mind.store.replace(dataclasses.replace(mind.store.records[0], created=begun), mind.store.adapter("nora"))
     small = compress(mind.store, tmp_path / "new" / "small")
     assert small.path == tmp_path / "new" / "small" and small.nbytes < 0.6 * mind.store.nbytes
     for mine, theirs in zip(small.records, mind.store.records, strict=True):
-        for name in ("id", "label", "text_hash", "seed", "losses", "text", "order"):
+        for name in ("id", "label", "text_hash", "seed", "losses", "text", "order", "created"):
             assert getattr(mine, name) == getattr(theirs, name)
         assert torch.equal(mine.key, theirs.key)
     small.verify()

@@ -115,3 +115,7 @@ def test_what_suits_follows_from_size_wordings_and_length():
     assert steps(real, 1) == 30
     assert steps(Encoding.suited(Sized(135_000_000), [memory(40, 9)]), 10) == 40
     assert Encoding.suited(Sized(135_000_000), [memory(200)]).epochs > real.epochs
+
+
+def test_betas_may_come_as_a_list():
+    assert Encoding(betas=[0.9, 0.999]) == Encoding()

@@ -51,7 +51,9 @@ def test_a_null_takes_the_same_share_from_all():
 
 
 def test_at_beta_zero_strengths_alone_decide_and_at_infinity_they_are_refused():
-    assert_close(strengthen(drawn(beta=0.0), B).weights, B.softmax(dim=0).expand(40, 6))
+    alone = strengthen(drawn(beta=0.0), B)
+    assert_close(alone.weights, B.softmax(dim=0).expand(40, 6))
+    assert set(alone.top()) == {alone.ids[5]}
     with pytest.raises(MemsciError, match="beta must be finite"):
         strengthen(drawn(beta=math.inf), B)
     for more in ({"activation": 1.0}, {"null": 3.0}):
@@ -99,6 +101,15 @@ def test_what_was_learnt_often_or_lately_opens_wider(mind):
     assert own[2] > own[1] > own[0]
     some = mind.gate(QUESTIONS, only=["m", "x"], ages=ages)
     assert_close(some.weights[:, 1] / some.weights[:, 0], strong.weights[:, 2] / strong.weights[:, 0])
+
+
+def test_whether_it_closes_does_not_depend_on_how_old_memories_are(mind):
+    scores = mind.gate(QUESTIONS).scores.amax(dim=1)
+    closes = scores.median().item()
+    for hours in (1 / 3600, 24.0 * 365):
+        mind.rule = GateRule(beta=0.02, activation=2.0, closes=closes)
+        gate = mind.gate(QUESTIONS, ages={id: [hours] for id in mind.ids})
+        assert gate.closed.tolist() == (scores < closes).tolist()
 
 
 def test_without_ages_the_time_since_storing_counts(mind):

@@ -25,6 +25,7 @@ from memsci.config import LARGE, SMALL, Embedding, Encoding, GateRule, Tuning
 from memsci.errors import MemsciError
 from memsci.gate.softmax import gate
 from memsci.learners import LEARNERS, RAG, Full, FullBatch, FullEWC, FullL2, Given, Learner, LoRA, LoRAL2, make, resolve
+from memsci.learners.finetune import _copy
 from memsci.learners.penalties import EWC
 from memsci.memory import Memory, QuizItem
 from memsci.models import conversation
@@ -278,10 +279,14 @@ def test_retrieval_reads_the_nearest_texts():
         RAG(base, k=0)
 
 
+def test_a_copy_thinks_as_the_base_does():
+    assert _copy(Base(make_model("Llama"), make_tokenizer(), "tiny", thinking=True)).thinking
+
+
 def test_the_true_gate_is_a_gate_by_hand():
     learner = taught("MEGa")[0]
-    by_hand = learner.gate_by_hand([{"x": 1.0}, {"m": 0.5, "c": 0.5}, {"c": 1.0}])
-    assert torch.equal(learner.true_gate(["x", ("m", "c"), ["c"]]).weights, by_hand.weights)
+    by_hand = learner.gate_by_hand([{"x": 1.0}, {"m": 0.5, "c": 0.5}, {"c": 1.0}, {"x": 1.0}])
+    assert torch.equal(learner.true_gate(["x", ("m", "c"), ["c"], ["x", "x"]]).weights, by_hand.weights)
     assert learner.top(QUESTIONS) == learner.gate(QUESTIONS).top()
 
 

@@ -65,6 +65,21 @@ def test_lists_that_were_not_fitted_tell_the_true_model(fits):
     assert fits.material.nats(turn, again, "both").mean() == pytest.approx(held_out.loc[1, "both"])
 
 
+def test_one_who_recalled_nothing_ends_nobodys_fit(keys):
+    events = recalled(keys, {1: TRUE, 2: TRUE}, lists=3)
+    silent = events[(events["subject"] == 1) | (events["trial_type"] == "study")]
+    found = fit.free_recall(silent, keys, ("context",), held_out=False, progress=False)
+    assert found.parameters("context", 2) == replace(found.parameters("context", 2), tau=fit.START.tau)
+    assert found.parameters("context", 1).tau != fit.START.tau
+
+
+def test_a_pooled_fit_is_recovered(keys):
+    events = recalled(keys, {1: TRUE, 2: TRUE}, lists=2)
+    found = fit.free_recall(events, keys, ("item",), pooled=True, held_out=False, progress=False)
+    table = found.recovery("item", progress=False)
+    assert set(table["subject"]) == {fit.POOLED} and set(table["parameter"]) == {"beta", *fit.STOPPING}
+
+
 def test_likelihood_is_that_of_each_recall_in_turn(fits, keys):
     row = fits.material.rows.iloc[0]
     p, vectors, total, left = TRUE, keys.loc[list(row["items"])].to_numpy(), 0.0, set(range(N))

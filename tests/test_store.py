@@ -634,6 +634,43 @@ def test_damage_of_a_shared_adapter_is_named_and_healed(two):
     Store(two.path).verify()
 
 
+def test_a_damaged_shared_adapter_is_not_signed_by_a_change_and_other_files_are_not_taken_along(two):
+    name = two.share(made("both")[1], ["nora", "omar"])
+    folder = two.path / "shared" / name
+    (folder / ".DS_Store").write_bytes(b"?")
+    asked = lambda answer: [Asked("nora", None, [Question("Who?", answer)], "row 1")]
+    assert two.add_questions(asked("Nora")) == {"nora": 1}
+    two.verify()
+    alter(folder / "adapter_model.safetensors")
+    with pytest.raises(MemsciError, match="'nora' is damaged: .*adapter_model.safetensors is not as it was written"):
+        two.add_questions(asked("Omar"), again=True)
+    assert leftovers(two.path) == []
+
+
+def test_an_id_that_a_correction_names_is_not_given_again(two):
+    two.add(replace(made("ivy")[0], corrects=("nora",)), made("ivy")[1])
+    two.forget("nora")
+    with pytest.raises(MemsciError, match="'ivy' corrects a memory 'nora' that was forgotten.*Choose another id"):
+        two.add(*made("nora"))
+    assert two.ids == ("omar", "ivy")
+
+
+def test_a_header_is_changed_by_what_lies_there_and_not_by_an_old_view(store):
+    other = Store(store.path)
+    other.add(*made("nora"))
+    with pytest.raises(MemsciError, match="holds memories of another encoding"):
+        store.note(encoding={"rank": 99})
+    store.note(gate={"beta": 2.0})
+    assert Store(store.path).header["gate"] == {"beta": 2.0}
+
+
+@pytest.mark.parametrize("name", ["@eaDir", "copy of nora", ".hidden"])
+def test_folders_of_other_programs_are_no_memories(two, name):
+    (two.path / "memories" / name).mkdir()
+    assert Store(two.path).ids == ("nora", "omar") == two.refresh().ids
+    two.verify()
+
+
 def test_the_name_of_a_shared_adapter_cannot_point_elsewhere(two):
     two.share(made("both")[1], ["nora"])
     file = two.path / "memories" / "nora" / "memory.json"

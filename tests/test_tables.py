@@ -528,3 +528,13 @@ def test_compositional_questions_have_what_their_memories_share():
     world = Partition("p", (one, two), (Question("Both?", "yes", ("A", "B"), {"kind": "joint"}),))
     asked = evaluate.compositional_probes(world)
     assert asked.to_dict("records")[0].items() >= {"list": 1, "kind": "joint"}.items() and "condition" not in asked
+
+
+def test_numbered_questions_stand_in_any_row_of_their_memory_and_own_columns_may_begin_alike(tmp_path):
+    rows = ["id,text,question,answer,question_1,answer_1,question_type,answer_rt"]
+    rows += ["n,Nora hid it.,Where?,Here,,,place,310", "n,,When?,Now,Who?,Nora,time,420"]
+    (tmp_path / "t.csv").write_text("\n".join(rows), encoding="utf-8")
+    [memory] = table(tmp_path / "t.csv")
+    assert {one.text: one.answer for one in memory.questions} == {"Where?": "Here", "When?": "Now", "Who?": "Nora"}
+    of = {one.text: one.extra for one in memory.questions}
+    assert of["When?"] == {"question_type": "time", "answer_rt": 420} and of["Where?"]["answer_rt"] == 310

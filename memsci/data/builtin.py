@@ -45,7 +45,7 @@ def builtin(setting: str = "episodic", partition: int = 0) -> Partition:
         0 to 19.
     """
     check_in("setting", setting, grammar.SETTINGS)
-    if partition not in range(split.PARTITIONS):
+    if isinstance(partition, bool) or partition not in range(split.PARTITIONS):
         raise MemsciError(f"partition must be a whole number from 0 to {split.PARTITIONS - 1}; {partition!r} was given.")
     rng = random.Random(f"told {setting} {partition}")
     events = split.held_out(setting, partition)

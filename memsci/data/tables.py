@@ -582,7 +582,7 @@ def _columns(cells: Cells, needs: tuple[str, ...]) -> dict[int, str]:
                 f"The table has a column {name!r}, which is the name of another one in tables of responses: rename it, for "
                 f"instance my_{name}."
             )
-    for name in [name for name in names if name.startswith(("question", "answer"))]:
+    for name in [name for name in names if _asks(name)]:
         other = name.replace("question", "answer") if name.startswith("question") else name.replace("answer", "question")
         if name != "questions" and other not in names:
             raise MemsciError(f"The table has a column {name!r} and no column {other!r}: they come in pairs. Add it.")
@@ -659,7 +659,8 @@ def _questions(memory: dict, read: Read, group: Sequence[int]) -> tuple[list[Any
         where, row = read.names[k], read.rows[k]
         also = {name: row[name] for name in read.extra if name in row}
         own |= {name: value for name, value in also.items() if name not in read.of_questions or "question" not in row}
-        for pair in _pairs(where, row, numbered=k == group[0]):
+        # The numbered ones are of the memory, in whichever of its rows they stand.
+        for pair in _pairs(where, memory | row if k == group[0] else row, numbered=k == group[0]):
             if (key := _key(pair[0])) in asked:
                 raise MemsciError(
                     f"{asked[key]} and {where} ask the same of one memory: keep one. A table of memories has each question "
@@ -684,7 +685,7 @@ def _memory(memory: dict, read: Read, group: Sequence[int]) -> Memory:
 
 def _pairs(where: str, row: dict, numbered: bool) -> list[tuple[Any, Any]]:
     """Questions of a row with their answers; the numbered ones, which are of the memory, once."""
-    names = [name for name in row if name.startswith(("question", "answer")) and name != "questions"]
+    names = [name for name in row if _asks(name) and name != "questions"]
     numbers = {name.replace("answer", "question") for name in names if numbered or "_" not in name}
     pairs = []
     for question in sorted(numbers, key=_place):
@@ -693,6 +694,11 @@ def _pairs(where: str, row: dict, numbered: bool) -> list[tuple[Any, Any]]:
             raise MemsciError(f"{where}, column {missing[0]!r}: the cell is empty; a question needs its answer. Fill it in.")
         pairs.append((row[question], row[answer]))
     return pairs
+
+
+def _asks(name: str) -> bool:
+    """Whether a column holds questions or answers: "answer_2" does, "question_type" is one of the user's own."""
+    return _known(name) == name and name.startswith(("question", "answer"))
 
 
 def _place(name: str) -> int:

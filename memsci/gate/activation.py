@@ -85,14 +85,14 @@ def strengthen(gate: Gate, strengths: Tensor, null: float = -math.inf) -> Gate:
     gate : Gate
         The softmax of its scores; of any number of queries.
     strengths : Tensor [n]
-        B, added to β s. At β = 0 they alone decide.
+        B, added to β s. At β = 0 they alone decide, and are the scores.
     null : float
         θ in nats; −∞: there is no null, and the weights of a query sum to 1.
 
     Returns
     -------
     Gate
-        Its scores are s + B/β (at β = 0 they stay).
+        Its scores are s + B/β (at β = 0 B, by whose order memories are chosen).
 
     Examples
     --------
@@ -107,7 +107,7 @@ def strengthen(gate: Gate, strengths: Tensor, null: float = -math.inf) -> Gate:
     if math.isinf(gate.beta):
         raise MemsciError("With strengths or a null, beta must be finite: give a large number instead.")
     strengths = strengths.to(gate.scores)
-    scores = gate.scores + strengths / gate.beta if gate.beta else gate.scores
+    scores = gate.scores + strengths / gate.beta if gate.beta else strengths.expand_as(gate.scores)
     return replace(gate, scores=scores, weights=against(gate.beta * gate.scores + strengths, null))
 
 

@@ -19,11 +19,15 @@ FALSE_OPENS = 0.01  # of the cues that belong to no memory, so many may open the
 QUESTION = 0.5  # a question may be so much less like its memory than a half of the memory's own text is
 
 
-def close(gate: Gate, threshold: float) -> Gate:
-    """The same gate with all weights 0 for each query whose best score is below the threshold."""
+def close(gate: Gate, threshold: float, found: Gate | None = None) -> Gate:
+    """The same gate with all weights 0 for each query whose best score is below the threshold.
+
+    The scores are those of `found`, the gate as it was before strengths were added (`memsci.gate.activation`): how old a
+    memory is says nothing about whether the query is about it, nor was a threshold fitted to that.
+    """
     if not gate.ids:
         return gate
-    closed = gate.scores.max(dim=1, keepdim=True).values < threshold  # [b, 1]
+    closed = (found or gate).scores.max(dim=1, keepdim=True).values < threshold  # [b, 1]
     return replace(gate, weights=gate.weights.masked_fill(closed, 0.0))
 
 

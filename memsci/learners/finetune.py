@@ -205,7 +205,7 @@ class FullBatch(Learner, method="Full batch"):
 
 def _copy(base: Base) -> Base:
     """A model of one's own, in float32."""
-    return Base(copy.deepcopy(base.model).float(), base.tokenizer, name=base.name)
+    return Base(copy.deepcopy(base.model).float(), base.tokenizer, name=base.name, thinking=base.thinking)
 
 
 def _at_rest(model: torch.nn.Module) -> None:

@@ -476,6 +476,7 @@ class MEGa(Learner, method="MEGa"):
         gate = self._compare(cues, places, beta)
         if links:
             gate = newer.prefer(gate, links, self.rule.gain)
+        found = gate
         if self.rule.strengthened:
             null_ = -math.inf if self.rule.null is None else self.rule.null
             gate = activation.strengthen(gate, self._strengths(gate.ids, ages or {}), null_)
@@ -483,7 +484,7 @@ class MEGa(Learner, method="MEGa"):
             gate = softmax.top_k(gate, self.rule.top_k)
         if self.rule.epsilon:
             gate = softmax.nucleus(gate, self.rule.epsilon / 2)
-        return gate if self.rule.closes is None else null.close(gate, self.rule.closes)
+        return gate if self.rule.closes is None else null.close(gate, self.rule.closes, found)
 
     def calibrate(self, memories: Any, closes: bool = True, keep: bool = True) -> pd.DataFrame:
         """Fit the gate's β, and the score below which it closes, on cues whose memory is known; no question is needed.
@@ -508,6 +509,8 @@ class MEGa(Learner, method="MEGa"):
             and after: mean −log g of the right memory (nats) for β, false opens (of 1) for the threshold.
         """
         texts, owners = calibration.cues(table(memories))
+        if not texts:
+            raise MemsciError("No memory was given to calibrate by. Give stored memories with their texts.")
         place = {id: column for column, id in enumerate(self.ids)}
         for id in owners:
             if id not in place:
@@ -606,7 +609,7 @@ class MEGa(Learner, method="MEGa"):
         """The gate of an oracle: for each question the memory of that id alone; several ids share it equally (*not stated in
         the paper*)."""
         about = [several(one, "id") for one in ([ids] if isinstance(ids, str) else ids)]
-        return self.gate_by_hand([{id: 1 / len(one) for id in one} for one in about])
+        return self.gate_by_hand([dict.fromkeys(one, 1 / len(set(one))) for one in about])
 
     def top(self, query: str | Sequence[str]) -> list[str | None]:
         return self.gate(several(query)).top() if len(self) else super().top(query)

@@ -69,10 +69,6 @@ def update(mind: Any, id: str, text: str | Memory, questions: Sequence[Any] = ()
         made = old.label.endswith("…") or text_hash(old.label) == old.text_hash  # of the first words of the text
         new = Memory(text, id, "" if made else old.label, questions=questions, extra=old.extra or {})
     corrects = chains([new], mind.store).get(id, old.corrects)
-    if id in corrects:
-        raise MemsciError(
-            f"{new.corrects!r} corrects {id!r} already, so {id!r} cannot correct it. Leave out what it corrects."
-        )
     kept = None if old.text is None else new.text
 
     def put(made: Remembered, adapter) -> None:
@@ -95,6 +91,11 @@ def chains(memories: Iterable[Memory], store: Store) -> dict[str, tuple[str, ...
             if old not in before and old not in store:
                 raise store.unknown(old)
             found[memory.id] = known[memory.id] = (old, *known.get(old, ()))
+            if memory.id in known[memory.id]:
+                raise MemsciError(
+                    f"{old!r} corrects {memory.id!r} already, so {memory.id!r} cannot correct it. Leave out what it corrects, "
+                    "or give it another id."
+                )
         before.add(memory.id)
     return found
 

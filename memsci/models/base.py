@@ -89,6 +89,7 @@ class Base:
         # Added tokens of white space only (Gemma, GPT-NeoX) are a way of writing text, not a means of control.
         self._control = {i for i, token in added.items() if token.special or not token.content.isspace()}
         self._bos = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
+        self.thinking = thinking
         self._template = Template(tokenizer, self.name, thinking)
         self._tags = {i: t.content for i, t in added.items() if t.content in {*THOUGHTS, *THOUGHTS.values()}}
         # Padding is masked, so any row of the table will do; nothing else may lie beyond the table.

@@ -129,7 +129,8 @@ def choose_text(base: Base, items: Sequence[QuizItem], within: Within = as_it_is
     """Index of the option whose text is the likeliest answer to each question, for models at chance with letters.
 
     Each option is read as the reply to `memsci.prompts.cloze`, and the one of the greatest log p is chosen; `normalised`:
-    of the greatest log p divided by the bytes of its text (lm-evaluation-harness: acc_norm, else acc).
+    of the greatest log p divided by the bytes of its text in UTF-8 (lm-evaluation-harness: nearly acc_norm, which counts
+    characters; else acc).
 
     Parameters
     ----------

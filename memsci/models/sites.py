@@ -24,7 +24,6 @@ SITES = (
     ("transformer.h", "mlp", "attn"),  # GPT-2, GPT-J, CodeGen
     ("transformer.h", "mlp", "self_attention"),  # Falcon, Bloom
     ("transformer.blocks", "ffn", "attn"),  # MPT
-    ("model.decoder.layers", "fc1", "self_attn"),  # OPT
 )
 # The map into an MLP and the map out of it, by the last part of their names. The gate projection of a gated MLP is left
 # out, as in the paper.

@@ -205,9 +205,9 @@ class Fits:
 
     def recovery(self, model: str = "both", seed: int = 0, progress: bool = True) -> pd.DataFrame:
         """Fit what each subject's own fit says: a row per subject and parameter, with true and recovered value."""
-        again = free_recall(
-            self.simulate(model, seed), self.material.keys, (model,), held_out=False, progress=progress
-        ).table
+        pooled = self.table["subject"].iloc[0] == POOLED
+        how = {"pooled": pooled, "held_out": False, "progress": progress}
+        again = free_recall(self.simulate(model, seed), self.material.keys, (model,), **how).table
         names = [*MODELS[model], *STOPPING]
         both = [
             rows[rows["model"] == model].melt("subject", names, "parameter", side)
@@ -316,7 +316,7 @@ def _fit(material: Material, which: np.ndarray, model: str, known: dict[str, Par
         start = replace(start, stop=one.stop, growth=one.growth)
     else:
         start = _greatest(start, STOPPING, lambda p: sum(log_stopping(k, n, p).sum() for k, n in counts))
-    if not MODELS[model]:
+    if not MODELS[model] or not any(recalled.shape[1] for _, recalled, _ in batches):  # who recalled nothing tells nothing
         return start
     starts = [start]
     if "tau" in MODELS[model]:  # the likelihood has several tops

@@ -27,6 +27,7 @@ import torch
 
 from memsci.errors import MemsciError
 from memsci.files import flush
+from memsci.memory import is_id
 from memsci.store.record import Remembered, read_memory
 
 # What reading a catalogue that is truncated, altered or just being removed raises.
@@ -411,9 +412,9 @@ def _folders(memories: Path) -> Iterable[tuple[str, int | None, int | None]]:
         return
     with os.scandir(memories) as found:
         for folder in found:
-            if folder.name.startswith(".") or not folder.is_dir():
+            if not is_id(folder.name) or not folder.is_dir():  # of another program
                 continue
-            name = folder.name.encode(errors="replace").decode()  # names that are no text are no ids either
+            name = folder.name
             try:
                 stat = os.stat(os.path.join(folder.path, "memory.json"))
             except OSError:

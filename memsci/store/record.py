@@ -20,7 +20,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -171,11 +171,14 @@ def write_memory(
     if adapter is not None:
         save_peft(adapter, folder, base["name"])
     (folder / "key.safetensors").write_bytes(safetensors.torch.save({"key": record.key}))
+    shared = [shared_folder(folder, record.shared) / name for name in _ADAPTER_FILES] if adapter is None else []
     files = {}
-    for file in sorted([*folder.iterdir(), *(shared_folder(folder, record.shared).iterdir() if adapter is None else ())]):
+    for file in sorted([*folder.iterdir(), *shared]):
         if durable:
             flush(file)
         files[file.name] = {"bytes": file.stat().st_size, "sha256": sha256(file)}
+    if shared and _named([files[name]["sha256"] for name in _ADAPTER_FILES]) != record.shared:
+        raise damage(folder, shared[-1], "is not as it was written")
     content = {name: getattr(record, name) for name in _GIVEN} | {"losses": list(record.losses)}
     content |= {"base": base["fingerprint"], "files": files}
     content |= {name: value for name in _OPTIONAL if (value := getattr(record, name)) is not None}
@@ -240,7 +243,12 @@ def write_shared(adapter: Adapter, folder: Path, base: Mapping[str, str]) -> str
     for name in _ADAPTER_FILES:
         flush(folder / name)
     flush(folder)
-    return hashed([sha256(folder / name) for name in _ADAPTER_FILES])[:16]
+    return _named([sha256(folder / name) for name in _ADAPTER_FILES])
+
+
+def _named(checksums: Sequence[str]) -> str:
+    """The name of a shared adapter whose files have these checksums."""
+    return hashed(checksums)[:16]
 
 
 def shared_folder(folder: Path, name: str) -> Path:

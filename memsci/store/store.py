@@ -146,9 +146,10 @@ class Store:
 
     def note(self, **settings: Any) -> None:
         """Replace settings in the header, such as ``gate``; ``encoding`` of an empty store alone."""
-        with locked(self.path, "The store"):
-            header = _read_header(self.path) | settings
-            if len(self) and header.get("encoding") != self.header.get("encoding"):
+        with self._sync.writing("The store"):
+            old = _read_header(self.path)
+            header = old | settings
+            if len(self) and header.get("encoding") != old.get("encoding"):
                 raise MemsciError(f"{self.path} holds memories of another encoding. Use a new store.")
             write_json(self.path / "store.json", header)
             flush(self.path)
@@ -319,7 +320,7 @@ class Store:
         Parameters
         ----------
         record
-            The memory; its `order` and `created` are given by the store.
+            The memory; its `order` is given by the store, and `created` if it has none.
         adapter
             Its adapter. Its linear maps must be those of the base, as far as they are known: from `check`, else from the
             first memory.
@@ -611,7 +612,13 @@ class Store:
             width = shown.width or len(group[0][0].key)
             fit = self._fit.known_or(self._first_widths(shown) or widths(group[0][1]))
             taken: dict[str, str] = {}
+            corrected = {older: id for id, chain in shown.corrections.items() for older in chain}
             for record, adapter in group:
+                if record.id in corrected:
+                    raise MemsciError(
+                        f"{corrected[record.id]!r} corrects a memory {record.id!r} that was forgotten, so that a new one of "
+                        "this id would count as corrected. Choose another id. Nothing was changed."
+                    )
                 self._check_free(record.id, self.taken_by(record.id) or taken.get(record.id.casefold()))
                 taken[record.id.casefold()] = record.id
                 catalogue.check_width(record.id, len(record.key), width)
@@ -626,7 +633,7 @@ class Store:
             try:
                 for order, (record, adapter) in enumerate(group, shown.next_order()):
                     (beside / record.id).mkdir()
-                    record = replace(record, order=order, created=provenance.now(), shared=None)
+                    record = replace(record, order=order, created=record.created or provenance.now(), shared=None)
                     stored.append(write_memory(record, adapter, beside / record.id, self.header["base"], durable))
                 self._sync.place(stored, beside, durable)
             finally:
