@@ -60,6 +60,24 @@ def test_interference_in_plain_english_is_told_as_it_is_in_the_tables():
     assert f"so that its {round(found['MEGa', 'RI', 'harm'])} points are which of two facts is said" in told
 
 
+def test_misinformation_of_all_weights_is_told_as_it_is_in_the_tables():
+    told, found = section("Misinformation, all weights trained"), of_lists("misinformation-full")
+    loss = found.xs("loss", level="measure")
+    both = lambda method: [round(loss[method, test]) for test in ("standard", "standard, no source")]
+    assert "Full {} points of the standard test with its source, {} without".format(*both("Full")) in told
+    assert "LoRA {} and {})".format(*both("LoRA")) in told
+    misled = [round(found["Full", c, "standard"]) for c in ("misled", "misled, no source")]
+    assert "in {} and {} % of events the original".format(*misled) in told
+    tests = pd.read_csv(ROOT / "figures" / "runs" / "misinformation-full" / "misinformation_tests.csv").set_index("claim")
+    full, lora = (tests.loc[f"{method}: a report costs in the modified test"] for method in ("Full", "LoRA"))
+    percent = lambda value: f"{100 * value + 1e-9:.0f}".replace("-", "−")
+    assert f"Full loses {round(100 * full['estimate'])} points of the modified test, too ({percent(full['low'])} to" in told
+    assert f"p = {full['p']:.2f}, {full['p_holm']:.2f} after Holm: open".replace("0.", ".") in told
+    assert f"LoRA {round(100 * lora['estimate'])} ({percent(lora['low'])} to {percent(lora['high'])})" in told
+    assert set(tests.loc[[full.name, lora.name], "verdict"]) == {"open"}
+    assert f"fact in {round(found['Full', 'control', 'modified'])} %" in told
+
+
 def test_misinformation_in_plain_english_is_told_as_it_is_in_the_tables():
     told, found = section("Misinformation, in plain English, on SmolLM2"), of_lists("misinformation_plain")
     loss = found.xs("loss", level="measure")

@@ -93,8 +93,8 @@ def chains(memories: Iterable[Memory], store: Store) -> dict[str, tuple[str, ...
             found[memory.id] = known[memory.id] = (old, *known.get(old, ()))
             if memory.id in known[memory.id]:
                 raise MemsciError(
-                    f"{old!r} corrects {memory.id!r} already, so {memory.id!r} cannot correct it. Leave out what it corrects, "
-                    "or give it another id."
+                    f"{old!r} corrects {memory.id!r} already, so {memory.id!r} cannot correct it. Leave out what it "
+                    "corrects, or give it another id."
                 )
         before.add(memory.id)
     return found
