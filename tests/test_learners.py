@@ -225,6 +225,22 @@ def test_a_loss_that_is_not_finite_ends_the_training(name):
         make(name, base).learn([MEMORIES[0], Memory("word " * 200, id="long")], progress=False)
 
 
+@pytest.mark.parametrize("name", ["Full", "LoRA"])
+def test_what_was_interrupted_while_it_learnt_learns_no_more(name, monkeypatch):
+    learner = make(name, tiny(), **SETTINGS)
+    learner.learn(MEMORIES[:1], progress=False)
+
+    def stop(self, *_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(type(learner), "_learn_one", stop)
+        learner.learn(MEMORIES[1:2], progress=False)
+    with pytest.raises(MemsciError, match=f"{name} was interrupted while it learnt.*Make it anew"):
+        learner.learn(MEMORIES[1:2], progress=False)
+    assert learner.learnt == [MEMORIES[0].id]
+
+
 @pytest.mark.filterwarnings("default:.*were cut off")
 def test_a_recall_is_as_long_as_the_longest_memory_needs_and_is_told_to_be_cut(monkeypatch):
     monkeypatch.undo()  # replies as long as they are

@@ -59,6 +59,7 @@ class Full(Learner, method="Full"):
         super().__init__(_copy(base), seed)
         self._encoding = encoding
         self._penalty = self.penalty and (self.penalty() if strength is None else self.penalty(strength))
+        self._half = False  # memories have changed its weights that are not among those learnt
 
     @classmethod
     def preset(cls, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -74,14 +75,20 @@ class Full(Learner, method="Full"):
         self._encoding = dataclasses.replace(self._encoding, epochs=Encoding.suited(self.base, memories).epochs)
 
     def _learn(self, memories: list[Memory], progress: bool) -> Trained:
+        if self._half:
+            raise MemsciError(
+                f"{self.name} was interrupted while it learnt, so that its weights are those of no list of memories. Make "
+                "it anew."
+            )
         prompt, examples = _examples(self.base, memories, self._encoding, self.seed)
-        trained = []
+        trained, self._half = [], True
         with tqdm(memories, desc=self.name, unit="memory", disable=not progress) as bar:
             for memory in bar:
                 begun = time.perf_counter()
                 loss = self._learn_one(memory, prompt, examples[memory.id])
                 trained.append((loss, time.perf_counter() - begun))
                 bar.set_postfix(loss=f"{loss:.3f}")
+        self._half = False
         return trained
 
     def _learn_one(self, memory: Memory, prompt: list[int], examples: Examples) -> float:
@@ -98,7 +105,9 @@ class Full(Learner, method="Full"):
         if self._penalty is not None:
             # Of an epoch's examples, every wording once.
             if encoding.study != "text":
-                losses = study.each(self.base, examples[-1], encoding.autocast)
+                own = len(examples[-1]) // len(study.LESSONS)  # of each kind one lesson a wording, the text's copies first
+                lessons = [one for place, one in enumerate(examples[-1]) if place % own >= encoding.text_copies - 1]
+                losses = study.each(self.base, lessons, encoding.autocast)
             else:
                 losses = each(self.base.model, prompt, examples[encoding.text_copies - 1 :], encoding.autocast)
             self._penalty.after(parameters, losses)
@@ -180,11 +189,11 @@ class FullBatch(Learner, method="Full batch"):
             return []
         begun = time.perf_counter()
         prompt, new = _examples(self.base, memories, self._encoding, self.seed)
-        self._examples |= new
+        known = self._examples | new
         self.base = _copy(self._start)
-        encoding, own = self._encoding, self._examples.values()
-        owners = [id for id, examples in self._examples.items() for _ in range(_count(examples, encoding))]
-        generator = torch.Generator().manual_seed(memory_seed(self.seed, "\n".join(self._examples)))
+        encoding, own = self._encoding, known.values()
+        owners = [id for id, examples in known.items() for _ in range(_count(examples, encoding))]
+        generator = torch.Generator().manual_seed(memory_seed(self.seed, "\n".join(known)))
         orders = draws(generator, encoding.epochs, len(owners))[None]
         # Of all memories together; lessons are other ones in each epoch.
         joined = [sum(epoch, []) for epoch in zip(*own)] if encoding.study != "text" else sum(own, [])
@@ -195,10 +204,11 @@ class FullBatch(Learner, method="Full batch"):
         _at_rest(self.base.model)
         # A mini-batch holds texts of several memories: its loss counts for each of them.
         last = orders[0, -1].split(encoding.batch_size)
-        losses: dict[str, list[float]] = {id: [] for id in self._examples}
+        losses: dict[str, list[float]] = {id: [] for id in known}
         for batch, loss in zip(last, steps[-len(last) :].tolist(), strict=True):
             for k in batch.tolist():
                 losses[owners[k]].append(loss)
+        self._examples = known
         seconds = (time.perf_counter() - begun) / len(memories)
         return [(math.fsum(losses[id]) / len(losses[id]), seconds) for id in new]
 

@@ -321,7 +321,10 @@ class MEGa(Learner, method="MEGa"):
 
     def _is_learnt(self, memory: Memory, adapter: Adapter) -> bool | None:
         """Whether an adapter gives the text of its memory, see `encode`; None where the two are too long for one pass."""
-        cue = study.ABOUT[0].format(short(memory.text, quote=False).rstrip("…"))
+        first = short(memory.text, quote=False).rstrip("…")
+        if len(first.split()) == 1:  # in a language that puts no blanks between words
+            first = first[: len(first) // 2]
+        cue = study.ABOUT[0].format(first)
         asked, told = self.base.chat(prompts.recall(cue)), self.base.reply(memory.text)
         if len(asked) + len(told) > self.base.max_length:
             return None
