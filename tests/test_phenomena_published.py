@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from memsci.measures.statistics import paired
+from memsci.phenomena.reference import human
 
 ROOT = Path(__file__).parents[1]
 if not (ROOT / "docs").is_dir():
@@ -95,6 +96,28 @@ def test_misinformation_in_plain_english_is_told_as_it_is_in_the_tables():
     assert f"its {round(loss['RAG', 'modified, no source'])} points in the modified test" in told
     base = [round(found["Base", "misled", test]) for test in ("standard", "modified")]
     assert "prefers the original in {} and {} % of these events".format(*base) in told
+
+
+def test_peoples_questions_are_told_as_they_are_in_the_tables():
+    told, found = section("People's questions about what they read"), of_lists("human_qa")
+    right = found.xs(("factual", "correct"), level=["condition", "measure"]).round().astype(int)
+    assert (
+        f"MEGa has {right['MEGa']} % right, RAG {right['RAG']} %, the whole passage in context {right['In context']} %"
+        in told
+    )
+    assert (
+        f"told nothing, {right['Base']} % where" in told
+        and f"After its recall MEGa has {right['MEGa, after recall']} %" in told
+    )
+    people = human("human_qa").set_index(["measure", "condition"])["value"]
+    assert f"from memory {100 * people['correct', 'factual']:.0f} % (of all ten passages)" in told
+    half = people["agreement", "factual"]
+    assert f"by {half:.2f} only".replace("0.", ".") in told
+    assert f"would reach {(2 * half / (1 + half)) ** 0.5:.2f}".replace("0.", ".") in told
+    curves = pd.read_csv(ROOT / "figures" / "runs" / "human_qa" / "human-qa.csv").set_index(["method", "measure"])
+    row = curves.loc[("MEGa", "agreement")]
+    shown = "MEGa has {:.2f} ({:.2f} to {:.2f})".format(*row[["mean", "low", "high"]]).replace("0.", ".").replace("-", "−")
+    assert shown in told and row["n"] == 5
 
 
 def test_list_strength_in_plain_english_is_told_as_it_is_in_the_tables():

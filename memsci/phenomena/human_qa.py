@@ -173,6 +173,7 @@ def _draw(result: Phenomenon, size: str) -> Figure:
             ax.plot(range(2), theirs[list(KINDS)], **figures.PEOPLE | {"linestyle": ""}, label="people")
         axes[0].axhline(CHANCE, **REFERENCE)
         axes[0].yaxis.set_major_formatter(per_cent)
+        axes[0].set_ylabel("right answers (%)")
         axes[1].axhline(0, **REFERENCE)
         axes[1].set_ylabel("correlation with people's share")
         figures.over_lists(axes[1], means, size, axes[:1])
