@@ -61,6 +61,22 @@ def test_interference_in_plain_english_is_told_as_it_is_in_the_tables():
     assert f"so that its {round(found['MEGa', 'RI', 'harm'])} points are which of two facts is said" in told
 
 
+def test_interference_of_all_weights_is_told_as_it_is_in_the_tables():
+    told, found = section("Interference, all weights trained"), of_lists("interference-full")["Full"]
+    tests = pd.read_csv(ROOT / "figures" / "runs" / "interference-full" / "interference_tests.csv").set_index("claim")
+    more, foil = (tests.loc[name] for name in tests.index if name.startswith("Full"))
+    points = lambda row: [round(100 * row[name] + 1e-9) for name in ("estimate", "low", "high")]
+    assert "above its PI by {} points ({} to {}; p < .0001)".format(*points(more)) in told and more["p_holm"] < 1e-4
+    assert "B loses {} points ({} to {}; p = .0007)".format(*points(foil)) in told and round(foil["p_holm"], 4) == 0.0007
+    assert {more["verdict"], foil["verdict"]} == {"holds"}
+    controls = {side: found[side, "answer"] for side in ("A–B, D–E", "D–E, A–C")}
+    b, c = controls["A–B, D–E"] - found["RI", "harm"], controls["D–E, A–C"] - found["PI", "harm"]
+    assert f"(B in {round(b)} %, C in {int(c)} % after both)" in told
+    assert f"{round(-found['PI', 'harm'] + 1e-9)} of them are a PI below 0" in told
+    assert f"after A–B ({c / 100:.2f}) than after D–E ({controls['D–E, A–C'] / 100:.2f})".replace("0.", ".") in told
+    assert f"and C gains {round(-found['PI', 'harm, foil'])}" in told
+
+
 def test_misinformation_of_all_weights_is_told_as_it_is_in_the_tables():
     told, found = section("Misinformation, all weights trained"), of_lists("misinformation-full")
     loss = found.xs("loss", level="measure")
