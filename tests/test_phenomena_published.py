@@ -8,7 +8,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from memsci.errors import MemsciError
 from memsci.measures.statistics import paired
+from memsci.phenomena import attribute
 from memsci.phenomena.reference import human
 
 ROOT = Path(__file__).parents[1]
@@ -40,6 +42,22 @@ def of_lists(run: str) -> pd.Series:
 def section(title: str) -> str:
     told = (ROOT / "docs" / "results.md").read_text(encoding="utf-8").split(f"**{title}**")[1]
     return " ".join(told.split("<!-- table")[0].split())
+
+
+def test_where_effects_come_from():
+    table = lambda run, name: pd.read_csv(ROOT / "figures" / "runs" / run / f"{name}.csv")
+    for run in ("interference", "interference_plain"):
+        means = table(run, run.replace("_", "-"))
+        assert attribute(means, "harm", "RI") == attribute(means, "harm", "PI") == "gate"
+        assert attribute(means[means["method"] != "MEGa, true gate"], "harm", "RI") == ""  # without it nothing tells
+    both = pd.concat([table("misinformation", "misinformation"), table("misinformation-full", "misinformation")])
+    assert attribute(both, "loss", "standard, no source") == "gate"
+    plain = pd.concat(
+        [table("misinformation_plain", "misinformation-plain"), table("misinformation-full", "misinformation")]
+    )
+    assert attribute(plain, "loss", "modified") == "shared storage" and attribute(plain, "loss", "standard") != "gate"
+    with pytest.raises(MemsciError, match="condition must be one of"):
+        attribute(both, "loss", "RI")
 
 
 def test_interference_in_plain_english_is_told_as_it_is_in_the_tables():

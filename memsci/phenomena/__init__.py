@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from memsci.phenomena import context, curves, fit
 from memsci.phenomena.context import Parameters
+from memsci.phenomena.controls import attribute
 from memsci.phenomena.cues import cues
 from memsci.phenomena.experiment import EXPERIMENTS, Experiment
 from memsci.phenomena.false_memory import false_memory
@@ -31,8 +32,8 @@ from memsci.phenomena.result import ABOUT, COLUMNS, Claim, Phenomenon, about, op
 from memsci.phenomena.strength import list_strength
 
 __all__ = [
-    "ABOUT", "COLUMNS", "EXPERIMENTS", "Claim", "Experiment", "Parameters", "Phenomenon", "about", "along", "capacity",
-    "context", "cues", "curves", "false_memory", "fan", "fit", "forgetting", "free_recall", "human", "human_qa",
+    "ABOUT", "COLUMNS", "EXPERIMENTS", "Claim", "Experiment", "Parameters", "Phenomenon", "about", "along", "attribute",
+    "capacity", "context", "cues", "curves", "false_memory", "fan", "fit", "forgetting", "free_recall", "human", "human_qa",
     "humanlikeness", "interference", "lifetime", "list_length", "list_strength", "long", "misinformation", "open",
     "people", "psych101", "recognition", "tidy",
 ]  # fmt: skip

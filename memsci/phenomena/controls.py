@@ -1,6 +1,6 @@
 """The learners that a phenomenon is compared over, put in the place of a participant: they study lists and are asked.
 
-What tells where an effect comes from: one that RAG shows too, and that is gone under the true gate, is the
+What tells where an effect comes from (`attribute`): one that RAG shows too, and that is gone under the true gate, is the
 gate's; one that stays under the true gate is in the weights; one of LoRA and not of MEGa comes from storage that memories
 share; one of the context alone from attention.
 """
@@ -138,6 +138,42 @@ def joined(gates: Sequence[Gate], ids: Sequence[str], labels: Sequence[str]) -> 
         rows.append(torch.zeros(len(one.weights), len(ids), dtype=torch.float64).index_copy(1, columns, one.weights))
     weights = torch.cat(rows)
     return Gate(weights, weights, tuple(ids), tuple(labels), float("nan"))
+
+
+def attribute(means: pd.DataFrame, measure: str, condition: str) -> str:
+    """Where an effect comes from, by which learners show it: those whose interval is above 0.
+
+    Parameters
+    ----------
+    means
+        Columns method, measure, condition and low: of `Phenomenon.means`, or the table that is published with a figure.
+    measure, condition
+        Of the effect, such as "harm" and "RI".
+
+    Returns
+    -------
+    str
+        "gate", "weights", "shared storage", "attention", several of them with commas between, or "" where none is found. A
+        place is named only where all learners that tell it were run.
+
+    Examples
+    --------
+    >>> lows = {"MEGa": 0.4, "RAG": 0.3, "MEGa, true gate": 0.0, "In context": 0.2}
+    >>> means = pd.DataFrame({"method": lows.keys(), "measure": "harm", "condition": "RI", "low": lows.values()})
+    >>> attribute(means, "harm", "RI")
+    'gate'
+    """
+    for name, value in (("measure", measure), ("condition", condition)):
+        check_in(name, value, means[name].dropna().unique())
+    rows = means[(means["measure"] == measure) & (means["condition"] == condition)].set_index("method")["low"] > 0
+    shows, lacks = rows.index[rows], rows.index[~rows]
+    found = {
+        "gate": {"MEGa", "RAG"} <= set(shows) and "MEGa, true gate" in lacks,
+        "weights": "MEGa, true gate" in shows,
+        "shared storage": "MEGa" in lacks and not {"LoRA", "Full"}.isdisjoint(shows),
+        "attention": "MEGa" in lacks and "In context" in shows,
+    }
+    return ", ".join(name for name, holds in found.items() if holds)
 
 
 # MEGa: every memory is encoded once, and all sessions are asked at once
