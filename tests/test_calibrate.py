@@ -88,6 +88,8 @@ def test_calibrate_needs_stored_memories(base):
         mind.calibrate([memsci.Memory("Something else.", "z")])
     with pytest.raises(MemsciError, match="takes two memories"):
         memsci.MEGa(base).calibrate([])
+    with pytest.raises(MemsciError, match="No memory was given to fit a gate by"):
+        mind.calibrate([])
 
 
 def test_the_paper_never_closes_and_its_form_is_as_before():

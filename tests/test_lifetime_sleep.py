@@ -387,8 +387,8 @@ def kills(learnt: Path, asleep: Path, place: Path) -> dict[str, int]:
         "correct": (learnt, lambda mind: mind.encode([Memory("Ada lay.", id="d")], False, corrects="a")),
         "forget": (learnt, lambda mind: mind.forget("a") if "a" in mind.ids else None),
     }
-    merging.encode = lambda base, memories, *a, **k: [Drawn(memory.id, drawn) for memory in memories]
-    mega.encode = lambda base, memories, *a, on_done, **k: [on_done(Drawn(one.id, drawn)) for one in memories]
+    give = lambda base, memories, *a, on_done, **k: [on_done(Drawn(one.id, drawn)) for one in memories]
+    merging.encode = mega.encode = give
     found = {}
     for name, (source, do) in work.items():
         whole = memsci.open(shutil.copytree(source, place / name), base)

@@ -512,14 +512,14 @@ class MEGa(Learner, method="MEGa"):
             and after: mean −log g of the right memory (nats) for β, false opens (of 1) for the threshold.
         """
         texts, owners = calibration.cues(table(memories))
-        if not texts:
-            raise MemsciError("No memory was given to calibrate by. Give stored memories with their texts.")
         place = {id: column for column, id in enumerate(self.ids)}
         for id in owners:
             if id not in place:
                 raise self.store.unknown(id)
         if len(self) < 2:
             raise MemsciError(f"To fit a gate takes two memories or more; {len(self)} are stored. Encode others first.")
+        if not texts:
+            raise MemsciError("No memory was given to fit a gate by. Give stored memories with their texts.")
         scores = self._compare(self._embed(texts), None, 1.0).scores
         own = torch.tensor([place[id] for id in owners])
         beta = calibration.fit_beta(scores, own)

@@ -91,7 +91,7 @@ def in_plain_english(name: str, protocol: str = "", **told: Any) -> None:
     protocol
         If it is not that of the phenomenon itself.
     told
-        What of `memsci.phenomena.About` is otherwise, such as ``note=``.
+        What of the title, claims and caption is otherwise, such as ``note=`` (`memsci.phenomena.about`).
     """
     known, about = EXPERIMENTS[name], ABOUT[name]
     enter(replace(
