@@ -98,6 +98,12 @@ def test_the_paper_never_closes_and_its_form_is_as_before():
         GateRule(closes=math.inf)
 
 
+def test_the_surprise_of_the_sharpest_gate_is_a_number():
+    scores, own = torch.tensor([[2.0, 1.0], [1.0, 1.0]]), torch.tensor([0, 1])
+    assert calibrate.surprise(scores, own, math.inf) == pytest.approx(math.log(2) / 2)
+    assert calibrate.surprise(scores, torch.tensor([1, 1]), math.inf) == math.inf
+
+
 def test_examples():
     assert doctest.testmod(calibrate).failed == 0
 

@@ -649,6 +649,8 @@ def test_a_damaged_shared_adapter_is_not_signed_by_a_change_and_other_files_are_
 
 def test_an_id_that_a_correction_names_is_not_given_again(two):
     two.add(replace(made("ivy")[0], corrects=("nora",)), made("ivy")[1])
+    with pytest.raises(MemsciError, match="already"):  # while it stands
+        two.add(*made("nora"))
     two.forget("nora")
     with pytest.raises(MemsciError, match="'ivy' corrects a memory 'nora' that was forgotten.*Choose another id"):
         two.add(*made("nora"))

@@ -36,7 +36,7 @@ def cues(memories: Iterable[Memory]) -> tuple[list[str], list[str]]:
 
 
 def surprise(scores: Tensor, own: Tensor, beta: float) -> float:
-    """Mean −log g of the right memory in nats, g = softmax(β s); scores [c, n], own [c]. At β = ∞ ∞, if one goes astray."""
+    """Mean −log g of the right memory in nats, g = softmax(β s); scores [c, n], own [c]; ∞ if β is and one goes astray."""
     if math.isinf(beta):
         best = scores.max(dim=1, keepdim=True).values == scores
         return -best.double().div(best.sum(dim=1, keepdim=True)).gather(1, own[:, None]).log().mean().item()

@@ -141,7 +141,7 @@ def joined(gates: Sequence[Gate], ids: Sequence[str], labels: Sequence[str]) -> 
 
 
 def attribute(means: pd.DataFrame, measure: str, condition: str) -> str:
-    """Where an effect comes from, by which learners show it: those whose interval is above 0.
+    """Where an effect comes from, by which learners show it: those whose interval is above 0. *Not in the paper.*
 
     Parameters
     ----------

@@ -614,12 +614,12 @@ class Store:
             taken: dict[str, str] = {}
             corrected = {older: id for id, chain in shown.corrections.items() for older in chain}
             for record, adapter in group:
+                self._check_free(record.id, self.taken_by(record.id) or taken.get(record.id.casefold()))
                 if record.id in corrected:
                     raise MemsciError(
                         f"{corrected[record.id]!r} corrects a memory {record.id!r} that was forgotten, so that a new one of "
                         "this id would count as corrected. Choose another id. Nothing was changed."
                     )
-                self._check_free(record.id, self.taken_by(record.id) or taken.get(record.id.casefold()))
                 taken[record.id.casefold()] = record.id
                 catalogue.check_width(record.id, len(record.key), width)
                 if problem := fit.misfit(record.id, widths(adapter)):
