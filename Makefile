@@ -47,7 +47,9 @@ screenshots: $(VENV)/.installed-dev ## docs/images/, taken anew in a real browse
 	$(BIN)/python tests/browser/screenshots.py docs/images $(ARGS)
 
 # nbval runs the notebooks and compares what they print with what they keep; pictures are not compared. A file is tested by
-# one of WORKERS processes, in the order of tests/conftest.py; WORKERS=0 tests all in this one.
+# one of WORKERS processes, in the order of tests/conftest.py; WORKERS=0 tests all in this one. pytest's rewriting of asserts is
+# kept (5 s of every process) where the environment forbids Python to keep what it compiled.
+test test-fast: export PYTHONDONTWRITEBYTECODE :=
 test: $(VENV)/.installed-dev ## all tests, and all notebooks
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --nbval --nbval-current-env --nbval-cell-timeout=3000 \
 	  --nbval-sanitize-with=tests/nbval_sanitize.cfg $(ARGS)

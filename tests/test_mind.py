@@ -478,15 +478,22 @@ def test_a_gate_that_does_not_fit_is_refused(mind):
 # Sparse gates and many memories
 
 
-@pytest.fixture
-def many(base, tmp_path):
-    """Forty memories, more than a search looks at first."""
-    mind = MEGa(base, store=tmp_path / "many", encoding=SMALL, gate=SOFT)
+@pytest.fixture(scope="module")
+def forty(tokenizer, tmp_path_factory):
+    """The store of forty memories, more than a search looks at first."""
+    base = Base(make_model(), tokenizer, name="tiny")
+    mind = MEGa(base, store=tmp_path_factory.mktemp("forty") / "many", encoding=SMALL, gate=SOFT)
     for k in range(40):
         text = f"Memory {k}: {'Omar Ada Nora'.split()[k % 3]} saw {k * 37 % 101} boats."
         adapter = random_adapter(base.model, targets(base.model), seed=k)
         mind.store.add(Remembered(f"m{k}", text, mind._embed([text])[0], text_hash(text), 0, (1.0,)), adapter)
-    return mind
+    return mind.store.path
+
+
+@pytest.fixture
+def many(base, forty, tmp_path):
+    """A mind with a copy of the forty of its own."""
+    return MEGa(base, store=shutil.copytree(forty, tmp_path / "many"), encoding=SMALL, gate=SOFT)
 
 
 def spread(gate, ids) -> torch.Tensor:
