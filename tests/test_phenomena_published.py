@@ -95,6 +95,27 @@ def test_interference_of_all_weights_is_told_as_it_is_in_the_tables():
     assert f"and C gains {round(-found['PI', 'harm, foil'])}" in told
 
 
+def test_interference_on_the_next_base_is_told_as_it_is_in_the_tables():
+    told, found = section("Interference, on the next base"), of_lists("interference-base-2")
+    tests = pd.read_csv(ROOT / "figures" / "runs" / "interference-base-2" / "interference_tests.csv").set_index("claim")
+    points = lambda claim: [round(100 * v + 1e-9) for v in tests.loc[claim, ["estimate", "low", "high"]]]
+    minus = lambda text: text.replace("-", "−")
+    for method in ("Full", "LoRA"):
+        row = tests.loc[f"{method}: RI above PI"]
+        assert "{} ({} to {}; p = ".format(*points(row.name)).replace(" (", " points (" if method == "Full" else " (") in told
+        assert (row["verdict"], round(row["p_holm"], 2)) == ("holds", 0.02)
+    harm = found.xs("harm", level="measure")
+    assert f": {round(-harm['LoRA', 'PI'])} of these are" in told
+    foil = points("Full knows B against a foil less after A–C than after D–E")
+    assert minus("Full's B loses {} points ({} to {})".format(*foil)) in told
+    assert "harmed by {:.0f} points by what came later and by {:.0f} by what".format(*harm["In context"][["RI", "PI"]]) in told
+    order = tests.loc["In context: PI above RI"]
+    assert minus("(the difference: {} to {})".format(*points(order.name)[1:])) in told and order["verdict"] == "open"
+    controls = lambda method: found[method].xs("answer", level="measure")[["A–B, D–E", "D–E, A–C"]].round().astype(int)
+    assert "(Full answers {} and {} % of".format(*controls("Full")) in told and set(controls("MEGa")) == {86}
+    assert "the context {} and {}.)".format(*controls("In context")) in told
+
+
 def test_misinformation_of_all_weights_is_told_as_it_is_in_the_tables():
     told, found = section("Misinformation, all weights trained"), of_lists("misinformation-full")
     loss = found.xs("loss", level="measure")
