@@ -167,6 +167,25 @@ def test_in_bfloat16_many_at_once_equal_each_alone_at_its_precision(base, batch_
         assert all(t.dtype == torch.float32 for pair in one.adapter.deltas.values() for t in pair)
 
 
+@pytest.mark.parametrize("tied", [False, True])
+def test_weights_cast_once_are_those_that_autocast_casts_in_every_pass(base, tied, monkeypatch):
+    monkeypatch.setattr("memsci.adapters.train.fast_bfloat16", lambda device: True)
+    if tied:
+        base.model.get_output_embeddings().weight = base.model.get_input_embeddings().weight
+    held, own = [], dict(base.model.named_parameters(remove_duplicate=False))
+    halved, forward = Encoding(rank=4, lr=2e-3, epochs=2, autocast=True), base.model.lm_head.forward
+    monkeypatch.setattr(base.model.lm_head, "forward", lambda x: held.append(base.model.lm_head.weight.dtype) or forward(x))
+    (one,) = run(base, MEMORIES[:1], halved)
+    assert set(held) == {torch.bfloat16}
+    now = dict(base.model.named_parameters(remove_duplicate=False))
+    assert now.keys() == own.keys() and all(now[name] is own[name] for name in own)
+    monkeypatch.setattr("memsci.adapters.train.in_bfloat16", lambda model: {})
+    (other,) = run(base, MEMORIES[:1], halved)
+    assert held[-1] == torch.float32 and one.losses == other.losses
+    for mine, its in zip(one.adapter.deltas.values(), other.adapter.deltas.values(), strict=True):
+        assert all(map(torch.equal, mine, its))
+
+
 def test_where_bfloat16_is_slow_autocast_changes_nothing(base, monkeypatch):
     monkeypatch.setattr("memsci.adapters.train.fast_bfloat16", lambda device: False)
     one, plain = (run(base, MEMORIES[:1], Encoding(rank=4, lr=2e-3, epochs=2, autocast=on))[0] for on in (True, False))

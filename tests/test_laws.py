@@ -9,7 +9,7 @@ import torch
 from conftest import ARCHITECTURES, make_model, make_tokenizer, random_adapter
 
 from memsci.adapters.lora import Adapter, Stack, init_adapter, stack, unstack
-from memsci.adapters.mixture import ROW_COST, alone, folding_pays, logits_at, mixture
+from memsci.adapters.mixture import ROW_COST, alone, folding_pays, in_bfloat16, logits_at, mixture
 from memsci.config import Embedding, Encoding
 from memsci.errors import MemsciError
 from memsci.gate.embed import embedder
@@ -306,7 +306,8 @@ def test_six_architectures(architecture):
 
 def test_the_base_is_given_back_after_an_exception(model, stacked):
     plain, state = logits(model), {k: v.clone() for k, v in model.state_dict().items()}
-    for block in (mixture(model, stacked, torch.rand(3, 4)), alone(model, stacked)):
+    halved = alone(model, stacked, in_bfloat16(model))
+    for block in (mixture(model, stacked, torch.rand(3, 4)), alone(model, stacked), halved):
         with pytest.raises(KeyboardInterrupt), block:
             raise KeyboardInterrupt
     with pytest.raises(MemsciError), mixture(model, stacked, torch.rand(2, 4)):

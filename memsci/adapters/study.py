@@ -12,15 +12,14 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
 
 import torch
 from torch import Tensor
 
 from memsci import prompts
 from memsci.adapters.lora import Stack
-from memsci.adapters.mixture import alone, logits_at
-from memsci.adapters.train import Penalty, descend, precision, surprisal
+from memsci.adapters.mixture import logits_at
+from memsci.adapters.train import Penalty, descend, of_a_step, precision, surprisal
 from memsci.config import Encoding
 from memsci.memory import Memory
 from memsci.models.base import Base
@@ -118,8 +117,10 @@ def fit(
     ]
     batches += [[[one[0][0]] for one in taught]] * encoding.text_epochs
 
+    step = of_a_step(base.model, stack, encoding.autocast)
+
     def loss(batch: list[list[Lesson]]) -> Tensor:
-        with nullcontext() if stack is None else alone(base.model, stack), precision(base.device, encoding.autocast):
+        with step():
             return losses(base, batch)
 
     parameters = list(base.model.parameters()) if stack is None else stack.parameters

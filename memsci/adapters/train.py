@@ -7,7 +7,7 @@ Shapes: n memories, k examples of each, m of them in a mini-batch, p tokens of t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import TypeVar
 
 import torch
@@ -17,7 +17,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.utils.rnn import pad_sequence
 
 from memsci.adapters.lora import Stack
-from memsci.adapters.mixture import alone, logits_at
+from memsci.adapters.mixture import alone, in_bfloat16, logits_at
 from memsci.config import Encoding
 from memsci.models.base import fast_bfloat16
 
@@ -72,12 +72,13 @@ def fit(
     prefix = torch.tensor([list(prompt)], device=device)
     rows = torch.arange(n)[:, None]
     alike = torch.tensor([[texts.index(tokens) for tokens in texts] for texts in map(list, examples)])  # [n, k]
+    step = of_a_step(model, stack, encoding.autocast)
 
     def loss(chosen: Tensor) -> Tensor:  # [n, m] -> [n]
         chosen, counts = _once(chosen, alike)
         longest = int(lengths[rows, chosen].max())
         texts, sizes = ids[rows, chosen, :longest].to(device), lengths[rows, chosen].to(device)
-        with nullcontext() if stack is None else alone(model, stack), precision(device, encoding.autocast):
+        with step():
             return losses(model, prefix, texts, sizes, counts.to(device))
 
     parameters = list(model.parameters()) if stack is None else stack.parameters
@@ -154,6 +155,22 @@ def descend(
             clip(parameters, encoding.grad_clip, apart)
         optimiser.step()
         yield found.detach()
+
+
+def of_a_step(model: nn.Module, stack: Stack | None, autocast: bool) -> Callable[[], AbstractContextManager]:
+    """What each step of a training runs in: with its adapters, if there are any, and in its precision."""
+    device = next(model.parameters()).device
+    copies = in_bfloat16(model) if stack is not None and autocast and fast_bfloat16(device) else {}
+
+    @contextmanager
+    def block() -> Iterator[None]:
+        with ExitStack() as entered:
+            if stack is not None:
+                entered.enter_context(alone(model, stack, copies))
+            entered.enter_context(precision(device, autocast))
+            yield
+
+    return block
 
 
 @contextmanager
