@@ -55,11 +55,12 @@ SLOW = (
     "test_every_wording_states", "test_the_command_line_runs_lists", "test_the_everyday_demo_asks",
     "test_the_demo_of_the_world", "test_a_huge_strength", "test_the_interval_covers",
     "test_learners_of_a_phenomenon_are_some", "test_answers_are_found_in_the_text", "test_what_fails_outside_a_cell",
-    "test_a_run_of_learners_has_its_figures",
-    "test_in_plain_english_one_list_runs", "test_a_run_that_was_stopped_goes_on", "test_from_a_table_to_a_figure_and_a_mixed_model",
-    "test_a_life_of_the_run_sleeps", "test_without_sleep_every_memory_has", "test_what_orders_have_in_common_is_learnt_once",
-    "test_optional_packages_are_imported", "test_every_runtime_dependency_is_used", "test_settings_are_those_of_the_condition",
-    "test_a_finished_base_with_a_dead_token", "test_a_finished_run_is_left_as_it_is",
+    "test_a_run_of_learners_has_its_figures", "test_in_plain_english_one_list_runs", "test_a_run_that_was_stopped_goes_on",
+    "test_from_a_table_to_a_figure_and_a_mixed_model", "test_a_life_of_the_run_sleeps",
+    "test_without_sleep_every_memory_has", "test_what_orders_have_in_common_is_learnt_once",
+    "test_optional_packages_are_imported", "test_every_runtime_dependency_is_used",
+    "test_settings_are_those_of_the_condition", "test_a_finished_base_with_a_dead_token",
+    "test_a_finished_run_is_left_as_it_is",
 )  # fmt: skip
 
 

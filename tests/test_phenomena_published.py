@@ -100,15 +100,16 @@ def test_interference_on_the_next_base_is_told_as_it_is_in_the_tables():
     tests = pd.read_csv(ROOT / "figures" / "runs" / "interference-base-2" / "interference_tests.csv").set_index("claim")
     points = lambda claim: [round(100 * v + 1e-9) for v in tests.loc[claim, ["estimate", "low", "high"]]]
     minus = lambda text: text.replace("-", "−")
-    for method in ("Full", "LoRA"):
+    for method, unit in (("Full", " points"), ("LoRA", "")):
         row = tests.loc[f"{method}: RI above PI"]
-        assert "{} ({} to {}; p = ".format(*points(row.name)).replace(" (", " points (" if method == "Full" else " (") in told
+        assert "{}{unit} ({} to {}; p = .02".format(*points(row.name), unit=unit) in told
         assert (row["verdict"], round(row["p_holm"], 2)) == ("holds", 0.02)
     harm = found.xs("harm", level="measure")
     assert f": {round(-harm['LoRA', 'PI'])} of these are" in told
     foil = points("Full knows B against a foil less after A–C than after D–E")
     assert minus("Full's B loses {} points ({} to {})".format(*foil)) in told
-    assert "harmed by {:.0f} points by what came later and by {:.0f} by what".format(*harm["In context"][["RI", "PI"]]) in told
+    later, earlier = harm["In context"][["RI", "PI"]]
+    assert f"harmed by {later:.0f} points by what came later and by {earlier:.0f} by what came first" in told
     order = tests.loc["In context: PI above RI"]
     assert minus("(the difference: {} to {})".format(*points(order.name)[1:])) in told and order["verdict"] == "open"
     controls = lambda method: found[method].xs("answer", level="measure")[["A–B, D–E", "D–E, A–C"]].round().astype(int)
