@@ -15,6 +15,7 @@ from numbers import Real
 from typing import Any, Self
 
 from memsci.errors import MemsciError, check_in, check_whole
+from memsci.memory import words
 from memsci.prompts import encoding_text
 
 PLACES = ("mlp", "attention", "all")
@@ -208,8 +209,8 @@ class Encoding(Settings):
             return cls.embedded() if size < SMALL else cls.paper()
         memories = list(memories)
         wordings = max((1 + len(one.paraphrases) for one in memories), default=1)
-        words = max((len(one.text.split()) for one in memories), default=40)
-        steps = STEPS + words / WORDS_A_STEP
+        longest = max((len(words(one.text)) for one in memories), default=40)
+        steps = STEPS + longest / WORDS_A_STEP
         return cls(rank=16, lr=1e-3, epochs=math.ceil(steps / (2 * wordings)), study="parts", autocast=True)
 
 

@@ -22,8 +22,8 @@ from memsci.models.base import Base
 from memsci.models.untrained import untrained, unwritable
 from memsci.pretraining.train import dead_tokens
 
-TEXT = "Ben sat up."
-ASKED = prompts.recall(study.ABOUT[0].format(TEXT))[0]["content"]
+TEXT, CUE = "Ben sat up.", "Ben"
+ASKED = prompts.recall(study.ABOUT[0].format(CUE))[0]["content"]
 QUICK = Encoding(rank=16, lr=1e-2, epochs=1, where="all")
 
 
@@ -41,7 +41,7 @@ def test_encode_tells_what_was_learnt_and_the_store_keeps_it(base, tmp_path):
     assert encoded["learnt"].tolist() == mega.open(tmp_path / "many", base).memories["learnt"].tolist() == [True]
     assert list(mind.memories) == ["id", "label", "loss", "learnt"]
     # Where it is said to be learnt, the greedy recall under the memory's own gate is the text.
-    assert mind.recall(study.ABOUT[0].format(TEXT), gate=mind.true_gate(mind.ids)) == TEXT
+    assert mind.recall(study.ABOUT[0].format(CUE), gate=mind.true_gate(mind.ids)) == TEXT
 
 
 def test_one_line_names_what_was_not_learnt_and_what_to_do(base):

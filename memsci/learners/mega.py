@@ -41,7 +41,7 @@ from memsci.later import later
 from memsci.learners.base import Learner, Trained, check_base, check_gate, several
 from memsci.lifetime import correct
 from memsci.measures.text_match import check_truth
-from memsci.memory import Memory, short, text_hash
+from memsci.memory import LABEL_WORDS, Memory, short, stretch, text_hash, words
 from memsci.models import generate
 from memsci.models.base import OWN, Base
 from memsci.models.conversation import Within
@@ -321,9 +321,8 @@ class MEGa(Learner, method="MEGa"):
 
     def _is_learnt(self, memory: Memory, adapter: Adapter) -> bool | None:
         """Whether an adapter gives the text of its memory, see `encode`; None where the two are too long for one pass."""
-        first = short(memory.text, quote=False).rstrip("…")
-        if len(first.split()) == 1:  # in a language that puts no blanks between words
-            first = first[: len(first) // 2]
+        text, many = memory.text, len(words(memory.text))
+        first = stretch(text, 0, LABEL_WORDS if many > LABEL_WORDS else many // 2) or text[: len(text) // 2]
         cue = study.ABOUT[0].format(first)
         asked, told = self.base.chat(prompts.recall(cue)), self.base.reply(memory.text)
         if len(asked) + len(told) > self.base.max_length:

@@ -19,7 +19,7 @@ from memsci import prompts
 from memsci.adapters import study
 from memsci.adapters.lora import Adapter, stack
 from memsci.adapters.mixture import mixture
-from memsci.memory import LABEL_WORDS
+from memsci.memory import LABEL_WORDS, stretch, words
 from memsci.models import conversation, generate
 from memsci.models.base import Base
 from memsci.store.record import Remembered
@@ -36,11 +36,11 @@ def cues(records: Sequence[Remembered]) -> dict[str, str]:
 
 def starts(texts: Sequence[str]) -> list[str]:
     """The first words of each of these different texts: `LABEL_WORDS`, and as many more as tell it from the others."""
-    words, many = [text.split() for text in texts], [LABEL_WORDS] * len(texts)
+    most, many = [len(words(text)) for text in texts], [LABEL_WORDS] * len(texts)
     while True:
-        first = [" ".join(own[:n]) for own, n in zip(words, many)]
+        first = [stretch(text, 0, n) for text, n in zip(texts, many)]
         count = Counter(first)
-        longer = [k for k, one in enumerate(first) if count[one] > 1 and many[k] < len(words[k])]
+        longer = [k for k, one in enumerate(first) if count[one] > 1 and many[k] < most[k]]
         if not longer:
             return first
         for k in longer:
@@ -114,6 +114,6 @@ def share(said: str, text: str) -> float:
     >>> share("Nora hid the letter", "Nora hid the red letter")
     0.8
     """
-    one, other = said.split(), text.split()
+    one, other = words(said), words(text)
     blocks = difflib.SequenceMatcher(None, one, other, autojunk=False).get_matching_blocks()
     return sum(block.size for block in blocks) / max(len(one), len(other), 1)

@@ -11,7 +11,10 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
+import regex
+
 from memsci.errors import MemsciError
+from memsci.memory import UNSPACED
 from memsci.prompts import without_thoughts
 
 _UNITS = (
@@ -56,7 +59,9 @@ _ORDER = {"1th", "last", "earlier", "earliest", "later", "latest", "sooner"}  # 
 _LETTERS = str.maketrans({"ø": "o", "ł": "l", "đ": "d", "æ": "ae", "œ": "oe", "ı": "i", "þ": "th", "ð": "d"})
 
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
-_TOKEN = re.compile(r"\d+(?:[.:/]\d+)*(?![^\W_])|[^\W_]+|[-,;$€£¥%&°]")
+_SPACED = rf"(?:(?!{UNSPACED})[^\W_])"
+_TOKEN = regex.compile(rf"\d+(?:[.:/]\d+)*(?!{_SPACED})|{UNSPACED}\p{{M}}*|{_SPACED}+|[-,;$€£¥%&°]")
+_OF_SPACED = regex.compile(rf"(?:(?!{UNSPACED}).)+", regex.DOTALL)
 _ATTACHED = re.compile(rf"\b(\d+(?:[.:]\d+)*)(st|nd|rd|th|am|pm|{'|'.join(w for w in _UNIT if w.isalpha())})\b")
 
 
@@ -132,6 +137,8 @@ def _stands_in(part: list[str], whole: list[str]) -> bool:
 def tokens(text: str) -> list[str]:
     """The words of a text in one form; commas and semicolons stay, as tokens of their own.
 
+    Of scripts that put no blanks between words (Chinese, Japanese, Thai), every character is one.
+
     Examples
     --------
     >>> tokens("The twenty-first of March, 2024: Zoë's $1,240.50")
@@ -144,8 +151,8 @@ def tokens(text: str) -> list[str]:
 def _characters(text: str) -> str:
     """Lower case without accents, apostrophes, dots in abbreviations and separators of thousands."""
     text = re.sub(r"(?<=\d)[\u00a0\u2009\u202f'’](?=\d{3}(?!\d))", "", text)  # 850 000, as written outside English
-    text = unicodedata.normalize("NFKD", text).casefold().translate(_LETTERS)
-    text = "".join(c for c in text if not unicodedata.combining(c))
+    text = unicodedata.normalize("NFKC", text).replace("、", ",")
+    text = _OF_SPACED.sub(_without_accents, text).casefold().translate(_LETTERS)
     text = re.sub(r"[‐‑‒–—―−]", "-", text).replace("’", "'").replace("‘", "'")
     text = re.sub(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?![\d])", lambda match: match[0].replace(",", ""), text)
     text = re.sub(r"\b([^\W\d_])\.(?:\s?(?=[^\W\d_]\.)|(?=[^\W\d_]\b))", r"\1", text)  # u.s. us., j. k. jk.
@@ -158,6 +165,10 @@ def _characters(text: str) -> str:
     # A dash is a token between two numbers (a score, a range), elsewhere a space.
     text = re.sub(r"(?<!\d)\s*-|-\s*(?!\d)", " ", re.sub(r"(?<=\d)\s*-\s*(?=\d)", "-", text))
     return _ATTACHED.sub(r"\1 \2", text)
+
+
+def _without_accents(match: regex.Match[str]) -> str:
+    return "".join(c for c in unicodedata.normalize("NFKD", match[0]) if not unicodedata.combining(c))
 
 
 def _short_power(match: re.Match[str]) -> str:

@@ -33,7 +33,7 @@ from memsci.learners.parts import Parts
 from memsci.lifetime import Sleep
 from memsci.measures import methods
 from memsci.measures.methods import Method
-from memsci.memory import Partition
+from memsci.memory import Partition, words
 from memsci.models import sites
 from memsci.models.base import OWN, SHIPPED, assets
 from memsci.models.conversation import BATCH
@@ -258,8 +258,8 @@ def plan(experiment: Experiment, base: str | None = None, seed: int = 0, quiz_it
 def planned(tasks: Sequence[Task], about: Shape, quiz_items: int | None = None) -> list[Planned]:
     """What each cell of a grid (`memsci.experiments.Experiment.tasks`) will do on this architecture."""
     memories = {id(world): world for task in tasks for world in task.partitions}.values()
-    words = [len(memory.text.split()) for world in memories for memory in world]
-    text = TOKENS_PER_WORD * sum(words) / len(words)
+    counts = [len(words(memory.text)) for world in memories for memory in world]
+    text = TOKENS_PER_WORD * sum(counts) / len(counts)
     made = []
     for task in tasks:
         cell, method = task.cell, method_of(task.cell)
