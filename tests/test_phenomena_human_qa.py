@@ -94,6 +94,8 @@ def test_humanlikeness_is_one_for_the_same_scores(folder):
     found = phenomena.humanlikeness(table).set_index("method")["humanlikeness"]
     assert found["like people"] == pytest.approx(1) and found["all right"] == pytest.approx(2 / 3)
     assert found["all right"] <= found["People's mean"] == pytest.approx(2 / 3)  # both a third off
+    of_a_run = table.rename(columns={"list": "partition"})
+    pd.testing.assert_frame_equal(phenomena.humanlikeness(of_a_run), phenomena.humanlikeness(table))
 
 
 def test_it_runs_is_tested_and_drawn(folder, base):

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from conftest import DATA
 
 from memsci.errors import MemsciError
 from memsci.measures.statistics import paired
-from memsci.phenomena import attribute
+from memsci.phenomena import attribute, humanlikeness
 from memsci.phenomena.reference import human
 
 ROOT = Path(__file__).parents[1]
@@ -156,24 +157,54 @@ def test_misinformation_in_plain_english_is_told_as_it_is_in_the_tables():
 
 def test_peoples_questions_are_told_as_they_are_in_the_tables():
     told, found = section("People's questions about what they read"), of_lists("human_qa")
-    right = found.xs(("factual", "correct"), level=["condition", "measure"]).round().astype(int)
-    assert (
-        f"MEGa has {right['MEGa']} % right, RAG {right['RAG']} %, the whole passage in context {right['In context']} %"
-        in told
-    )
-    assert (
-        f"told nothing, {right['Base']} % where" in told
-        and f"After its recall MEGa has {right['MEGa, after recall']} %" in told
-    )
+    of = lambda name, measure="correct": [found[name, kind, measure] for kind in ("factual", "narrative")]
+    right = {name: [round(value) for value in of(name)] for name in found.index.unique("method")}
+    for place, what in enumerate(("the whole passage", "the whole story")):
+        shown = f"MEGa{' has' * (not place)} {{}} %{' right' * (not place)}, RAG {{}} %, {what} in context {{}} %"
+        assert shown.format(*(right[name][place] for name in ("MEGa", "RAG", "In context"))) in told
+    assert "told nothing, has {} and {} % where".format(*right["Base"]) in told
+    assert "After its recall MEGa has {} and {} %, not more".format(*right["MEGa, after recall"]) in told
     people = human("human_qa").set_index(["measure", "condition"])["value"]
-    assert f"from memory {100 * people['correct', 'factual']:.0f} % (of all ten passages)" in told
-    half = people["agreement", "factual"]
-    assert f"by {half:.2f} only".replace("0.", ".") in told
-    assert f"would reach {(2 * half / (1 + half)) ** 0.5:.2f}".replace("0.", ".") in told
-    curves = pd.read_csv(ROOT / "figures" / "runs" / "human_qa" / "human-qa.csv").set_index(["method", "measure"])
-    row = curves.loc[("MEGa", "agreement")]
-    shown = "MEGa has {:.2f} ({:.2f} to {:.2f})".format(*row[["mean", "low", "high"]]).replace("0.", ".").replace("-", "−")
-    assert shown in told and row["n"] == 5
+    assert "from memory {:.0f} and {:.0f} %".format(*100 * people["correct"]) in told
+    bare = lambda text: text.replace("0.", ".").replace("-", "−")
+    half = people["agreement"]
+    assert bare("by {:.2f} and {:.2f} only".format(*half)) in told
+    assert bare("would reach {:.2f} and {:.2f}.".format(*(2 * half / (1 + half)) ** 0.5)) in told
+    folder = ROOT / "figures" / "runs" / "human_qa"
+    curves = pd.read_csv(folder / "human-qa.csv").set_index(["method", "measure", "condition"])
+    shown = [curves.loc[("MEGa", "agreement", kind), ["mean", "low", "high"]] for kind in ("factual", "narrative")]
+    assert bare("MEGa has {:.2f} ({:.2f} to {:.2f}) and {:.2f} ({:.2f} to {:.2f})".format(*shown[0], *shown[1])) in told
+    assert set(curves["n"]) == {10}
+    tests = pd.read_csv(folder / "human-qa_tests.csv").set_index("claim")
+    holding = tests[tests["verdict"] == "holds"]
+    assert holding.index.tolist() == [
+        f"MEGa knows more of {kind} passages than the base" for kind in ("factual", "narrative")
+    ]
+    assert (
+        bare("(p = {:.2f} and {:.2f} after Holm over eight claims)".format(*holding["p_holm"])) in told and len(tests) == 8
+    )
+    facts, story = (
+        tests.loc[f"In context: more is right of {k} passages than MEGa has right"] for k in ("factual", "narrative")
+    )
+    points = lambda row, sign: sorted(round(sign * 100 * row[name]) for name in ("low", "high"))
+    shown = "learnt ({:.0f} points; {} to {}; p = {:.2f}, {:.2f} after Holm)"
+    assert bare(shown.format(-100 * story["estimate"], *points(story, -1), story["p"], story["p_holm"])) in told
+    shown = "more ({:.0f}; {} to {}; {:.2f} after Holm)"
+    assert bare(shown.format(100 * facts["estimate"], *points(facts, 1), facts["p_holm"])) in told
+
+
+@pytest.mark.data
+@pytest.mark.skipif(not (DATA / "human" / "factual_qa.csv").exists(), reason="needs people's answers: MEMSCI_DATA")
+def test_how_humanlike_scores_are_is_told_as_the_formula_has_it(monkeypatch):
+    monkeypatch.setenv("MEMSCI_DATA", str(DATA))
+    told = section("People's questions about what they read")
+    found = humanlikeness(pd.read_csv(ROOT / "figures" / "runs" / "human_qa" / "partitions.csv.gz"))
+    alike = found.set_index(["condition", "method"])["humanlikeness"].round(2)
+    mean, facts, stories = "People's mean", alike["factual"], alike["narrative"]
+    shown = f"(humanlikeness {facts['MEGa']:.2f} for MEGa, {facts['RAG']:.2f} for RAG; {facts[mean]:.2f} for a reader"
+    assert shown.replace("0.", ".") in told
+    shown = f"({stories['MEGa']:.2f} and {stories['RAG']:.2f} against {stories[mean]:.2f})"
+    assert shown.replace("0.", ".") in told
 
 
 def test_list_strength_in_plain_english_is_told_as_it_is_in_the_tables():

@@ -115,14 +115,14 @@ def humanlikeness(table: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     table
-        That of a result.
+        That of a result, or `partitions.csv.gz` of a run.
 
     Returns
     -------
     pandas.DataFrame
         method, condition, humanlikeness; 1 if passages give a method the scores that persons have.
     """
-    right = table[table["measure"] == "correct"]
+    right = table[table["measure"] == "correct"].rename(columns={"partition": "list"})
     scores = right.groupby(["method", "condition", "list"])["value"].mean()
     rows = []
     for (method, kind), own in scores.groupby(["method", "condition"]):
