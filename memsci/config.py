@@ -15,8 +15,8 @@ from numbers import Real
 from typing import Any, Self
 
 from memsci.errors import MemsciError, check_in, check_whole
-from memsci.memory import words
 from memsci.prompts import encoding_text
+from memsci.words import words
 
 PLACES = ("mlp", "attention", "all")
 DTYPES = ("float32", "bfloat16", "float16")

@@ -16,10 +16,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import regex
 
 from memsci.errors import MemsciError, check_whole
 from memsci.later import later
+from memsci.words import stretch, words
 
 pd = later("pandas")
 
@@ -30,9 +30,6 @@ RESERVED = frozenset(
     "setting stop subject metric value protocol higher_is_better loss seconds learnt about corrects".split()
 )
 LABEL_WORDS = 6
-# Scripts that put no blanks between words: there a character, with its marks and what is written beside it, stands for one.
-UNSPACED = r"[\p{Han}\p{Hiragana}\p{Katakana}\u30fc\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]"
-_WORD = regex.compile(rf"(?:(?!{UNSPACED})[^\w\s])*{UNSPACED}\p{{M}}*(?:(?!{UNSPACED})[^\w\s])*|(?:(?!{UNSPACED})\S)+")
 # An id names the folder of its memory in a store, so it must be a file name on every system.
 _ID = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,98}[A-Za-z0-9_-])?")
 _UNWRITABLE = re.compile("[\ud800-\udfff\0]")  # lone surrogates have no UTF-8 form; tables end at a null character
@@ -333,25 +330,6 @@ def is_sequence(value: Any) -> bool:
 def is_missing(value: Any) -> bool:
     """Whether a cell of a table is empty."""
     return not is_sequence(value) and not isinstance(value, dict) and bool(pd.isna(value) or value == "")
-
-
-def words(text: str) -> list[str]:
-    """The words of a text; of scripts that put no blanks between them, its characters.
-
-    >>> words("In May, Nora hid it."), words("诺拉在Fernhill。")
-    (['In', 'May,', 'Nora', 'hid', 'it.'], ['诺', '拉', '在', 'Fernhill。'])
-    """
-    return _WORD.findall(text)
-
-
-def stretch(text: str, start: int, stop: int | None) -> str:
-    """The words of a text from one to another, as they stand there.
-
-    >>> stretch("In May, Nora hid it.", 2, 4), stretch("诺拉在Fernhill。", 0, 2)
-    ('Nora hid', '诺拉')
-    """
-    places = [match.span() for match in _WORD.finditer(text)][start:stop]
-    return " ".join(text[places[0][0] : places[-1][1]].split()) if places else ""
 
 
 def short(text: str, quote: bool = True) -> str:

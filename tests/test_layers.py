@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parents[1] / "memsci"
 
 # From the bottom up, a line per room: a package of memsci, or modules at its root. Imports point to what stands before.
 ROOMS = (
-    "errors later files provenance memory prompts config",  # the vocabulary
+    "errors later files provenance words memory prompts config",  # the vocabulary
     "world",
     "data",
     "models",
@@ -36,7 +36,7 @@ ROOMS = (
     "__init__ __main__",
 )
 LAYERS = " ".join(ROOMS).split()
-LIGHT = ("errors", "later", "files", "provenance", "memory", "prompts", "config", "world", "measures", "figures")
+LIGHT = ("errors", "later", "files", "provenance", "words", "memory", "prompts", "config", "world", "measures", "figures")
 HEAVY = ("torch", "transformers", "tokenizers", "sentence_transformers", "safetensors")
 
 MODULES = sorted(PACKAGE.rglob("*.py"))

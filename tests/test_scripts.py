@@ -15,8 +15,9 @@ from memsci.gate import calibrate
 from memsci.gate.embed import embedder
 from memsci.lifetime import rehearse
 from memsci.measures import metrics
-from memsci.memory import Memory, short, stretch, words
+from memsci.memory import Memory, short
 from memsci.models.base import Base
+from memsci.words import stretch, words
 
 CHINESE = "诺拉在三月五日把一封信藏在旧钢琴里，因为她不想让弟弟看到。后来她忘了它。"
 JAPANESE = "三月五日、ノラは手紙を古いピアノの中に隠した。その後、彼女はそれを忘れた。"

@@ -21,8 +21,9 @@ from memsci.adapters.lora import Stack
 from memsci.adapters.mixture import logits_at
 from memsci.adapters.train import Penalty, descend, of_a_step, precision, surprisal
 from memsci.config import Encoding
-from memsci.memory import Memory, stretch, words
+from memsci.memory import Memory
 from memsci.models.base import Base
+from memsci.words import stretch, words
 
 Lesson = tuple[list[int], list[int]]  # tokens of the prompt, and of the reply that is learnt
 

@@ -11,7 +11,8 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from memsci.memory import Memory, stretch, words
+from memsci.memory import Memory
+from memsci.words import stretch, words
 
 SHORT = 6  # words; a shorter text is a cue as it is
 STRAY = 0.001  # of the cues; few, since a question is less like its memory than they are

@@ -19,10 +19,11 @@ from torch.nn.functional import cross_entropy, normalize
 from memsci.config import Embedding
 from memsci.errors import MemsciError
 from memsci.gate import whiten
-from memsci.memory import UNSPACED, check_text
+from memsci.memory import check_text
 from memsci.models.base import Base, batches, without_bars
 from memsci.models.exclusive import exclusive
 from memsci.models.sites import attention_input_path, mlp_input_path
+from memsci.words import UNSPACED
 
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 BATCH = 16

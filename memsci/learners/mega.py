@@ -41,7 +41,7 @@ from memsci.later import later
 from memsci.learners.base import Learner, Trained, check_base, check_gate, several
 from memsci.lifetime import correct
 from memsci.measures.text_match import check_truth
-from memsci.memory import LABEL_WORDS, Memory, short, stretch, text_hash, words
+from memsci.memory import LABEL_WORDS, Memory, short, text_hash
 from memsci.models import generate
 from memsci.models.base import OWN, Base
 from memsci.models.conversation import Within
@@ -49,6 +49,7 @@ from memsci.models.sites import targets
 from memsci.models.untrained import unwritable
 from memsci.store.record import Remembered
 from memsci.store.store import Store
+from memsci.words import stretch, words
 
 pd = later("pandas")
 

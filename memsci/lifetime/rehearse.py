@@ -19,10 +19,11 @@ from memsci import prompts
 from memsci.adapters import study
 from memsci.adapters.lora import Adapter, stack
 from memsci.adapters.mixture import mixture
-from memsci.memory import LABEL_WORDS, stretch, words
+from memsci.memory import LABEL_WORDS
 from memsci.models import conversation, generate
 from memsci.models.base import Base
 from memsci.store.record import Remembered
+from memsci.words import stretch, words
 
 _FACT = re.compile(r"(?<=[a-z,;\-] )[A-Z][\w’'-]*\w|\d[\d,.:]*\d|\d")  # names within sentences, and numbers
 

@@ -14,8 +14,8 @@ from collections.abc import Sequence
 import regex
 
 from memsci.errors import MemsciError
-from memsci.memory import UNSPACED
 from memsci.prompts import without_thoughts
+from memsci.words import UNSPACED
 
 _UNITS = (
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "

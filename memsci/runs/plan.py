@@ -33,12 +33,13 @@ from memsci.learners.parts import Parts
 from memsci.lifetime import Sleep
 from memsci.measures import methods
 from memsci.measures.methods import Method
-from memsci.memory import Partition, words
+from memsci.memory import Partition
 from memsci.models import sites
 from memsci.models.base import OWN, SHIPPED, assets
 from memsci.models.conversation import BATCH
 from memsci.models.gguf import SMOLLM2, SMOLLM2_HUB
 from memsci.phenomena.experiment import EXPERIMENTS
+from memsci.words import words
 
 TOKENS_PER_WORD = 1.4  # of English with punctuation
 PROMPT_TOKENS = 45  # of a question, its instruction and the chat template
