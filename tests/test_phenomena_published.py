@@ -103,19 +103,23 @@ def test_interference_on_the_next_base_is_told_as_it_is_in_the_tables():
     minus = lambda text: text.replace("-", "−")
     for method, unit in (("Full", " points"), ("LoRA", "")):
         row = tests.loc[f"{method}: RI above PI"]
-        assert "{}{unit} ({} to {}; p = .02".format(*points(row.name), unit=unit) in told
-        assert (row["verdict"], round(row["p_holm"], 2)) == ("holds", 0.02)
+        assert "{}{unit} ({} to {}; p < .0001".format(*points(row.name), unit=unit) in told
+        assert row["verdict"] == "holds" and row["p_holm"] < 0.0001
     harm = found.xs("harm", level="measure")
-    assert f": {round(-harm['LoRA', 'PI'])} of these are" in told
+    assert f": {round(-harm['LoRA', 'PI'])} of its points are" in told
     foil = points("Full knows B against a foil less after A–C than after D–E")
-    assert minus("Full's B loses {} points ({} to {})".format(*foil)) in told
+    assert minus("its B loses {} points ({} to {}), where it".format(*foil)) in told
     later, earlier = harm["In context"][["RI", "PI"]]
     assert f"harmed by {later:.0f} points by what came later and by {earlier:.0f} by what came first" in told
+    weighed = tests.loc["MEGa knows B against a foil after A–C as after D–E"]
+    assert "its B loses {} points against a foil".format(round(100 * weighed["estimate"])) in told
+    assert weighed["verdict"] == "differs"
     order = tests.loc["In context: PI above RI"]
     assert minus("(the difference: {} to {})".format(*points(order.name)[1:])) in told and order["verdict"] == "open"
     controls = lambda method: found[method].xs("answer", level="measure")[["A–B, D–E", "D–E, A–C"]].round().astype(int)
     assert "(Full answers {} and {} % of".format(*controls("Full")) in told and set(controls("MEGa")) == {86}
     assert "the context {} and {}.)".format(*controls("In context")) in told
+    assert "to be drawn ({} and {} %)".format(*controls("LoRA")) in told and controls("LoRA").mean() < 20
 
 
 def test_misinformation_of_all_weights_is_told_as_it_is_in_the_tables():
