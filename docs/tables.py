@@ -15,6 +15,7 @@ from memsci.figures.series import series
 from memsci.measures import paper
 from memsci.measures.methods import labels, order
 from memsci.measures.metrics import METRICS
+from memsci.phenomena.result import told
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "results.md"
@@ -146,7 +147,7 @@ def claims(run: str) -> pd.DataFrame:
     (path,) = (ROOT / "figures" / "runs" / run).glob("*_tests.csv")
     rows = pd.read_csv(path).query("verdict != 'not run'")
     number = lambda value: "–" if pd.isna(value) else f"{value:.3g}"
-    verdicts = [f"{row.verdict}{', by construction' if row.by_construction else ''}" for row in rows.itertuples()]
+    verdicts = [told(row) for row in rows.itertuples()]
     spread = [f"{number(row.low)} to {number(row.high)}" for row in rows.itertuples()]
     p = rows["p_holm"].map(number)
     return pd.DataFrame(

@@ -279,7 +279,7 @@ def test_lines_that_coincide_are_drawn_apart():
     )
     assert legend(ax)[-2:] == [COINCIDE, TOLD] and figures.displaced(ax.figure) == ["Full", "MEGa"]
     said = figures.caption("Answers", frame, "qa", displaced=figures.displaced(ax.figure))
-    assert said.endswith("Drawn a few points up or down, as they coincide with others: Full, MEGa.")
+    assert said.endswith("Drawn a little beside their places, as they coincide with others: Full, MEGa.")
     # Many stay near where they are.
     many = [point(1.0, **key, method=f"Mine {k}", stop=t) for k in range(9) for t in STOPS]
     crowded = figures.forgetting_curve(pd.DataFrame(many), "qa")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import matplotlib
 import numpy as np
@@ -51,6 +52,22 @@ def test_claims_are_tested_over_lists_never_over_queries(made):
     assert tests.loc["A is above B", "p"] == sign_flip(d)
     assert tests["verdict"].tolist() == ["holds", "holds", "holds", "holds", "not run"]
     assert tests["by_construction"].tolist() == [False, False, True, False, False]
+
+
+def test_an_interval_without_width_shows_that_nothing_differs_only_where_it_must(made):
+    floor = Phenomenon("planted", made.table.assign(value=0.0))
+    [claim] = [one for one in CLAIMS if one.kind == "equal"]
+    found = floor.test([claim, replace(claim, by_construction=True)])
+    assert found[["low", "high"]].eq(0).all(axis=None) and found["verdict"].tolist() == ["open", "holds"]
+    assert [result.told(row) for row in found.itertuples()] == ["open", "holds, by construction"]
+
+
+def test_a_caption_counts_the_lists_of_what_is_drawn(made):
+    other = made.table[made.table["list"] < 2].assign(measure="undrawn")
+    both = Phenomenon("planted", pd.concat([made.table, other]))
+    assert "Means over n = 2 to 10 lists" in report._of_phenomenon(both, []).replace("–", " to ")
+    result.about("planted", "A planted effect", CLAIMS, drawn=("share",))
+    assert "Means over n = 10 lists" in report._of_phenomenon(both, [])
 
 
 def test_a_caption_tells_what_holds_by_construction_and_what_could_not_hold(made):

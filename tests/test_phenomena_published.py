@@ -91,7 +91,14 @@ def test_interference_of_all_weights_is_told_as_it_is_in_the_tables():
     controls = {side: found[side, "answer"] for side in ("A–B, D–E", "D–E, A–C")}
     b, c = controls["A–B, D–E"] - found["RI", "harm"], controls["D–E, A–C"] - found["PI", "harm"]
     assert f"(B in {round(b)} %, C in {int(c)} % after both)" in told
-    assert f"{round(-found['PI', 'harm'] + 1e-9)} of them are a PI below 0" in told
+    assert f"{round(-found['PI', 'harm'] + 1e-9)} of the points are a PI below 0" in told
+    assert f"what came first harms C by {found['PI', 'harm, recall']:.0f} points" in told
+    assert f"B falls to 0 from {found['A–B, D–E', 'recall']:.0f} %" in told
+    assert found["A–B, D–E", "recall"] == found["RI", "harm, recall"]  # so that nothing of it is left
+    beside = of_lists("interference").xs("harm, foil", level="measure")
+    assert f"(MEGa {beside['MEGa', 'RI']:.0f} points, RAG, which has the text, {beside['RAG', 'RI']:.0f})" in told
+    more = found["RI", "harm, foil"] - beside["MEGa", "RI"]
+    assert f"Full loses more than MEGa is not shown ({more:.0f} points more;" in told
     assert f"after A–B ({c / 100:.2f}) than after D–E ({controls['D–E, A–C'] / 100:.2f})".replace("0.", ".") in told
     assert f"and C gains {round(-found['PI', 'harm, foil'])}" in told
 
@@ -128,12 +135,15 @@ def test_misinformation_of_all_weights_is_told_as_it_is_in_the_tables():
     both = lambda method: [round(loss[method, test]) for test in ("standard", "standard, no source")]
     assert "Full {} points of the standard test with its source, {} without".format(*both("Full")) in told
     assert "LoRA {} and {})".format(*both("LoRA")) in told
-    misled = [round(found["Full", c, "standard"]) for c in ("misled", "misled, no source")]
-    assert "in {} and {} % of events the original".format(*misled) in told
+    for method, shown in (("Full", "in {} and {} % of events (Full)"), ("LoRA", "in {} and {} % (LoRA)")):
+        misled = [round(found[method, c, "standard"]) for c in ("misled", "misled, no source")]
+        assert shown.format(*misled) in told
+    beside = of_lists("misinformation")["MEGa", "modified, no source", "loss"]
+    assert f"MEGa loses {beside:.0f} by its own gate, as many as Full ({loss['Full', 'modified, no source']:.0f})" in told
     tests = pd.read_csv(ROOT / "figures" / "runs" / "misinformation-full" / "misinformation_tests.csv").set_index("claim")
     full, lora = (tests.loc[f"{method}: a report costs in the modified test"] for method in ("Full", "LoRA"))
     percent = lambda value: f"{100 * value + 1e-9:.0f}".replace("-", "−")
-    assert f"Full loses {round(100 * full['estimate'])} points of the modified test, too ({percent(full['low'])} to" in told
+    assert f"Of the modified test Full loses {round(100 * full['estimate'])} points ({percent(full['low'])} to" in told
     assert f"p = {full['p']:.2f}, {full['p_holm']:.2f} after Holm: open".replace("0.", ".") in told
     assert f"LoRA {round(100 * lora['estimate'])} ({percent(lora['low'])} to {percent(lora['high'])})" in told
     assert set(tests.loc[[full.name, lora.name], "verdict"]) == {"open"}

@@ -78,7 +78,7 @@ def caption(
     if metric is not None and METRICS[metric].unit == "share" and middle == "mean":
         said += _at_an_end(table)
     if displaced:
-        said.append(f"Drawn a few points up or down, as they coincide with others: {', '.join(displaced)}.")
+        said.append(f"Drawn a little beside their places, as they coincide with others: {', '.join(displaced)}.")
     if paper:
         said.append("The paper's values are of another base model (Llama-3.1-8B), judge and embedding: compare the orders.")
     return " ".join(said)

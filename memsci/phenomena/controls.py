@@ -141,7 +141,10 @@ def joined(gates: Sequence[Gate], ids: Sequence[str], labels: Sequence[str]) -> 
 
 
 def attribute(means: pd.DataFrame, measure: str, condition: str) -> str:
-    """Where an effect comes from, by which learners show it: those whose interval is above 0. *Not in the paper.*
+    """A first reading of where an effect comes from: by which learners' intervals are above 0. *Not in the paper.*
+
+    It compares no learners with each other: that one interval holds 0 and another does not is no difference between them.
+    Before a conclusion, test that difference (`Phenomenon.test` with claims of your own).
 
     Parameters
     ----------

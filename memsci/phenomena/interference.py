@@ -224,6 +224,7 @@ about(
               {"method": "Full", "condition": "RI"}, 0.0, "more"),
     ],
     _plane,
+    drawn=("harm", "harm, foil"),
     note="One reply cannot give two facts, so that two that are known alike lose half of their replies by the scoring. "
     f"MEGa and RAG lie on the diagonal, and the true gate at 0, by construction. Learners that answer less than {LEAST:.0%} "
     "where nothing competes are left out: they have nothing to lose.",

@@ -202,6 +202,7 @@ about(
         _loss("In context: a report costs nothing in the modified test", "In context", "modified", "equal"),
     ],
     _draw,
+    drawn=("loss",),
     note="Of two facts that are stored alike one is chosen by chance, which is half of the standard test lost. The true "
     "gate loses nothing by construction: every event has an adapter of its own.",
 )  # fmt: skip

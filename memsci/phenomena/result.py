@@ -93,6 +93,8 @@ class About:
         Between what numbers a measure lies whatever is found (`SHARE`), so that no interval within lists passes these.
     unit : str
         What a reader is told that a list is, in the singular.
+    drawn : tuple of str
+        The measures that the figure shows, whose n its caption tells; none named: all.
     """
 
     name: str
@@ -103,6 +105,7 @@ class About:
     note: str = ""
     bounds: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     unit: str = "list"
+    drawn: tuple[str, ...] = ()
 
 
 ABOUT: dict[str, About] = {}
@@ -219,7 +222,9 @@ class Phenomenon:
 
         With d_u the difference of both sides' means in list u: "more" and "less" by the exact sign-flip test of d, adjusted
         for all such claims of the call that do not hold by construction (Holm) and a 95 % interval; "equal" by whether the
-        90 % interval of the mean of d lies within ± margin (two one-sided tests at 5 % each). *Not stated in the paper.*
+        90 % interval of the mean of d lies within ± margin (two one-sided tests at 5 % each). Where d is the same in all
+        lists, as at a floor or ceiling, that interval has no width and shows nothing: "open", unless it is so by
+        construction. *Not stated in the paper.*
 
         Parameters
         ----------
@@ -311,12 +316,19 @@ def open(path: str | os.PathLike[str]) -> Phenomenon:
     return Phenomenon(header["phenomenon"], table, events, header["protocol"])
 
 
+def told(row: Any) -> str:
+    """The verdict of a row of `Phenomenon.test` as a reader is told it."""
+    if not row.by_construction:
+        return row.verdict
+    return "holds, by construction" if row.verdict == "holds" else f"{row.verdict}, expected by construction"
+
+
 def _verdict(claim: Claim, row: Mapping[str, Any]) -> str:
     if not row["n"]:
         return "not run"
     if claim.kind == "equal":
         if -claim.margin <= row["low"] and row["high"] <= claim.margin:
-            return "holds"
+            return "holds" if claim.by_construction or row["low"] < row["high"] else "open"
         return "differs" if row["low"] > claim.margin or row["high"] < -claim.margin else "open"
     p = row["p"] if claim.by_construction else row["p_holm"]
     if not p <= LEVEL:

@@ -153,6 +153,7 @@ def _phenomena(folder: Path, out: Path, experiment: str, size: str, model: str) 
 def _of_phenomenon(found: Phenomenon, apart: list[str]) -> str:
     """The caption of a phenomenon, with its claims and their verdicts."""
     from memsci.phenomena.result import ABOUT
+    from memsci.phenomena.result import told as verdict
 
     known, tests, told = ABOUT[found.name], found.test(), []
     for claim, row in zip(known.claims, tests.itertuples(), strict=True):
@@ -161,15 +162,16 @@ def _of_phenomenon(found: Phenomenon, apart: list[str]) -> str:
         how = [f"n = {row.n}"]
         how += [f"within ± {claim.margin:g}"] if claim.kind == "equal" else []
         how += [f"p = {row.p_holm:.2g}"] if pd.notna(row.p_holm) else []
-        built = ", by construction" if row.by_construction else ""
-        told.append(f"{row.claim} ({', '.join(how)}): {row.verdict}{built}")
+        told.append(f"{row.claim} ({', '.join(how)}): {verdict(row)}")
     if waiting := tests.loc[tests["n"] == 0, "claim"].tolist():
         told.append(f"not run: {'; '.join(waiting)}")
     kinds = {claim.kind for claim, n in zip(known.claims, tests["n"]) if n}
     test = f"{_how_tested(tests, kinds)}: {'; '.join(told)}" if told else ""
     cut = ", cut where the scale ends" if known.bounds else ""
     bars = {"interval": f"{WITHIN.format(known.unit)}{cut}"} if known.within else {}
-    under = caption(known.title, found.shown(), unit=known.unit, test=test, displaced=apart, **bars)
+    means = found.shown()
+    means = means[means["measure"].isin(known.drawn)] if known.drawn else means
+    under = caption(known.title, means, unit=known.unit, test=test, displaced=apart, **bars)
     return " ".join(filter(None, (under, _too_few(tests), known.note)))
 
 
