@@ -1,9 +1,10 @@
-"""What memories still know once they have slept into one adapter. ``python -m benchmarks.sleep``
+"""What memories still know once they have slept into shared adapters. ``python -m benchmarks.sleep``
 
-The shipped model on the first memories of episodic partition 10: each in its own adapter, then slept into one of a twelfth
-of the ranks from what they recall of themselves, and, as a control, from their true texts; and merged by weights alone.
-QA over three questions a memory by the mind's own gate, direct and after recall; the built-in quiz; bytes of the store.
-With ``--ranks 16 32 64`` a sleep with each; with ``--compress`` each row also as a smaller copy of its store (`compress`).
+The shipped model on the first memories of episodic partition 10: each in its own adapter, then slept from what they recall
+of themselves into adapters of a twelfth of the ranks, and, as a control, from their true texts; with all changed over,
+however little is recalled ("all slept"), and all of these in one; and merged by weights alone. QA over three questions a
+memory by the mind's own gate, direct and after recall; the built-in quiz; bytes of the store. With ``--ranks 16 32 64`` a
+sleep with each; with ``--compress`` each row also as a smaller copy of its store (`compress`).
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from memsci.lifetime import Oldest, Sleep
 from memsci.memory import Partition
 from memsci.store.compress import compress
 
-WAYS = ("separate", "slept", "slept from texts", "sum", "mean")
+WAYS = ("separate", "slept", "all slept", "slept from texts", "slept in one", "sum", "mean")
 OPTIONS = {name: value for name, value in Sleep().to_dict().items() if name != "interleave"}
 
 
@@ -35,6 +36,8 @@ def change(world: Partition, settings: Sleep) -> dict[str, Callable[[memsci.MEGa
     return {
         "separate": lambda mind: None,
         "slept": lambda mind: mind.sleep(Oldest(), settings),
+        "all slept": lambda mind: mind.sleep(Oldest(), forced),
+        "slept in one": lambda mind: mind.sleep(Oldest(), replace(forced, most=None)),
         "slept from texts": lambda mind: mind.sleep(Oldest(), settings, memories=world),
         "sum": lambda mind: mind.merge(ids, by="sum", settings=forced),
         "mean": lambda mind: mind.merge(ids, by="mean", settings=forced),
@@ -63,7 +66,7 @@ def row(way: str, mind: memsci.MEGa, world: Partition, done: pd.DataFrame | None
 def todo(ways: Sequence[str], ranks: Sequence[int] | None) -> list[tuple[str, int | None]]:
     """The ways, those that learn an adapter once for each rank."""
     several = [None] if ranks is None else list(ranks)
-    return [(way, rank) for way in ways for rank in (several if way.startswith("slept") else [None])]
+    return [(way, rank) for way in ways for rank in (several if "slept" in way else [None])]
 
 
 def parser() -> argparse.ArgumentParser:

@@ -127,6 +127,7 @@ def test_policies_pass_over_what_slept_already(sleeper):
         (lambda mind: Sleep(least=2), "least must be a number from 0 to 1; 2"),
         (lambda mind: Sleep(lr=float("nan")), "lr must be a finite number above 0"),
         (lambda mind: Sleep(epochs=0), "epochs must be"),
+        (lambda mind: Sleep(most=0), "most must be"),
         (lambda mind: mind.merge(["c"]), "Two memories or more are merged; 1"),
         (lambda mind: mind.merge("c"), "the text 'c' was given"),
         (lambda mind: mind.merge(["c", "d"]), "no memory 'd'"),
@@ -210,6 +211,20 @@ def test_a_later_sleep_takes_what_slept_along_or_leaves_it_where_it_was(sleeper,
     table = sleeper.sleep(Oldest(), replace(SPARE, least=0.0), progress=False)
     assert table["id"].tolist() == ["c", "a", "b", "e", "j"] and len(sleeper.store.shared) == 1
     assert seen[1][5] is not None, "it goes on from the adapter that most memories share"
+
+
+def test_more_memories_than_may_share_an_adapter_sleep_in_groups_and_leave_what_slept_alone(mind, monkeypatch):
+    seen = []
+    learn = slow.learn
+    monkeypatch.setattr(slow, "learn", lambda *a, **k: seen.append(a) or learn(*a, **k))
+    few = replace(SPARE, least=0.0, most=2)
+    assert mind.sleep(Oldest(), few, progress=False)["id"].tolist() == ["c", "a", "b"]
+    shared = {one.id: one.shared for one in mind.store.records}
+    assert shared["a"] == shared["b"] != shared["c"] and None not in shared.values()
+    mind.encode([Memory("Eve hid.", id="e", label="Eve")], progress=False)
+    assert mind.sleep(Oldest(), few, progress=False)["id"].tolist() == ["e"]
+    assert {one.id: one.shared for one in mind.store.records}.items() >= shared.items() and len(mind.store.shared) == 3
+    assert [list(a[2]) for a in seen] == [["c"], ["a", "b"], ["e"]] and all(a[5] is None for a in seen)
 
 
 def test_a_sleep_goes_on_from_what_the_shared_adapter_does(sleeper):

@@ -149,14 +149,14 @@ def test_it_is_drawn_with_every_learner():
     rng = np.random.default_rng(0)
     rows = [
         {"list": k, "method": m, "condition": f"{by} {at}", "measure": measure, "item": "a", "value": rng.uniform()}
-        for k in range(2) for m in ("MEGa", "MEGa, slept", "LoRA") for by in ("day", "age") for at in (2, 8)
+        for k in range(2) for m in ("MEGa", "MEGa, slept in groups", "LoRA") for by in ("day", "age") for at in (2, 8)
         for measure in ("qa", "recalled qa", "slow qa", "correct gate", "share of bytes", "knowledge", "seconds")
     ]  # fmt: skip
     table = phenomena.tidy(pd.DataFrame(rows), phenomenon="lifetime", seed=0)
     result = phenomena.Phenomenon("lifetime", table)
     figure = result.figure()
     told = [text.get_text() for text in figure.axes[2].get_legend().get_texts()]
-    assert told == ["MEGa", "MEGa, slept", "LoRA"]
+    assert told == ["MEGa", "MEGa, slept in groups", "LoRA"]
     assert figure.axes[2].get_legend().get_title().get_text() == "2 lives: no interval"
     single = phenomena.Phenomenon("lifetime", table[table["list"] == 0]).figure()
     assert single.axes[2].get_legend().get_title().get_text() == "1 life: no interval"

@@ -48,8 +48,11 @@ class Sleep(Settings):
         Lessons per step.
     wordings
         Other wordings of each sentence that a memory is asked for; 0 for its recall alone.
+    most
+        Memories that share one adapter at most. While all that sleep and slept are no more, they have one; beyond that
+        what slept keeps the adapter that it has, and the others get new ones. None: one adapter for all that ever slept.
     interleave
-        Whether what shares an adapter already recalls itself too and is learnt anew with the others.
+        Where what slept shares the one adapter: whether it recalls itself too and is learnt anew with the others.
     least
         Share of the words of a memory's own recall that the shared adapter must say for the memory to change over.
     seed
@@ -57,10 +60,11 @@ class Sleep(Settings):
     """
 
     rank: int | None = None
-    epochs: int = 30
+    epochs: int = 60
     lr: float | None = None
     batch_size: int = 4
     wordings: int = 3
+    most: int | None = 12
     interleave: bool = True
     least: float = 0.9
     seed: int = 0
@@ -70,8 +74,9 @@ class Sleep(Settings):
             check_whole(name, getattr(self, name), least=1)
         for name in ("wordings", "seed"):
             check_whole(name, getattr(self, name), least=0)
-        if self.rank is not None:
-            check_whole("rank", self.rank, least=1)
+        for name in ("rank", "most"):
+            if getattr(self, name) is not None:
+                check_whole(name, getattr(self, name), least=1)
         if self.lr is not None and not (isfinite(self.lr) and self.lr > 0):
             raise MemsciError(f"lr must be a finite number above 0; {self.lr!r} was given.")
         check_in("interleave", self.interleave, (False, True))

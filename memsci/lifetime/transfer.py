@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from math import ceil
 from typing import Any
 
 from memsci.adapters.lora import Adapter
@@ -25,17 +26,22 @@ COLUMNS = ["id", "label", "slept", "words", "bytes_before", "bytes_after", "seco
 def sleep(
     mind: Any, policy: Any, settings: slow.Sleep | None = None, memories: Any = None, progress: bool = True
 ) -> pd.DataFrame:
-    """Let memories sleep: what they recall of themselves is learnt by one adapter that they then share.
+    """Let memories sleep: what they recall of themselves is learnt by an adapter that they then share.
 
     1. The memories that the policy chooses recall themselves, each with its own gate alone open, and say what they can
-       in other words; no text is read. So do those that share an adapter already, unless `settings` forbid it.
-    2. One adapter learns from all of these (`memsci.lifetime.Sleep`), going on from the one that most memories share.
+       in other words; no text is read.
+    2. One adapter learns from what they said (`memsci.lifetime.Sleep`), going on from the one that memories share
+       already; these recall themselves too and are learnt with the others. Where that would be more memories than
+       ``settings.most``, new adapters learn instead, in groups of at most so many in the order of encoding.
     3. Each memory is asked of it alone, by its label and by the first words of its recall. If it says 90 % of the words
        of the memory's own recall at the worse of the two, the memory changes over and its own adapter goes; others stay
-       as they were.
+       as they were, and may sleep again another time.
+
+    With ``Sleep(most=None)`` there is one adapter for all, as consolidation is usually drawn: the more memories it is to
+    hold, the smaller the part that it holds, and the more of what the base knew is lost (docs/notes/lifetime.md).
 
     Keys stay, so the gate still opens each memory by itself; what it gives to those that share an adapter adds up on it.
-    A sleep that was interrupted is done again by the same call. *Not in the paper.*
+    A sleep that was interrupted is gone on with by the same call. *Not in the paper.*
 
     Parameters
     ----------
@@ -67,16 +73,32 @@ def sleep(
         if id not in records:
             raise mind.store.unknown(id)
     new = [id for id in new if not records[id].shared]
-    earlier = [id for id, one in records.items() if one.shared and settings.interleave]
+    earlier = [id for id, one in records.items() if one.shared]
+    together = settings.most is None or len(earlier) + len(new) <= settings.most
+    earlier = earlier if together and settings.interleave else []
     if not new:
         return pd.DataFrame(columns=COLUMNS)
     begun, before = time.perf_counter(), sizes(mind)
     asked, told = recollected(mind, [id for id in records if id in {*new, *earlier}], settings, memories, progress)
-    name = slow.largest(mind)
+    name = slow.largest(mind) if together else None
     start = name and mind.store.adapter(next(id for id, one in records.items() if one.shared == name))
-    adapter = slow.learn(mind.base, mind.encoding, told, asked, settings, start, progress)
-    words = change_over(mind, adapter, told, asked, settings.least)
+    words: dict[str, float] = {}
+    for group in [list(told)] if together else groups(list(told), settings.most):
+        texts = {id: told[id] for id in group}
+        adapter = slow.learn(mind.base, mind.encoding, texts, asked, settings, start, progress)
+        words |= change_over(mind, adapter, texts, asked, settings.least)
     return changes(mind, words, settings.least, before, begun)
+
+
+def groups(ids: Sequence[str], most: int) -> list[list[str]]:
+    """The ids in their order in as few groups as have at most so many, of as equal sizes as can be.
+
+    >>> groups(list("abcde"), 3)
+    [['a', 'b'], ['c', 'd', 'e']]
+    """
+    number = ceil(len(ids) / most)
+    ends = [k * len(ids) // number for k in range(number + 1)]
+    return [list(ids[start:end]) for start, end in zip(ends, ends[1:])]
 
 
 def recollected(
