@@ -54,14 +54,18 @@ _UNIT = {written: unit for unit, forms in _WRITTEN.items() for written in forms.
 
 _ARTICLES = {"a", "an", "the"}
 _BREAKS = {",", ";"}
+_ENDS = _BREAKS | {"and", "or"}  # of an item: "a" before one of them, or last, is the letter
 _ORDER = {"1th", "last", "earlier", "earliest", "later", "latest", "sooner"}  # what a question of order in time asks for
 # Letters that Unicode does not take apart into a plain letter and a mark.
 _LETTERS = str.maketrans({"ø": "o", "ł": "l", "đ": "d", "æ": "ae", "œ": "oe", "ı": "i", "þ": "th", "ð": "d"})
 
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 _SPACED = rf"(?:(?!{UNSPACED})[^\W_])"
-_TOKEN = regex.compile(rf"\d+(?:[.:/]\d+)*(?!{_SPACED})|{UNSPACED}\p{{M}}*|{_SPACED}+|[-,;$€£¥%&°]")
+_TOKEN = regex.compile(rf"\d+(?:[.:/]\d+)*(?!{_SPACED})|{UNSPACED}\p{{M}}*|{_SPACED}+[⁺⁻]*|[-,;$€£¥%&°]")
 _OF_SPACED = regex.compile(rf"(?:(?!{UNSPACED}).)+", regex.DOTALL)
+# The sign that a grade or a blood group ends with ("B+", "AB-"), which no other dash or plus is.
+_SIGN = re.compile(r"(?<!\w)([a-z]{1,2})(\++|[-−])(?![\w+−-])")
+_SIGNS = str.maketrans("+-−", "⁺⁻⁻")
 _ATTACHED = re.compile(rf"\b(\d+(?:[.:]\d+)*)(st|nd|rd|th|am|pm|{'|'.join(w for w in _UNIT if w.isalpha())})\b")
 
 
@@ -69,20 +73,25 @@ def contains(answer: str, truth: str) -> bool:
     """Whether the true answer stands in the answer: its words whole and in order, or, if a list, item by item.
 
     A truth of symbols alone ("★") must stand there as it is.
+
+    Examples
+    --------
+    >>> contains("It was option A.", "Option A"), contains("It was option B.", "Option A"), contains("B+", "B-")
+    (True, False, False)
     """
     check_truth(truth)
-    said, true = tokens(answer), tokens(truth)
+    true = tokens(truth)
     if not set(true) - _BREAKS:
         return truth.strip() in answer
     if not set(true) - _ARTICLES - _BREAKS:
         # The grade "A" is no article: only its capital tells.
-        return re.search(rf"(?<!\w){re.escape(truth.strip())}(?!\w)", answer) is not None
-    said = [token for token in said if token not in _ARTICLES | _BREAKS]
-    true = [token for token in true if token not in _ARTICLES]
-    if _stands_in([token for token in true if token not in _BREAKS], said):
-        return True
+        return _as_it_is(truth.strip(), answer)
+    said = [token for token in tokens(answer) if token not in _BREAKS]
+    true = _without_articles(true)
     items = _items(true)
-    return len(items) > 1 and all(_stands_in(item, said) for item in items)
+    if ["a"] not in items and _stands_in([token for token in true if token not in _BREAKS], said):
+        return True
+    return len(items) > 1 and all(_item_stands_in(item, said, answer, truth) for item in items)
 
 
 def check_truth(truth: str) -> None:
@@ -95,9 +104,15 @@ def parts(answer: str, truth: str) -> list[bool]:
     """Which items of a true answer that is a list ("A, B" or "A and B") stand in the answer; a single one if it is none."""
     answer = without_thoughts(answer)
     whole = contains(answer, truth)
-    said = [token for token in tokens(answer) if token not in _ARTICLES | _BREAKS]
-    items = [item for item in _items([token for token in tokens(truth) if token not in _ARTICLES]) if item]
-    return [_stands_in(item, said) for item in items] if len(items) > 1 else [whole]
+    said = [token for token in tokens(answer) if token not in _BREAKS]
+    items = _items(_without_articles(tokens(truth)))
+    return [_item_stands_in(item, said, answer, truth) for item in items] if len(items) > 1 else [whole]
+
+
+def _without_articles(true: list[str]) -> list[str]:
+    """The words of a true answer without its articles: "a" is one if a word of the same item follows it."""
+    following = [*true[1:], ","]
+    return [one for one, then in zip(true, following) if one not in _ARTICLES or (one == "a" and then in _ENDS)]
 
 
 def _items(true: list[str]) -> list[list[str]]:
@@ -108,7 +123,7 @@ def _items(true: list[str]) -> list[list[str]]:
             items.append([])
         else:
             items[-1].append(token)
-    return items
+    return [item for item in items if item]
 
 
 def offers(question: str, truth: str) -> bool:
@@ -130,8 +145,32 @@ def chooses(answer: str, question: str) -> bool:
     return "or" not in said and (asked.isdisjoint(_ORDER) or said <= {*asked, *_ARTICLES, *_BREAKS, "it", "was"})
 
 
+def _item_stands_in(item: list[str], said: list[str], answer: str, truth: str) -> bool:
+    """Whether an item of a list stands in the answer; of the letter A alone, again only the capital tells."""
+    if item == ["a"] and _as_it_is("A", truth):
+        return _as_it_is("A", answer)
+    return _stands_in(item, said)
+
+
+def _as_it_is(part: str, whole: str) -> bool:
+    return re.search(rf"(?<!\w){re.escape(part)}(?!\w|[+−-]+(?!\w))", whole) is not None
+
+
 def _stands_in(part: list[str], whole: list[str]) -> bool:
-    return any(whole[i : i + len(part)] == part for i in range(len(whole) - len(part) + 1))
+    """Whether words stand among others in their order, with nothing but articles between them. 5 does not stand in -5."""
+    negative = _NUMBER.fullmatch(part[0]) is not None
+    for start, first in enumerate(whole, start=1):
+        if first != part[0] or (negative and whole[start - 2 : start - 1] == ["minus"]):
+            continue
+        left = part[1:]
+        for token in whole[start:]:
+            if left and token == left[0]:
+                left = left[1:]
+            elif not left or token not in _ARTICLES:
+                break
+        if not left:
+            return True
+    return False
 
 
 def tokens(text: str) -> list[str]:
@@ -153,6 +192,7 @@ def _characters(text: str) -> str:
     text = re.sub(r"(?<=\d)[\u00a0\u2009\u202f'’](?=\d{3}(?!\d))", "", text)  # 850 000, as written outside English
     text = unicodedata.normalize("NFKC", text).replace("、", ",")
     text = _OF_SPACED.sub(_without_accents, text).casefold().translate(_LETTERS)
+    text = _SIGN.sub(lambda match: match[0].translate(_SIGNS), text)
     text = re.sub(r"[‐‑‒–—―−]", "-", text).replace("’", "'").replace("‘", "'")
     text = re.sub(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?![\d])", lambda match: match[0].replace(",", ""), text)
     text = re.sub(r"\b([^\W\d_])\.(?:\s?(?=[^\W\d_]\.)|(?=[^\W\d_]\b))", r"\1", text)  # u.s. us., j. k. jk.
