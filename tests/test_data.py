@@ -104,6 +104,15 @@ def test_a_bad_table_is_refused_with_file_and_row(tmp_path, name, content, says)
     assert says in str(caught.value) and str(path) in str(caught.value)
 
 
+def test_a_csv_holds_texts_of_any_length(tmp_path):
+    path, long = tmp_path / "m.csv", "Nora hid it. " * 20_000
+    path.write_text(f"text,id\nA.,a\n{long},b\n")
+    assert [one.text for one in table(path)] == ["A.", long]
+    path.write_text(f'text,id\nA.,a\n"B.,b\n{long},c\n')  # a quote that nothing closes
+    with pytest.raises(MemsciError, match="m.csv: line 3: not a well-formed CSV file"):
+        table(path)
+
+
 def test_empty_columns_and_rows_of_a_spreadsheet_are_passed_over(tmp_path):
     path = tmp_path / "m.csv"
     path.write_text("text,id,,\nA.,a,,\n,,,\nB.,b,,\n,,,\n")

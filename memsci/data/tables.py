@@ -254,6 +254,7 @@ def _delimited(path: Path, how: How) -> Cells:
     text, sep = _decoded(path.read_bytes(), how.encoding), how.sep
     if hint := re.match(r"sep=(.)\r?\n?", text):  # a line that Excel takes for itself
         text, sep = text[hint.end() :], sep or hint[1]
+    csv.field_size_limit(max(csv.field_size_limit(), len(text)))  # 131,072 characters otherwise; of the whole process
     sep = sep or max(SEPARATORS, key=lambda one: _columns_found(text, one, how))
     if not isinstance(sep, str) or len(sep) != 1:
         raise MemsciError(f"sep must be one character, such as ';'; {sep!r} was given.")
@@ -263,9 +264,10 @@ def _delimited(path: Path, how: How) -> Cells:
         for row in reader:
             rows.append((f"Row {len(rows) + 1}", reader.line_num, row))
     except csv.Error as error:
+        begun = rows[-1][1] + 1 if rows else 1
         raise MemsciError(
-            f"line {reader.line_num}: not a well-formed CSV file ({error}). A cell with a quote has quotes around it, and "
-            "its own are doubled."
+            f"line {begun}: not a well-formed CSV file ({error}, in the row that begins there). A cell with a quote has "
+            "quotes around it, and its own are doubled."
         ) from None
     rows = [one for one in rows if any(cell.strip() for cell in one[2])]
     header = _first([(name, row) for name, _, row in rows], how)
