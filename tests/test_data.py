@@ -104,6 +104,14 @@ def test_a_bad_table_is_refused_with_file_and_row(tmp_path, name, content, says)
     assert says in str(caught.value) and str(path) in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "source", [{"nora": "Nora hid the letter."}, {"text": ["A."], "id": ["a"]}, {"A.", "B."}, frozenset(), b"A.", {}.keys()]
+)
+def test_what_is_no_list_of_texts_is_refused(source):
+    with pytest.raises(MemsciError, match=f"not {type(source).__name__}.*DataFrame.*'text'"):
+        table(source)
+
+
 def test_a_csv_holds_texts_of_any_length(tmp_path):
     path, long = tmp_path / "m.csv", "Nora hid it. " * 20_000
     path.write_text(f"text,id\nA.,a\n{long},b\n")

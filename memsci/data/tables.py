@@ -14,7 +14,7 @@ import numbers
 import os
 import re
 import zipfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -170,6 +170,11 @@ def table(
     if not isinstance(source, Iterable):
         raise MemsciError(
             f"Memories come from a file, a DataFrame, a list of texts or of Memory objects, not {type(source).__name__}."
+        )
+    if isinstance(source, (Mapping, Set, bytes, bytearray)):
+        raise MemsciError(
+            f"Memories come from a file, a DataFrame, a list of texts or of Memory objects, not {type(source).__name__}. "
+            "Put them into a DataFrame: pandas.DataFrame({'text': […], 'id': […]})."
         )
     if isinstance(source, Memory):
         return check_memories(source)
