@@ -132,7 +132,7 @@ def test_what_is_said_beside_those_tables_is_so():
     curves = pd.read_csv(run / "curves.csv")
     known = curves[(curves["over"] == "all memories") & (curves["metric"] == "knowledge")]
     low, high = (known.groupby("method")["mean"].agg(of).mul(100).round().astype(int) for of in ("min", "max"))
-    assert f"at every stop near it ({low['MEGa']} to {high['MEGa']} %, base {low['Base']})" in told
+    assert f"at every stop ({low['MEGa']} to {high['MEGa']} %, base {low['Base']};" in told
     for better, worse, said, sign in (
         ("MEGa", "Base", "at the end MEGa is {} and {} points from the base", "+"),
         ("Base", "LoRA", "the merged LoRA loses {} and {}", ""),
@@ -179,6 +179,24 @@ def test_what_is_said_of_the_next_base_is_what_its_report_says():
     for name in (two, "reads", "reads stories of held-out kinds of event", "tokens without training",
                  "knows: quiz in unseen phrasings, macro over four subjects"):  # fmt: skip
         assert f"{found[name]:.1f}" in table or f"| {found[name]:.0f} |" in table, name
+
+
+def test_what_is_said_of_the_public_model_is_what_it_found():
+    """The table of the README, and the prose of the results."""
+    rows = pd.read_csv(FIGURES / "runs" / "main-wiki-smollm2" / "partitions.csv.gz").query("gate != 'true'")
+    percent = lambda values: f"{100 * values.item():.1f}"
+    qa = lambda method, way="direct": percent(rows.query("method == @method and way == @way and metric == 'qa'")["value"])
+    knows = lambda method: percent(rows.query("method == @method and metric == 'knowledge'")["value"])
+    page, results = ((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "docs/results.md"))
+    for method, of_paper in {"Base": "8.2", "RAG": "88.8", "MEGa": "78.0", "LoRA": "0.5"}.items():
+        assert f"| {qa(method)} | {of_paper} | {knows(method)} |" in page
+    again = qa("MEGa", "recall first")
+    assert (
+        f"| {again} | 84.7 | |" in page and f"(RAG, {qa('RAG')} %)" in results and f"is left with {qa('LoRA')} %" in results
+    )
+    assert f"from the weights ({qa('MEGa')} %), and five sixths after its recall ({again} %)" in results
+    assert 0.74 < float(qa("MEGa")) / float(qa("RAG")) < 0.76 and 0.82 < float(again) / float(qa("RAG")) < 0.84
+    assert f"falls to {knows('LoRA')} % from {knows('Base')} there" in results and knows("MEGa") == knows("Base")
 
 
 def test_what_is_said_of_runs_on_the_next_base_is_what_they_found():
