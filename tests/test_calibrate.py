@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -173,3 +174,25 @@ def test_a_real_base_learns_the_first_memories_as_they_need(base, tmp_path, monk
     own = Encoding(rank=3)
     memsci.MEGa(base, tmp_path / "t", encoding=own)
     assert memsci.MEGa(base, tmp_path / "t").encoding == own
+
+
+def test_calibrate_refuses_other_texts_than_were_encoded(base):
+    mind = mind_of(base)
+    given = [memsci.Memory(f"Not {one.text}" if k else one.text, one.id) for k, one in enumerate(MEMORIES)]
+    with pytest.raises(MemsciError, match=f"{given[1].id!r} has another text in the store"):
+        mind.calibrate(given)
+
+
+def test_what_is_known_of_the_base_stays_known_when_the_rule_is_kept(base):
+    mind = mind_of(base)
+    mind.calibrate(MEMORIES)
+    [adapter] = mind.store.adapters([mind.ids[0]])
+    alien = replace(adapter, deltas={path.replace("layers.0", "layers.7"): both for path, both in adapter.deltas.items()})
+    with pytest.raises(MemsciError, match="which the base has not"):
+        mind.store.add(replace(mind.store.records[0], id="alien"), alien)
+
+
+def test_a_true_gate_that_names_no_memory_is_refused(base):
+    mind = mind_of(base)
+    with pytest.raises(MemsciError, match="question 2 names none"):
+        mind.true_gate([[mind.ids[0]], []])

@@ -138,3 +138,10 @@ def test_ages_that_cannot_be_are_refused(mind, wrong):
         mind.gate(QUESTIONS, ages={"m": wrong})
     with pytest.raises(MemsciError, match="nobody"):
         mind.gate(QUESTIONS, ages={"nobody": [1.0]})
+
+
+@pytest.mark.parametrize("hours", [24, "24", None, [], ["24"], [0.0]])
+def test_ages_that_are_none_are_refused(mind, hours):
+    mind.rule = GateRule(beta=0.02, activation=2.0)
+    with pytest.raises(MemsciError, match="Ages are hours since a memory was learnt, above 0, at least one of each"):
+        mind.gate(QUESTIONS, ages={"m": hours})

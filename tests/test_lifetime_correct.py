@@ -268,3 +268,16 @@ def test_an_update_that_cannot_be_is_refused_before_anything_is_done(learnt, mon
         learnt.update("c", "  ")
     with pytest.raises(MemsciError, match="'x' corrects 'm' already, so 'm' cannot correct it"):
         learnt.update("m", Memory("Nora slept.", corrects="x"))
+
+
+def test_what_would_count_as_corrected_is_refused_before_anything_is_learnt(corrected, monkeypatch):
+    corrected.forget("m")
+    monkeypatch.setattr(MEGa, "write", lambda *given: pytest.fail("something was done"))
+    with pytest.raises(MemsciError, match="'new' corrects a memory 'm' that was forgotten.*Nothing was changed"):
+        corrected.encode([Memory("Ada sang at dawn.", id="dawn"), MEMORIES[0]])
+
+
+def test_a_label_made_of_a_text_with_odd_blanks_goes_with_it(base, tmp_path):
+    mind = MEGa(base, tmp_path / "store", SMALL, gate=SOFT, seed=4, keep_texts=True)
+    mind.encode(["Ben  lost it. ", "Ada slept."], progress=False)
+    assert mind.update(mind.ids[0], "Tom sold it.", progress=False)["label"].tolist() == ["Tom sold it."]

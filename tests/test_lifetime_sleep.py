@@ -29,6 +29,7 @@ from memsci.memory import Memory
 from memsci.models import conversation, generate
 from memsci.models.base import Base
 from memsci.models.sites import targets
+from memsci.store.compress import compress
 from memsci.store.store import Store
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*were cut off", "ignore:.*not learnt word for word")
@@ -475,6 +476,13 @@ def killed(do, place: Path, step: int) -> bool:
     _, status = os.waitpid(child, 0)
     assert os.WIFSIGNALED(status) or not os.WEXITSTATUS(status), "the operation failed"
     return os.WIFSIGNALED(status)
+
+
+def test_what_was_known_of_an_adapter_goes_with_it(mind, sleeper):
+    assert mind.memories["learnt"].notna().all() and mind.memories["loss"].notna().all()
+    assert sleeper.memories["learnt"].isna().all() and sleeper.memories["loss"].isna().all()
+    small = compress(mind.store, mind.store.path.parent / "small")
+    assert {one.learnt for one in small.records} == {None}
 
 
 if __name__ == "__main__":

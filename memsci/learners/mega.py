@@ -233,6 +233,7 @@ class MEGa(Learner, method="MEGa"):
         for memory in memories:
             other = self.store.taken_by(memory.id)
             if other is None:
+                self.store.check_uncorrected(memory.id)
                 new[memory.id] = memory
             elif other != memory.id or self.store.text_hash(other) != text_hash(memory.text):
                 alike = "" if other == memory.id else f", from which letter case alone does not tell {memory.id!r}"
@@ -511,11 +512,17 @@ class MEGa(Learner, method="MEGa"):
             What was done, a row per setting: setting, before, after, cues (their number), measure and its value before
             and after: mean −log g of the right memory (nats) for β, false opens (of 1) for the threshold.
         """
-        texts, owners = calibration.cues(table(memories))
+        memories = table(memories)
+        texts, owners = calibration.cues(memories)
         place = {id: column for column, id in enumerate(self.ids)}
-        for id in owners:
-            if id not in place:
-                raise self.store.unknown(id)
+        for memory in memories:
+            if memory.id not in place:
+                raise self.store.unknown(memory.id)
+            if self.store.text_hash(memory.id) != text_hash(memory.text):
+                raise MemsciError(
+                    f"Memory {memory.id!r} has another text in the store, so that its keys do not belong to this one. Give "
+                    "the texts as they were encoded."
+                )
         if len(self) < 2:
             raise MemsciError(f"To fit a gate takes two memories or more; {len(self)} are stored. Encode others first.")
         if not texts:
@@ -557,7 +564,11 @@ class MEGa(Learner, method="MEGa"):
             raise self.store.unknown(unknown[0])
         if not self.rule.activation:
             return torch.zeros(len(ids))
-        if wrong := [id for id, hours in ages.items() if not len(hours) or not all(0 < x < math.inf for x in hours)]:
+        numbers = lambda hours: [isinstance(x, Real) and 0 < x < math.inf for x in hours]
+        if wrong := [
+            id for id, hours in ages.items()
+            if isinstance(hours, str) or not isinstance(hours, Iterable) or not numbers(hours) or not all(numbers(hours))
+        ]:  # fmt: skip
             raise MemsciError(
                 f"Ages are hours since a memory was learnt, above 0, at least one of each; {ages[wrong[0]]!r} were given "
                 f"for {wrong[0]!r}."
@@ -612,6 +623,11 @@ class MEGa(Learner, method="MEGa"):
         """The gate of an oracle: for each question the memory of that id alone; several ids share it equally (*not stated in
         the paper*)."""
         about = [several(one, "id") for one in ([ids] if isinstance(ids, str) else ids)]
+        if empty := [number for number, one in enumerate(about, 1) if not one]:
+            raise MemsciError(
+                f"A true gate opens one memory or more; question {empty[0]} names none. Of a question about one memory give "
+                "the id of its owner."
+            )
         return self.gate_by_hand([dict.fromkeys(one, 1 / len(set(one))) for one in about])
 
     def top(self, query: str | Sequence[str]) -> list[str | None]:

@@ -14,7 +14,7 @@ from typing import Any
 
 from memsci.errors import MemsciError
 from memsci.later import later
-from memsci.memory import Memory, check_id, text_hash
+from memsci.memory import Memory, check_id, short, text_hash
 from memsci.store.record import Remembered
 from memsci.store.store import Store
 
@@ -66,7 +66,9 @@ def update(mind: Any, id: str, text: str | Memory, questions: Sequence[Any] = ()
     if isinstance(text, Memory):
         new = replace(text, id=id)
     else:
-        made = old.label.endswith("…") or text_hash(old.label) == old.text_hash  # of the first words of the text
+        # Was it made of the first words of the text?
+        made = old.label.endswith("…") or text_hash(old.label) == old.text_hash
+        made = made or (old.text is not None and old.label == short(old.text, quote=False))
         new = Memory(text, id, "" if made else old.label, questions=questions, extra=old.extra or {})
     corrects = chains([new], mind.store).get(id, old.corrects)
     kept = None if old.text is None else new.text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 from memsci.adapters.lora import Adapter
 from memsci.adapters.truncate import cast, truncate
@@ -50,11 +51,11 @@ def compress(
         for record in source.records:
             if record.shared:
                 shared.setdefault(record.shared, []).append(record.id)
-            yield record, smaller(source.adapter(record.id))
+            yield replace(record, learnt=None), smaller(source.adapter(record.id))
 
     with appearing(target) as unfinished:
         store = Store.create(unfinished, header)
-        store.add_all(copies())
+        store.add_all(copies(), again=True)
         for ids in shared.values():
             store.share(smaller(source.adapter(ids[0])), ids)
     return Store.open(target)

@@ -154,7 +154,8 @@ class Store:
             write_json(self.path / "store.json", header)
             flush(self.path)
         self.header = header
-        self._fit = Fit(every_layer=_every_layer(header))
+        if not self._fit.whole:  # what is known of the base itself stays known
+            self._fit = Fit(every_layer=_every_layer(header))
 
     def refresh(self) -> Store:
         """Take the view anew, to see what other processes have added or forgotten; returns the store itself."""
@@ -438,10 +439,11 @@ class Store:
                 raise MemsciError("An adapter is shared by one memory or more; no id was given.")
             self._check_fit(ids[0], adapter)
             name = self._sync.place_shared(adapter)
-            self._exchange([(replace(record, shared=name), None) for record in records.values()])
+            told = {"losses": (), "learnt": None}  # of the adapter that they had
+            self._exchange([(replace(record, shared=name, **told), None) for record in records.values()])
         return name
 
-    def add_all(self, memories: Iterable[tuple[Remembered, Adapter]], durable: bool = True) -> None:
+    def add_all(self, memories: Iterable[tuple[Remembered, Adapter]], durable: bool = True, again: bool = False) -> None:
         """Store many memories, each as by `add` but a few hundred at a time: those before a failure are kept.
 
         Parameters
@@ -451,10 +453,12 @@ class Store:
         durable
             Force each to the disk. Without it a loss of power (not the death of the process) can damage memories that were
             added shortly before; they are then refused by name.
+        again
+            They come from a store, in which a memory may correct one that stands after it.
         """
         memories = iter(memories)
         while group := list(islice(memories, TOGETHER)):
-            self._add(group, durable)
+            self._add(group, durable, again)
 
     def add_peft(self, folder: str | os.PathLike[str], record: Remembered) -> Remembered:
         """Store a memory whose adapter is an existing PEFT folder, which is read and not changed.
@@ -603,7 +607,17 @@ class Store:
 
     # Writing
 
-    def _add(self, group: Sequence[tuple[Remembered, Adapter]], durable: bool) -> list[Remembered]:
+    def check_uncorrected(self, id: str) -> None:
+        """Raise if a stored memory corrects one of this id, which is not stored: a new one would count as corrected."""
+        if self._sync.whole.find(id) is not None:
+            return
+        if corrects := [other for other, chain in self.corrections.items() if id in chain]:
+            raise MemsciError(
+                f"{corrects[0]!r} corrects a memory {id!r} that was forgotten, so that a new one of this id would count as "
+                "corrected. Choose another id. Nothing was changed."
+            )
+
+    def _add(self, group: Sequence[tuple[Remembered, Adapter]], durable: bool, again: bool = False) -> list[Remembered]:
         """Write memories beside their places, then put all of them there."""
         for record, adapter in group:
             check_new(record, adapter)
@@ -612,14 +626,10 @@ class Store:
             width = shown.width or len(group[0][0].key)
             fit = self._fit.known_or(self._first_widths(shown) or widths(group[0][1]))
             taken: dict[str, str] = {}
-            corrected = {older: id for id, chain in shown.corrections.items() for older in chain}
             for record, adapter in group:
                 self._check_free(record.id, self.taken_by(record.id) or taken.get(record.id.casefold()))
-                if record.id in corrected:
-                    raise MemsciError(
-                        f"{corrected[record.id]!r} corrects a memory {record.id!r} that was forgotten, so that a new one of "
-                        "this id would count as corrected. Choose another id. Nothing was changed."
-                    )
+                if not again:
+                    self.check_uncorrected(record.id)
                 taken[record.id.casefold()] = record.id
                 catalogue.check_width(record.id, len(record.key), width)
                 if problem := fit.misfit(record.id, widths(adapter)):
