@@ -129,6 +129,27 @@ def test_interference_on_the_next_base_is_told_as_it_is_in_the_tables():
     assert "to be drawn ({} and {} %)".format(*controls("LoRA")) in told and controls("LoRA").mean() < 20
 
 
+def test_a_lifetime_is_told_as_it_is_in_the_tables():
+    told = section("A lifetime")
+    rows = pd.read_csv(ROOT / "figures" / "runs" / "lifetime" / "lifetime.csv").query("condition == 'day 8'")
+    last = 100 * rows.set_index(["method", "measure"])["mean"]
+    both = lambda method: [round(last[method, measure]) for measure in ("qa", "recalled qa")]
+    groups, one, never = "MEGa, slept in groups", "MEGa, slept", "MEGa"
+    assert '("MEGa") answers {} % directly and {} % after a recall'.format(*both(never)) in told
+    direct, after = both(groups)
+    assert f"it answers {after} % after a recall, with .{last[groups, 'share of bytes']:.0f} of the bytes" in told
+    assert f"and {last[groups, 'slept']:.0f} % of its memories asleep" in told and f"are direct answers, {direct} %" in told
+    opens = [round(last[method, "correct gate"]) for method in (groups, never)]
+    assert "the right memory opening as often ({} and {} %)".format(*opens) in told
+    assert round(last[never, "knowledge"] - last[groups, "knowledge"], 6) == 2 and "general knowledge 2 points lower" in told
+    assert both(one)[0] == 59 and f"as many directly and {both(one)[1]} % after a recall" in told
+    assert f"takes .{last[one, 'share of bytes']:.0f} of the bytes" in told and last[one, "knowledge"] == 52.5
+    assert "leaves {} % and {} %, one LoRA".format(*both("MEGa, merged")) in told
+    assert "all in turn {} and {} %, all texts".format(*both("LoRA")) in told
+    assert "in all weights {} and {} %, and general".format(*both("Full batch")) in told
+    assert last["Full batch", "knowledge"] == pytest.approx(30.5)
+
+
 def test_misinformation_of_all_weights_is_told_as_it_is_in_the_tables():
     told, found = section("Misinformation, all weights trained"), of_lists("misinformation-full")
     loss = found.xs("loss", level="measure")

@@ -364,6 +364,7 @@ def _draw(result: Phenomenon, size: str) -> Figure:
                 if len(own):
                     ax.errorbar(own["at"], own["mean"], **whiskers(own, "y"), **_look(k), label=method)
             ax.set(title=title, xlabel="day" if by == "day" else "days since it was learnt")
+            ax.set_ylabel("seconds" if measure == "seconds" else "%")
             if measure != "seconds":
                 ax.set_ylim(-0.02, 1.04)
                 ax.yaxis.set_major_formatter(per_cent)
