@@ -7,6 +7,7 @@ import math
 import shutil
 from dataclasses import replace
 
+import pandas as pd
 import pytest
 import torch
 from conftest import ARCHITECTURES, make_model, make_tokenizer, random_adapter
@@ -273,6 +274,16 @@ def test_save_is_whole_or_not_at_all(mind, tmp_path, monkeypatch):
         mind.save(tmp_path / "new" / "second")
     assert sorted(path.name for path in saved.parent.iterdir()) == ["saved"]
     assert memsci.open(saved, mind.base).ids == IDS
+
+
+def test_questions_that_cannot_be_kept_are_refused_and_change_nothing(mind):
+    kept = [one.questions for one in mind.store.records]
+    table = pd.DataFrame({"id": list(IDS[:2]), "question": ["Who hid it?", "Where?"], "answer": ["Nora", "?!"]})
+    with pytest.raises(MemsciError, match="Row 2.*'Where.'.*'.!' has no word or number.*another answer"):
+        mind.add_questions(table)
+    with pytest.raises(MemsciError, match="Entry 1 .*'Who hid it.'.*columns id, question and answer"):
+        mind.add_questions([("Who hid it?", "Nora")])
+    assert [one.questions for one in mind.store.records] == kept
 
 
 def test_forgetting_leaves_the_others_as_they_were(mind):

@@ -570,6 +570,15 @@ def test_questions_come_to_stored_memories_all_or_none(two):
     assert [one.questions for one in two.records] == [(other,), (who,), ()]
 
 
+def test_questions_kept_twice_stay_when_others_come(store):
+    record, adapter = made("nora")
+    twice = (Question("Who?", "Nora", extra={"list": 1}), Question("Who?", "Nora", extra={"list": 2}))
+    store.add(replace(record, questions=twice), adapter)
+    where = Question("Where?", "here")
+    assert store.add_questions([Asked("nora", None, (where, twice[0]), "Row 2")]) == {"nora": 1}
+    assert store.records[0].questions == (*twice, where) and store.records[0].questions[1].extra == {"list": 2}
+
+
 def test_questions_find_their_memory_by_its_text(store):
     record, adapter = made("nora")
     store.add(replace(record, text_hash=text_hash(TEXT)), adapter)

@@ -171,9 +171,10 @@ def questions(
     """Keep questions about memories that are stored already: all of a table, or, if one cannot be kept, none."""
     import pandas as pd
 
+    from memsci.learners.mega import check_asked
     from memsci.store.store import Store
 
-    asked = memsci.data.questions(table, **how_to_read(sep, encoding, decimal, sheet, column))
+    asked = check_asked(memsci.data.questions(table, **how_to_read(sep, encoding, decimal, sheet, column)))
     new = Store(store).add_questions(asked, again)
     terminal.show(pd.DataFrame(list(new.items()), columns=["id", "new questions"]), title=f"Questions kept in {store}")
     terminal.say(f"'memsci test {store}' asks them.")

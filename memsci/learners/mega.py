@@ -28,9 +28,9 @@ from memsci.adapters.encode import Encoded, encode
 from memsci.adapters.lora import Adapter, Stack, stack
 from memsci.adapters.mixture import mixture
 from memsci.config import SMALL, Embedding, Encoding, GateRule, check_k
+from memsci.data import Asked, table
 from memsci.data import questions as read_questions
 from memsci.data import quiz as builtin_quiz
-from memsci.data import table
 from memsci.errors import MemsciError
 from memsci.files import appearing, as_path
 from memsci.gate import activation, newer, null, softmax
@@ -41,7 +41,7 @@ from memsci.later import later
 from memsci.learners.base import Learner, Trained, check_base, check_gate, several
 from memsci.lifetime import correct
 from memsci.measures.text_match import check_truth
-from memsci.memory import LABEL_WORDS, Memory, short, text_hash
+from memsci.memory import LABEL_WORDS, Memory, Question, short, text_hash
 from memsci.models import generate
 from memsci.models.base import OWN, Base
 from memsci.models.conversation import Within
@@ -269,14 +269,7 @@ class MEGa(Learner, method="MEGa"):
         `encode`.
         """
         for memory in memories if self.keep_questions else ():
-            for question in memory.questions:
-                try:
-                    check_truth(question.answer)
-                except MemsciError as error:
-                    raise MemsciError(
-                        f"Memory {memory.id!r}, question {short(question.text)}: {error} Give it another answer, or leave "
-                        "the question out: the store would keep it, to be asked and judged."
-                    ) from None
+            check_answers(f"Memory {memory.id!r}", memory.questions)
         if progress:
             self._warn_of_words(list(memories))
         new = {memory.id: memory for memory in memories}
@@ -372,7 +365,7 @@ class MEGa(Learner, method="MEGa"):
         pandas.DataFrame
             One row per memory of the table: id, new (how many of its questions were not kept before), questions (kept now).
         """
-        asked = questions if isinstance(questions, list) else read_questions(questions)
+        asked = check_asked(questions if isinstance(questions, list) else read_questions(questions))
         new = self.store.add_questions(asked, again)
         kept = {one.id: len(one.questions) for one in self.store.records if one.id in new}
         return pd.DataFrame([(id, count, kept[id]) for id, count in new.items()], columns=["id", "new", "questions"])
@@ -759,6 +752,30 @@ def open(path: str | os.PathLike[str], base: Base | None = None) -> MEGa:
     """
     stored = Store.open(path)
     return MEGa(base or stored.load_base(), store=path)
+
+
+def check_asked(asked: list[Any]) -> list[Asked]:
+    """Refuse questions for `MEGa.add_questions` that are not as `memsci.data.questions` makes them, or cannot be judged."""
+    for place, one in enumerate(asked, start=1):
+        if not isinstance(one, Asked):
+            raise MemsciError(
+                f"Entry {place} of the questions is {one!r}, which does not say what memory it is about. Give a file or a "
+                "DataFrame with the columns id, question and answer, or what memsci.data.questions makes of one."
+            )
+        check_answers(one.where, one.questions)
+    return asked
+
+
+def check_answers(whose: str, questions: Iterable[Question]) -> None:
+    """Refuse a question, to be kept in a store, whose answer nothing can be judged by; `whose` begins the message."""
+    for question in questions:
+        try:
+            check_truth(question.answer)
+        except MemsciError as error:
+            raise MemsciError(
+                f"{whose}, question {short(question.text)}: {error} Give it another answer, or leave the question out: the "
+                "store would keep it, to be asked and judged."
+            ) from None
 
 
 def _some(names: Sequence[str], most: int = 6) -> str:

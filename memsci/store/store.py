@@ -368,7 +368,7 @@ class Store:
         with self._sync.writing("The questions"):
             shown = self._sync.whole
             by_text: dict[str, str] | None = None
-            kept: dict[str, dict[str, Question]] = {}
+            kept: dict[str, list[Question]] = {}
             new: dict[str, int] = {}
             records: dict[str, Remembered] = {}
             for id, text, questions, where in asked:
@@ -390,22 +390,23 @@ class Store:
                     )
                 if id not in records:
                     records[id] = self._from_folder(shown, known)
-                    kept[id] = {} if again else {one.text: one for one in records[id].questions}
+                    kept[id] = [] if again else list(records[id].questions)
                     new[id] = 0
                 for one in questions:
-                    old = kept[id].get(one.text)
-                    if old is not None and old.answer != one.answer:
+                    answers = [old.answer for old in kept[id] if old.text == one.text]
+                    if answers and one.answer not in answers:
                         raise MemsciError(
-                            f"{where}: {short(one.text)} is kept for memory {id!r} with the answer {short(old.answer)}, not "
+                            f"{where}: {short(one.text)} is kept for memory {id!r} with the answer {short(answers[0])}, not "
                             f"{short(one.answer)}. Correct one of them, or put the table's questions in the place of those "
                             "that are kept: again=True. Nothing was changed."
                         )
-                    new[id] += old is None
-                    kept[id].setdefault(one.text, one)
-            changed = [id for id, record in records.items() if tuple(kept[id].values()) != record.questions]
+                    if not answers:
+                        new[id] += 1
+                        kept[id].append(one)
+            changed = [id for id, record in records.items() if tuple(kept[id]) != record.questions]
             with_adapter = lambda record: (record, None if record.shared else self.adapter(record.id))
             if changed:
-                self._exchange(with_adapter(replace(records[id], questions=tuple(kept[id].values()))) for id in changed)
+                self._exchange(with_adapter(replace(records[id], questions=tuple(kept[id]))) for id in changed)
         return new
 
     def share(self, adapter: Adapter, ids: Iterable[str]) -> str:
