@@ -278,6 +278,6 @@ def test_what_would_count_as_corrected_is_refused_before_anything_is_learnt(corr
 
 
 def test_a_label_made_of_a_text_with_odd_blanks_goes_with_it(base, tmp_path):
-    mind = MEGa(base, tmp_path / "store", SMALL, gate=SOFT, seed=4, keep_texts=True)
+    mind = MEGa(base, tmp_path / "store", SMALL, gate=SOFT, seed=4, keep_text=True)
     mind.encode(["Ben  lost it. ", "Ada slept."], progress=False)
     assert mind.update(mind.ids[0], "Tom sold it.", progress=False)["label"].tolist() == ["Tom sold it."]

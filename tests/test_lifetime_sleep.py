@@ -485,6 +485,36 @@ def test_what_was_known_of_an_adapter_goes_with_it(mind, sleeper):
     assert {one.learnt for one in small.records} == {None}
 
 
+def test_nothing_is_forgotten_while_an_adapter_of_others_learnt_from_it(mind, tmp_path, monkeypatch):
+    monkeypatch.setattr(rehearse, "recalls", lambda mind, asked, most: {id: f"{id} sat up." for id in asked})
+    mind.sleep(Chosen(["c", "a"]), replace(SPARE, least=0.0), progress=False)
+    mind.split(["c"], replace(SPARE, least=0.0), progress=False)
+    small = compress(mind.store, tmp_path / "small")
+    for store in (mind.store, small, Store(mind.store.path)):
+        with pytest.raises(
+            MemsciError, match="'c' shares its adapter with 1 others, 'a' among them, or theirs learnt from it"
+        ):
+            store.forget("c")
+    with pytest.raises(MemsciError, match="'a' among them, or theirs learnt from it, and its old text"):
+        mind.update("c", "Ben stood.")
+    mind.sleep(Oldest(), replace(SPARE, least=0.0), progress=False)  # going on from it
+    mind.split(["c", "b"], replace(SPARE, least=0.0), progress=False)
+    assert mind.store.sharers("c") == mind.store.sharers("b") == ["a"] and mind.store.sharers("a") == []
+    mind.split(["a"], replace(SPARE, least=0.0), progress=False)
+    assert not mind.store.shared and not list((mind.store.path / "shared").iterdir())
+    mind.forget("c")
+    assert mind.ids == ("a", "b")
+
+
+def test_what_was_learnt_and_did_not_change_over_is_not_forgotten_either(mind, monkeypatch):
+    monkeypatch.setattr(rehearse, "share", lambda said, text: float(text.startswith("Ada")))
+    mind.sleep(Chosen(["c", "a"]), SPARE, progress=False)
+    assert {one.id: bool(one.shared) for one in mind.store.records} == {"c": False, "a": True, "b": False}
+    with pytest.raises(MemsciError, match="theirs learnt from it"):
+        mind.forget("c")
+    mind.forget("b")
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
     print(json.dumps(kills(*map(Path, sys.argv[1:]))))

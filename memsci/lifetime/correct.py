@@ -54,14 +54,14 @@ def update(mind: Any, id: str, text: str | Memory, questions: Sequence[Any] = ()
     Raises
     ------
     MemsciError
-        Others share the memory's adapter, so that the old text would stay in there.
+        Others have an adapter that learnt from the memory, so that the old text would stay in there.
     """
     old = record(mind.store, id)
     if others := mind.store.sharers(id):
         raise MemsciError(
-            f"Memory {id!r} shares its adapter with {len(others)} others, {others[0]!r} among them, and its old text would "
-            "stay in there. Split the others off first, so that each has an adapter of its own, or keep both: encode the "
-            f"new text as a memory with corrects={id!r}. Nothing was changed."
+            f"Memory {id!r} shares its adapter with {len(others)} others, {others[0]!r} among them, or theirs learnt from "
+            "it, and its old text would stay in there. Split the others off first, so that each has an adapter of its own, "
+            f"or keep both: encode the new text as a memory with corrects={id!r}. Nothing was changed."
         )
     if isinstance(text, Memory):
         new = replace(text, id=id)

@@ -105,7 +105,8 @@ def split(mind: Any, ids: Iterable[str], settings: Sleep | None = None, progress
 
     Each is encoded as the mind encodes memories, its recall as the text and its other wordings as paraphrases. One whose
     new adapter does not give the recall back stays with the shared one. A shared adapter that nobody has any more goes;
-    while others have it, what it learnt of a memory that was split off stays in there.
+    while others have it, what it learnt of a memory that was split off stays in there, and that memory cannot be
+    forgotten.
 
     Parameters
     ----------

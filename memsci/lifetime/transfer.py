@@ -81,12 +81,13 @@ def sleep(
     begun, before = time.perf_counter(), sizes(mind)
     asked, told = recollected(mind, [id for id in records if id in {*new, *earlier}], settings, memories, progress)
     name = slow.largest(mind) if together else None
-    start = name and mind.store.adapter(next(id for id, one in records.items() if one.shared == name))
+    had = [id for id, one in records.items() if name and one.shared == name]
+    start = mind.store.adapter(had[0]) if had else None
     words: dict[str, float] = {}
     for group in [list(told)] if together else groups(list(told), settings.most):
         texts = {id: told[id] for id in group}
         adapter = slow.learn(mind.base, mind.encoding, texts, asked, settings, start, progress)
-        words |= change_over(mind, adapter, texts, asked, settings.least)
+        words |= change_over(mind, adapter, texts, asked, settings.least, had)
     return changes(mind, words, settings.least, before, begun)
 
 
@@ -132,9 +133,17 @@ def recollected(
 
 
 def change_over(
-    mind: Any, adapter: Adapter, told: Mapping[str, Sequence[str]], asked: Mapping[str, str], least: float
+    mind: Any,
+    adapter: Adapter,
+    told: Mapping[str, Sequence[str]],
+    asked: Mapping[str, str],
+    least: float,
+    before: Sequence[str] = (),
 ) -> dict[str, float]:
-    """Let the memories that an adapter recalls share it; share of words that it says of each, at the worse of two cues."""
+    """Let the memories that an adapter recalls share it; share of words that it says of each, at the worse of two cues.
+
+    `before`: ids of memories that share the adapter which it went on from.
+    """
     most = max(mind.recall_tokens, *(len(mind.base.reply(texts[0])) for texts in told.values()))
     starts = rehearse.starts([texts[0] for texts in told.values()])
     turns = [rehearse.by_cue(cue) for cue in [*(asked[id] for id in told), *starts]]
@@ -144,7 +153,7 @@ def change_over(
         for (id, texts), both in zip(told.items(), zip(said[: len(told)], said[len(told) :]), strict=True)
     }
     if kept := [id for id, share in words.items() if share >= least]:
-        mind.store.share(adapter, kept)
+        mind.store.share(adapter, kept, mind.store.learnt_from([*told, *before]))
     return words
 
 

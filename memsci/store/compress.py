@@ -57,5 +57,5 @@ def compress(
         store = Store.create(unfinished, header)
         store.add_all(copies(), again=True)
         for ids in shared.values():
-            store.share(smaller(source.adapter(ids[0])), ids)
+            store.share(smaller(source.adapter(ids[0])), ids, source.learnt_from(ids))
     return Store.open(target)

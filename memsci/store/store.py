@@ -289,9 +289,16 @@ class Store:
         return [sharing.get(id, checksum) for id, checksum in zip(ids, own, strict=True)]
 
     def sharers(self, id: str) -> list[str]:
-        """Ids of the other memories that share the adapter of this one."""
+        """Ids of the other memories that share the adapter of this one, or one that learnt from it."""
         sharing = self._sync.catalogue.sharing(self._sync.catalogue.ids)
-        return [other for other, name in sharing.items() if name == sharing.get(id) and other != id]
+        learnt = {name for name in set(sharing.values()) if name == sharing.get(id) or id in self._sync.learnt_from(name)}
+        return [other for other, name in sharing.items() if name in learnt and other != id]
+
+    def learnt_from(self, ids: Iterable[str]) -> list[str]:
+        """These ids, and those of all that the adapters which they share learnt from."""
+        ids = list(ids)
+        shared = set(self._sync.whole.sharing(ids).values())
+        return sorted({*ids, *(one for name in shared for one in self._sync.learnt_from(name))})
 
     def unknown(self, id: object) -> MemsciError:
         """The error for an id that is not stored: names the first that are."""
@@ -409,7 +416,7 @@ class Store:
                 self._exchange(with_adapter(replace(records[id], questions=tuple(kept[id]))) for id in changed)
         return new
 
-    def share(self, adapter: Adapter, ids: Iterable[str]) -> str:
+    def share(self, adapter: Adapter, ids: Iterable[str], learnt_from: Iterable[str] = ()) -> str:
         """Let memories use one adapter together, instead of their own; these are removed.
 
         The memories keep their keys, so that the gate still tells them apart; what it gives to all of them opens the
@@ -422,6 +429,9 @@ class Store:
             Its linear maps must be those of the base, as in `add`.
         ids
             Of the memories.
+        learnt_from
+            Ids of others that the adapter learnt from: what they say stands in it, so that they cannot be forgotten while
+            memories have it.
 
         Returns
         -------
@@ -439,7 +449,7 @@ class Store:
             if not ids:
                 raise MemsciError("An adapter is shared by one memory or more; no id was given.")
             self._check_fit(ids[0], adapter)
-            name = self._sync.place_shared(adapter)
+            name = self._sync.place_shared(adapter, {*ids, *learnt_from})
             told = {"losses": (), "learnt": None}  # of the adapter that they had
             self._exchange([(replace(record, shared=name, **told), None) for record in records.values()])
         return name
@@ -489,8 +499,8 @@ class Store:
         """Remove one memory, also a damaged one: at once and whole, for this and all other processes.
 
         No file of the store holds its adapter, key, label or text afterwards. Only where there is no room to rewrite the
-        catalogue do key and label stay in it, where nothing shows them, until the next change or `compact`. A memory whose
-        adapter others share is refused: its content would stay in there.
+        catalogue do key and label stay in it, where nothing shows them, until the next change or `compact`. A memory is
+        refused while others have an adapter that learnt from it, shared with it or not: its content would stay in there.
         """
         check_id(id)
         with self._sync.writing(f"Memory {id!r}"):
@@ -498,9 +508,9 @@ class Store:
                 raise self.unknown(id)
             if others := self.sharers(id):
                 raise MemsciError(
-                    f"Memory {id!r} shares its adapter with {len(others)} others, {others[0]!r} among them, and what it "
-                    "says would stay in there. Split the others off first, so that each has an adapter of its own; nothing "
-                    "was changed."
+                    f"Memory {id!r} shares its adapter with {len(others)} others, {others[0]!r} among them, or theirs "
+                    "learnt from it, and what it says would stay in there. Split the others off first, so that each has an "
+                    "adapter of its own; nothing was changed."
                 )
             self._sync.remove(id)
 

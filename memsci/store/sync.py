@@ -19,7 +19,7 @@ import shutil
 import sqlite3
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Lock
@@ -30,11 +30,12 @@ from safetensors import SafetensorError
 
 from memsci.adapters.lora import Adapter
 from memsci.errors import MemsciError
-from memsci.files import flush, hidden, make_folder
+from memsci.files import flush, hidden, make_folder, read_json, write_json
 from memsci.store import catalogue
 from memsci.store.catalogue import Catalogue
 from memsci.store.record import Remembered, write_shared
 
+LEARNT_FROM = "learnt_from.json"  # beside a shared adapter: ids
 LOCK_SECONDS = 300.0
 WAS = ".was-"
 LEFT = (".new-", ".gone-", WAS)  # how the names begin of what a dead writer left
@@ -191,13 +192,23 @@ class Sync:
         """Where a shared adapter lies."""
         return self.path / "shared" / name
 
-    def place_shared(self, adapter: Adapter) -> str:
-        """Write an adapter that memories are to share; returns its name."""
+    def learnt_from(self, name: str) -> list[str]:
+        """Ids of the memories that a shared adapter learnt from, whether they have it or not; [] for those of old stores."""
+        path = self.shared(name) / LEARNT_FROM
+        return read_json(path) if path.exists() else []
+
+    def place_shared(self, adapter: Adapter, learnt_from: Iterable[str]) -> str:
+        """Write an adapter that memories are to share, and whom it learnt from; returns its name."""
         unfinished = hidden(self.path / "shared")
         unfinished.mkdir()
         try:
             name = write_shared(adapter, unfinished, self.base)
-            if not self.shared(name).exists():
+            known = self.learnt_from(name)
+            write_json(unfinished / LEARNT_FROM, sorted({*known, *learnt_from}))
+            if self.shared(name).exists():
+                os.replace(unfinished / LEARNT_FROM, self.shared(name) / LEARNT_FROM)
+                flush(self.shared(name))
+            else:
                 make_folder(self.path / "shared")
                 os.rename(unfinished, self.shared(name))
                 flush(self.path / "shared")
