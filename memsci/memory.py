@@ -81,8 +81,7 @@ class Memory:
     paraphrases
         Other wordings of the same facts, trained on together with the text.
     questions
-        `Question` objects, or pairs (question, answer), or dicts with the keys ``question`` and ``answer``; each with one
-        answer.
+        `Question` objects, or pairs (question, answer), or dicts with the keys ``question`` and ``answer``.
     extra
         What else is known of it, such as its condition, by name: texts, numbers or truth values. Stores, responses and
         scores have them as columns; nothing is learnt from them.
@@ -116,7 +115,6 @@ class Memory:
         if not is_sequence(self.questions):
             raise MemsciError(f"questions of memory {self.id!r} must be a list, not {type(self.questions).__name__}.")
         object.__setattr__(self, "questions", tuple(_question(q) for q in self.questions))
-        _check_answers(f"Memory {self.id!r}", self.questions)
         object.__setattr__(self, "extra", _extra(f"of memory {self.id!r}", self.extra))
         if self.corrects is not None:
             check_id(self.corrects)
@@ -289,18 +287,6 @@ def _question(value: Any) -> Question:
     if is_sequence(value) and len(value) == 2:
         return Question(value[0], value[1])
     raise MemsciError(f'a question must be [question, answer] or {{"question": …, "answer": …}}, not {value!r}.')
-
-
-def _check_answers(whose: str, questions: Iterable[Question]) -> None:
-    """Refuse one question with two answers, whatever the blanks between its words."""
-    answers: dict[str, str] = {}
-    for question in questions:
-        answer = answers.setdefault(" ".join(question.text.split()), question.answer)
-        if answer.split() != question.answer.split():
-            raise MemsciError(
-                f"{whose} has the question {short(question.text)} with two answers, {short(answer)} and "
-                f"{short(question.answer)}: keep one of them, or ask for each in words of its own."
-            )
 
 
 def _strings(what: str, values: Any) -> tuple[str, ...]:

@@ -261,10 +261,3 @@ def test_what_is_no_text_is_refused_wherever_it_comes_in(make, bad):
 def test_a_repeated_column_is_refused():
     with pytest.raises(MemsciError, match="more than one column 'text'"):
         table(pd.DataFrame([["A.", "B."]], columns=["text", "text"]))
-
-
-def test_a_question_has_one_answer():
-    same = [("Who hid it?", "Nora"), ("Who  hid it?", "Nora")]
-    assert len(Memory(TEXT, questions=same).questions) == 2
-    with pytest.raises(MemsciError, match="'Who hid it.' with two answers, 'Nora' and 'Tom'.*keep one"):
-        Memory(TEXT, id="letter", questions=[*same, ("Who hid it?", "Tom")])
