@@ -309,7 +309,10 @@ def _extra(whose: str, values: Any) -> dict[str, Any]:
                 f"The extra column {name!r} {whose} has a name that tables of memories, responses or scores use for "
                 f"something else: rename it, for instance my_{name}."
             )
-        value = value.item() if isinstance(value, np.generic) else value
+        if isinstance(value, np.datetime64):
+            value = pd.Timestamp(value)  # .item() makes a number of nanoseconds
+        elif isinstance(value, np.generic) and not isinstance(value, np.timedelta64):
+            value = value.item()
         if is_missing(value) or isinstance(value, str) and not value.strip():
             continue
         if isinstance(value, (datetime.date, datetime.time)):

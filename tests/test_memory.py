@@ -261,3 +261,13 @@ def test_what_is_no_text_is_refused_wherever_it_comes_in(make, bad):
 def test_a_repeated_column_is_refused():
     with pytest.raises(MemsciError, match="more than one column 'text'"):
         table(pd.DataFrame([["A.", "B."]], columns=["text", "text"]))
+
+
+@pytest.mark.parametrize("unit", ["ns", "us", "s", "D"])
+def test_a_date_of_numpy_is_a_date_whatever_its_unit(unit):
+    days = {"day": np.datetime64("2024-01-02", unit), "none": np.datetime64("NaT", unit)}
+    assert Memory(TEXT, extra=days).extra == {"day": "2024-01-02"}
+    if unit != "D":
+        assert Memory(TEXT, extra={"time": np.datetime64("2024-01-02T03:04", unit)}).extra == {"time": "2024-01-02T03:04:00"}
+    with pytest.raises(MemsciError, match="'lag' of memory .* must hold texts, numbers or truth values"):
+        Memory(TEXT, extra={"lag": np.timedelta64(5, unit)})
