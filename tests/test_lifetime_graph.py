@@ -67,6 +67,13 @@ def test_each_edge_says_what_it_is_for(mind):
     assert cosines["weight"] == pytest.approx(cosines["similarity"] + 1 + 1)  # alike, the same name, a correction
 
 
+def test_an_extra_column_order_is_kept(mind):
+    mind.encode([Memory("A grey owl sat there.", "owl", extra={"order": 7})], progress=False)
+    links = mind.graph()
+    assert list(links)[-1] == "owl" and links.nodes["owl"]["order"] == 7
+    assert "order" not in links.nodes["kite"]  # a place beside it would be taken for a value of that column
+
+
 def test_time_may_be_a_column_and_equal_values_connect(mind):
     links = mind.graph(near=0, time="date", columns=["place"], weights={"correction": 0})
     assert kinds(links, "time") == pairs("grass kite", "kite letter", "letter tuner")

@@ -66,9 +66,9 @@ def graph(
     Returns
     -------
     networkx.Graph
-        Nodes are ids, in the order of encoding, with label, order (from 0) and the extra columns. Edges have weight (w),
-        kinds ("similar, names", …), and what they are for: similarity (cosine), names ("Nora Field; Turku"), newer (the id
-        of the one that corrects the other).
+        Nodes are ids, in the order of encoding, with label, order (from 0; not where an extra column has that name) and the
+        extra columns. Edges have weight (w), kinds ("similar, names", …), and what they are for: similarity (cosine), names
+        ("Nora Field; Turku"), newer (the id of the one that corrects the other).
 
     Notes
     -----
@@ -93,8 +93,9 @@ def graph(
     share = {kind: float(given.get(kind, 1)) for kind in KINDS}
     records = list(mind.store.records)
     made = nx.Graph()
+    ordered = any("order" in (one.extra or {}) for one in records)
     for place, one in enumerate(records):
-        made.add_node(one.id, **{**(one.extra or {}), "label": one.label, "order": place})
+        made.add_node(one.id, **{"label": one.label, **({} if ordered else {"order": place}), **(one.extra or {})})
     for column in [*columns, *([time] if time else [])]:
         check_in("an extra column", column, list(dict.fromkeys(name for one in records for name in one.extra or {})))
     if share["similar"] and near and len(records) > 1:
