@@ -62,9 +62,14 @@ def appearing(given: str | os.PathLike[str], exist_ok: bool = False) -> Iterator
         Path of the folder. Folders above it are made.
     exist_ok
         If a folder with files is at the path when the block ends, keep that one and drop the new one.
+
+    Raises
+    ------
+    MemsciError
+        Also for any error of the operating system within the block.
     """
     path = as_path(given)
-    if path.exists() and not exist_ok:
+    if os.path.exists(path) and not exist_ok:  # Path.exists raises where a name is too long
         raise MemsciError(f"{path} exists already. Give a path where nothing is.")
     make_folder(path.parent)
     unfinished = hidden(path)
@@ -76,8 +81,20 @@ def appearing(given: str | os.PathLike[str], exist_ok: bool = False) -> Iterator
         except OSError:
             if not (exist_ok and path.is_dir()):
                 raise
+    except OSError as error:
+        raise MemsciError(
+            f"{path} cannot be written ({_reason(error)}). Make room or give yourself the right to write there, or give "
+            "another path."
+        ) from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _reason(error: OSError) -> str:
+    """What the system says; of the many errors of a copied tree the first."""
+    if isinstance(error, shutil.Error) and isinstance(error.args[0], list):
+        return str(error.args[0][0][-1])
+    return str(error.strerror or error)
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import doctest
 import hashlib
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,19 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["above"]
     with pytest.raises(MemsciError, match="exists already"), files.appearing(tmp_path / "above"):
         pass
+
+
+def test_a_folder_that_cannot_be_written_is_told(tmp_path):
+    long = tmp_path / ("x" * 300)
+    with pytest.raises(MemsciError, match=r"x cannot be written \(File name too long\).*another path"):
+        with files.appearing(long):
+            pass
+    with pytest.raises(MemsciError, match=r"copy cannot be written \(.*No such file"):
+        with files.appearing(tmp_path / "copy") as folder:
+            (tmp_path / "source").mkdir()
+            (tmp_path / "source" / "gone").symlink_to("nowhere")
+            shutil.copytree(tmp_path / "source", folder, dirs_exist_ok=True)  # which raises an error of its own
+    assert [path.name for path in tmp_path.iterdir()] == ["source"]
 
 
 def test_the_first_of_two_folders_is_kept(tmp_path):

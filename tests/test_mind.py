@@ -270,7 +270,7 @@ def test_save_is_whole_or_not_at_all(mind, tmp_path, monkeypatch):
         raise OSError("no space left")
 
     monkeypatch.setattr("memsci.learners.mega.shutil.copytree", full)
-    with pytest.raises(OSError, match="no space left"):
+    with pytest.raises(MemsciError, match="second cannot be written .no space left.*another path"):
         mind.save(tmp_path / "new" / "second")
     assert sorted(path.name for path in saved.parent.iterdir()) == ["saved"]
     assert memsci.open(saved, mind.base).ids == IDS
