@@ -51,6 +51,15 @@ def test_a_gap_lesson_asks_for_one_sentence_with_something_left_out():
     assert asked == set(study.sentences(text))
 
 
+def test_a_gap_lesson_leaves_words_out_whatever_stands_between_them():
+    text = "nora  hid\nthe letter \n in\tthe piano."
+    for seed in range(60):
+        (turn,), told = study.gap_lesson(text, random.Random(seed))
+        (plain,), _ = study.gap_lesson(" ".join(text.split()), random.Random(seed))
+        assert told == text and study.GAP in turn["content"]
+        assert turn["content"].split() == plain["content"].split()  # the same words as with single blanks
+
+
 def test_lessons_come_from_the_seed_alone_and_differ_between_epochs(base):
     first, again, other = (study.lessons(base, MEMORIES[0], SETTINGS, seed) for seed in (1, 1, 2))
     assert first == again != other

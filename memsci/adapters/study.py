@@ -60,6 +60,8 @@ def gap_lesson(text: str, rng: random.Random) -> tuple[prompts.Messages, str]:
     sentence = rng.choice(sentences(text))
     names = _NAMES.findall(sentence)
     left_out = rng.choice(names) if names and rng.random() < 0.7 else _span(sentence, rng, 1, 4)
+    if left_out not in sentence:  # more than one blank, or the end of a line, stands between its words
+        left_out = re.search(r"\s+".join(map(re.escape, left_out.split())), sentence)[0]
     return prompts.qa(sentence.replace(left_out, GAP, 1)), sentence
 
 
