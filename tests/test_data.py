@@ -108,7 +108,7 @@ def test_a_bad_table_is_refused_with_file_and_row(tmp_path, name, content, says)
     "source", [{"nora": "Nora hid the letter."}, {"text": ["A."], "id": ["a"]}, {"A.", "B."}, frozenset(), b"A.", {}.keys()]
 )
 def test_what_is_no_list_of_texts_is_refused(source):
-    with pytest.raises(MemsciError, match=f"not {type(source).__name__}.*DataFrame.*'text'"):
+    with pytest.raises(MemsciError, match=f"not {type(source).__name__}.*DataFrame with the columns text and id"):
         table(source)
 
 

@@ -174,7 +174,7 @@ def table(
     if isinstance(source, (Mapping, Set, bytes, bytearray)):
         raise MemsciError(
             f"Memories come from a file, a DataFrame, a list of texts or of Memory objects, not {type(source).__name__}. "
-            "Put them into a DataFrame: pandas.DataFrame({'text': […], 'id': […]})."
+            "Put them into a DataFrame with the columns text and id."
         )
     if isinstance(source, Memory):
         return check_memories(source)

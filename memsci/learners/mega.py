@@ -760,7 +760,7 @@ def check_asked(asked: list[Any]) -> list[Asked]:
         if not isinstance(one, Asked):
             raise MemsciError(
                 f"Entry {place} of the questions is {one!r}, which does not say what memory it is about. Give a file or a "
-                "DataFrame with the columns id, question and answer, or what memsci.data.questions makes of one."
+                "DataFrame with the columns id, question and answer."
             )
         check_answers(one.where, one.questions)
     return asked
